@@ -1,0 +1,30 @@
+"""Warm start of Keras models whose vocabulary was rebuilt."""
+
+from warmstart_keras.bindings import Binding
+from warmstart_keras.callback import VocabularyWarmStart
+from warmstart_keras.embedding import WarmStartEmbedding
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.pipeline import check_pipeline
+from warmstart_keras.plan import WarmStartPlan, plan_warm_start, warm_start
+from warmstart_keras.remap import remap, warmstart_embedding_matrix
+from warmstart_keras.report import WarmStartReport
+from warmstart_keras.row_map import RowMap
+from warmstart_keras.vocabulary import Vocabulary
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Binding",
+    "RowMap",
+    "Vocabulary",
+    "VocabularyWarmStart",
+    "WarmStartEmbedding",
+    "WarmStartError",
+    "WarmStartPlan",
+    "WarmStartReport",
+    "check_pipeline",
+    "plan_warm_start",
+    "remap",
+    "warm_start",
+    "warmstart_embedding_matrix",
+]

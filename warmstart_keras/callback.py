@@ -1,0 +1,129 @@
+"""`VocabularyWarmStart`: the warm start as a callback of `model.fit`."""
+
+import warnings
+from typing import Any
+
+import keras
+
+from warmstart_keras import keras_internals
+from warmstart_keras.bindings import find_tables, record_vocabulary, recorded_vocabulary
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.options import Options
+from warmstart_keras.plan import WarmStartPlan
+from warmstart_keras.report import WarmStartReport
+
+
+class VocabularyWarmStart(keras.callbacks.Callback):
+    """Keeps what a model has learned when its vocabulary was rebuilt.
+
+    Before the first step of `fit` it compares, for every vocabulary that the model
+    depends on, what the rows stand for with what the source says now. Equal: nothing is
+    done. Different: every row, and its optimizer state, moves to its token's new place,
+    and the compiled functions are made anew.
+
+    Watched are every `WarmStartEmbedding`, every layer named in `vocabularies`, and, in
+    Sequential and Functional models, every `Embedding` that a lookup layer of the model
+    feeds. A dataset that was mapped with the lookup layer before the rebuild still yields
+    the old ids: map it again (see `check_pipeline`).
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding
+    >>> vectorizer = keras.layers.TextVectorization(output_sequence_length=4)
+    >>> vectorizer.adapt(["a good film", "a bad film"])
+    >>> model = keras.Sequential([
+    ...     WarmStartEmbedding(output_dim=8, vocabulary=vectorizer),
+    ...     keras.layers.Flatten(), keras.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> x, y = ["a good film", "a bad film"], np.array([1.0, 0.0])
+    >>> _ = model.fit(vectorizer(x), y, verbose=0)
+    >>> vectorizer.adapt(["a good plot", "a bad plot"])  # the next day
+    >>> x = ["a good plot", "a bad plot"]
+    >>> _ = model.fit(vectorizer(x), y, verbose=0, callbacks=[VocabularyWarmStart()])
+
+    Args:
+        vocabularies: As in `warm_start`.
+        base_vocabularies: As in `warm_start`. A layer about which nothing is known takes
+            today's vocabulary as what its rows stand for, and says so.
+        new_embeddings_initializer: As in `warm_start`.
+        optimizer_state: As in `warm_start`.
+        min_kept: As in `warm_start`.
+        also: As in `warm_start`.
+        seed: As in `warm_start`.
+        verbose: 0 prints nothing, 1 one line, 2 a table; `"auto"`: as `fit` does.
+
+    Attributes:
+        report: The last `WarmStartReport`; None before the first change.
+
+    Raises:
+        WarmStartError: In `fit`, before the first step; the model is as it was before.
+    """
+
+    def __init__(
+        self,
+        vocabularies: Any = None,
+        *,
+        base_vocabularies: Any = None,
+        new_embeddings_initializer: Any = None,
+        optimizer_state: str = "carry",
+        min_kept: float | None = None,
+        also: Any = (),
+        seed: int | None = None,
+        verbose: Any = "auto",
+    ) -> None:
+        super().__init__()
+        self.report: WarmStartReport | None = None
+        self._options = Options(
+            vocabularies=vocabularies,
+            base_vocabularies=base_vocabularies,
+            new_embeddings_initializer=new_embeddings_initializer,
+            optimizer_state=optimizer_state,
+            min_kept=min_kept,
+            also=also,
+            seed=seed,
+            verbose=verbose,
+            adopt=True,
+        )
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if not getattr(self.model, "compiled", False):
+            raise WarmStartError(
+                "`VocabularyWarmStart` must be used with a compiled model. Received: "
+                f"model '{self.model.name}', which is not. Call `model.compile(...)`, or "
+                "use `warm_start(model)` in a training loop of your own."
+            )
+        options = self._options
+        if options.verbose == "auto":
+            verbose = (self.params or {}).get("verbose", 1)
+            options = options.with_verbose(verbose if verbose in (0, 1, 2) else 1)
+        plan = WarmStartPlan(self.model, options)
+        self._say(plan, options.verbose)
+        report = plan.apply()
+        if report.changed:
+            self.report = report
+        # What the user said about the rows of before is used up.
+        self._options = self._options.without_bases()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Records what the rows of layers stand for that were not built before."""
+        found = find_tables(self.model, self._options.vocabularies)
+        for table in found.tables:
+            if recorded_vocabulary(table.binding.layer) is None:
+                record_vocabulary(table.binding.layer, table.new)
+
+    def _say(self, plan: WarmStartPlan, verbose: int) -> None:
+        """Says what the user should know about layers that cannot be warm-started."""
+        for path in plan.sourceless:
+            warnings.warn(
+                f"VocabularyWarmStart: it is not known where layer '{path}' has its "
+                "vocabulary from, so a rebuild of it cannot be seen. Name the source: "
+                f"`vocabularies={{'{path.rpartition('/')[2]}': vectorizer}}`.",
+                stacklevel=2,
+            )
+        optimizer = self.model.optimizer
+        for note in plan.unknown:
+            if optimizer is not None and int(optimizer.iterations) > 0:
+                warnings.warn(f"VocabularyWarmStart: {note}", stacklevel=2)
+            elif verbose:
+                keras_internals.print_message(f"VocabularyWarmStart: {note}")

@@ -1,0 +1,140 @@
+"""Which rows of which variables move, for one table and its optimizer slots."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from warmstart_keras import initializers
+from warmstart_keras.bindings import Binding, Table
+from warmstart_keras.embedding import WarmStartEmbedding
+from warmstart_keras.moves import Move
+from warmstart_keras.optimizer_slots import Slot
+from warmstart_keras.options import Options
+from warmstart_keras.report import VariableChange
+from warmstart_keras.row_map import RowMap
+
+
+@dataclass(eq=False)
+class Change:
+    """A table whose rows, or whose optimizer slots, must move.
+
+    Attributes:
+        table: The table.
+        options: How it shall be done.
+        row_map: From the base vocabulary to the new one, without spare rows.
+        moves: What moves: the variable first, then its slots.
+        slots: The slots that move.
+    """
+
+    table: Table
+    options: Options
+    row_map: RowMap
+    moves: list[Move] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
+
+    @property
+    def binding(self) -> Binding:
+        return self.table.binding
+
+    @property
+    def name(self) -> str:
+        """The layer's path, or the name of a layer alone."""
+        return self.binding.path or self.binding.layer.name
+
+    @property
+    def resizes(self) -> bool:
+        """Whether the number of rows changes."""
+        return self.table.rows != self.binding.rows
+
+    def plan_variable(self) -> None:
+        """Plans the move of the table itself."""
+        rows = self.row_map.within_capacity(self.binding.rows, self.table.rows)
+        if rows.is_identity:
+            return
+        layer, variable = self.binding.layer, self.binding.variable
+        base, new = self.row_map.base, self.row_map.new
+        initializer = self._initializer()
+
+        def new_rows(rows: np.ndarray) -> np.ndarray:
+            return initializers.make_rows(
+                initializer,
+                rows,
+                (self.table.rows, *map(int, variable.shape[1:])),
+                np.dtype(variable.dtype),
+                tokens=self.row_map.new_tokens,
+                base=initializers.BaseTable(
+                    base, lambda: keras.ops.convert_to_numpy(variable)[: len(base)]
+                ),
+                seed=(
+                    self.options.seed,
+                    layer.name,
+                    base.fingerprint,
+                    new.fingerprint,
+                ),
+            )
+
+        self.moves.append(Move(variable, self.binding.axis, rows, new_rows))
+
+    def plan_slot(self, slot: Slot) -> None:
+        """Plans the move of one of its slots."""
+        reset = self.options.optimizer_state == "reset"
+        if slot.axis is None and not reset:
+            return
+        axis = slot.axis or 0
+        rows = int(slot.variable.shape[axis])
+        row_map = self._slot_rows(rows)
+        if reset:
+            after = rows if slot.axis is None else self.table.rows
+            row_map = row_map.all_new(rows, after)
+        if row_map.is_identity:
+            return
+
+        def new_rows(rows: np.ndarray) -> Any:
+            if slot.initial is not None:
+                return slot.initial
+            return keras.ops.convert_to_numpy(slot.owner)[rows]
+
+        self.slots.append(slot)
+        self.moves.append(
+            Move(slot.variable, axis, row_map, new_rows, early=slot.initial is not None)
+        )
+
+    def report(self) -> VariableChange:
+        """What becomes of the variable; to be asked before it moves."""
+        variable, axis = self.binding.variable, self.binding.axis
+        before = tuple(map(int, variable.shape))
+        after = (*before[:axis], self.table.rows, *before[axis + 1 :])
+        slots = [slot.variable.path for slot in self.slots]
+        return VariableChange(variable.path, axis, before, after, slots)
+
+    def _initializer(self) -> initializers.RowInitializer:
+        layer = self.binding.layer
+        own = initializers.get(layer.embeddings_initializer, as_keras=True)
+        if not self.row_map.base.has_words:
+            return own  # nothing was learned: the rows are the table's first
+        given = self.options.new_embeddings_initializer
+        if given is None and isinstance(layer, WarmStartEmbedding):
+            given = layer.new_embeddings_initializer
+        return own if given is None else initializers.get(given)
+
+    def _slot_rows(self, rows: int) -> RowMap:
+        """Where the rows of a slot come from.
+
+        After `layer.embeddings = matrix` the slots still stand for older tokens than the
+        table does.
+        """
+        layer, after = self.binding.layer, self.table.rows
+        row_map = self.row_map
+        if isinstance(layer, WarmStartEmbedding) and layer.assigned_by_hand:
+            vocabulary = layer.slot_vocabulary()
+            if vocabulary is not None and (
+                len(vocabulary) == rows
+                or (len(vocabulary) < rows and not layer.follows_vocabulary)
+            ):
+                row_map = RowMap(vocabulary, self.row_map.new)
+                return row_map.within_capacity(rows, after)
+        if rows != self.binding.rows:
+            return row_map.all_new(rows, after)
+        return row_map.within_capacity(rows, after)

@@ -1,0 +1,77 @@
+"""What a plan refuses, before anything moves."""
+
+from typing import Any
+
+import numpy as np
+
+from warmstart_keras import keras_internals
+from warmstart_keras.bindings import Binding
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.row_map import RowMap
+
+
+def check_kept(layer: str, row_map: RowMap, min_kept: float | None) -> None:
+    """Refuses a vocabulary that keeps too few words of the base to be a rebuild of it."""
+    base, new = row_map.base, row_map.new
+    if not base.has_words:
+        return
+    if not new.has_words:
+        raise WarmStartError(
+            f"The new vocabulary of layer '{layer}' must have words. Received: "
+            f"{len(new)} special rows and no word: a lookup that is not adapted, or was "
+            "emptied by a clone. Adapt or load it first."
+        )
+    words = np.delete(row_map.indices, sorted(new.special_rows))
+    kept = len(np.unique(words[words >= 0]))
+    total = len(base) - len(base.special_rows)
+    if (kept == 0) if min_kept is None else (kept < min_kept * total):
+        asked = "at least one" if min_kept is None else f"{min_kept:.0%} of them"
+        raise WarmStartError(
+            f"Too few words of layer '{layer}' are in the new vocabulary. Received: "
+            f"{kept} of {total} words kept, where `min_kept` asks for {asked}. Check how "
+            "the vocabulary was built (standardisation, n-grams, kind of tokens), or "
+            "pass `min_kept=0` if this is what you want."
+        )
+
+
+def check_other_variables(binding: Binding) -> None:
+    """Refuses a layer with more variables of the vocabulary's size than its table."""
+    layer, path = binding.layer, binding.path or binding.layer.name
+    if getattr(layer, "quantization_mode", None):
+        raise WarmStartError(
+            f"Layer '{path}' must not be quantised: rounded rows cannot be trained. "
+            f"Received: quantization_mode={layer.quantization_mode!r}. Warm start the "
+            "float model, then quantise it."
+        )
+    others = [
+        f"{variable.path} {tuple(variable.shape)}"
+        for variable in layer.weights
+        if variable is not binding.variable and binding.rows in variable.shape
+    ]
+    if others:
+        raise WarmStartError(
+            f"Layer '{path}' must have no variable of the vocabulary's size besides its "
+            f"embeddings (LoRA factors, untied projections). Received: {others}. Merge "
+            "LoRA into the embeddings first (save and load the model)."
+        )
+
+
+def check_wrapper(optimizer: Any) -> None:
+    """Refuses an optimizer around others that keeps slots of its own."""
+    inner = [
+        variable
+        for other in keras_internals.inner_optimizers(optimizer)[1:]
+        for variable in other.variables
+    ]
+    own = [
+        variable.path
+        for variable in optimizer.variables
+        if len(variable.shape) and not any(variable is other for other in inner)
+    ]
+    if own:
+        raise WarmStartError(
+            "An optimizer that wraps another must keep no slots of its own, since it "
+            "cannot be told which rows they belong to. Received: "
+            f"'{optimizer.name}' (of type {type(optimizer).__name__}) with {own[:4]}. "
+            "Pass the inner optimizer to `compile`."
+        )

@@ -1,0 +1,118 @@
+"""Which variables of an optimizer follow the vocabulary, found by their structure.
+
+The names of an optimizer's variables do not tell which of their axes has the vocabulary,
+and the sizes do not either where it is as large as the embedding is wide. So two tiny
+twins of the optimizer are built on stand-ins for the model's variables: between the two,
+the stand-ins differ along the vocabulary's axis alone. Whatever differs in the twins'
+variables follows the vocabulary (K8, L3).
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from warmstart_keras import keras_internals
+from warmstart_keras.errors import WarmStartError
+
+# Rows of the stand-ins hold this, so that a slot which starts at its row's own value
+# shows it. Exact in float16; in bfloat16 compared after rounding.
+_MARK = 777.0
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """A variable of an optimizer that belongs to a variable of a model.
+
+    Attributes:
+        variable: The optimizer's `keras.Variable`.
+        owner: The model's variable.
+        axis: The axis that has the vocabulary; None where it has none (the column
+            statistics of Adafactor).
+        initial: What it starts at; None where it starts at the owner's own value.
+    """
+
+    variable: Any
+    owner: Any
+    axis: int | None
+    initial: float | None
+
+
+def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
+    """The slots that a built optimizer, wrapping no other, has for some variables.
+
+    Args:
+        optimizer: The optimizer.
+        axes: For the `id` of each variable asked about, its vocabulary axis.
+
+    Raises:
+        WarmStartError: If the optimizer cannot be built anew from its configuration.
+    """
+    held = keras_internals.optimized_variables(optimizer)
+    asked = [variable for variable in held if id(variable) in axes]
+    if not asked:
+        return []
+    sizes = {id(v): 5 + 4 * place for place, v in enumerate(asked)}
+    small, large = (
+        _twin(optimizer, [_stand_in(v, axes, sizes, rows) for v in held])
+        for rows in (0, 1)
+    )
+    real = optimizer.variables
+    if not len(small) == len(large) == len(real):
+        raise WarmStartError(
+            f"An optimizer built from the configuration of '{optimizer.name}' must have "
+            f"the same number of variables. Received: {len(small)} instead of "
+            f"{len(real)} (of type {type(optimizer).__name__}). Let its `get_config` "
+            "and `build` agree."
+        )
+    owners = {size + i: v for v in asked for size in [sizes[id(v)]] for i in range(4)}
+    averages = {id(v) for v in keras_internals.moving_averages(optimizer)}
+    slots = []
+    for variable, one, other in zip(real, small, large, strict=True):
+        owner = next((owners[n] for n in one.shape if n in owners), None)
+        if owner is None:
+            continue
+        differing = [i for i, n in enumerate(one.shape) if n != other.shape[i]]
+        start = keras.ops.convert_to_numpy(one).ravel()[0]
+        own_value = id(variable) in averages or start == np.asarray(_MARK, start.dtype)
+        slots.append(
+            Slot(
+                variable,
+                owner,
+                differing[0] if differing else None,
+                None if own_value else float(start),
+            )
+        )
+    return slots
+
+
+def _stand_in(variable: Any, axes: dict, sizes: dict, rows: int) -> Any:
+    """A tiny variable; one that is asked about has sizes that no other has."""
+    shape = [2] * len(variable.shape)
+    if id(variable) in axes:
+        # Never `size` along another axis: between the twins, `size` and `size + 1`.
+        shape = [sizes[id(variable)] + 2 + (i % 2) for i in range(len(shape))]
+        shape[axes[id(variable)]] = sizes[id(variable)] + rows
+    return keras_internals.stand_in(variable, np.full(shape, _MARK))
+
+
+def _twin(optimizer: Any, variables: list) -> list:
+    """The variables of an optimizer of the same configuration, built on `variables`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a lambda as learning rate, say
+            config = optimizer.get_config()
+            if "learning_rate" in config:
+                config["learning_rate"] = 0.001  # no slot depends on it
+            twin = type(optimizer).from_config(config)
+            twin.build(variables)
+    except Exception as error:
+        raise WarmStartError(
+            "The optimizer must be one that can be built from its configuration, as "
+            f"saving the model needs too. Received: '{optimizer.name}' (of type "
+            f"{type(optimizer).__name__}), which raised {type(error).__name__}: {error}. "
+            "Give it `get_config`."
+        ) from error
+    return twin.variables

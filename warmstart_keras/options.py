@@ -1,0 +1,65 @@
+"""The arguments of a warm start that say how, checked when they are given."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from warmstart_keras import initializers
+from warmstart_keras.errors import WarmStartError
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of a warm start that say how; see `warm_start`."""
+
+    vocabularies: Any = None
+    base_vocabularies: Any = None
+    new_embeddings_initializer: Any = None
+    optimizer_state: str = "carry"
+    min_kept: float | None = None
+    also: Any = ()
+    seed: int | None = None
+    verbose: Any = "auto"
+    optimizer: Any = None
+    adopt: bool = False  # a named layer without a base takes today's vocabulary
+
+    def __post_init__(self) -> None:
+        if self.optimizer_state not in ("carry", "reset"):
+            raise WarmStartError(
+                '`optimizer_state` must be "carry" or "reset". '
+                f"Received: optimizer_state={self.optimizer_state!r}"
+            )
+        if self.min_kept is not None and not 0 <= self.min_kept <= 1:
+            raise WarmStartError(
+                "`min_kept` must be a share of the words, from 0 to 1, or None. "
+                f"Received: min_kept={self.min_kept!r}"
+            )
+        if self.verbose not in ("auto", 0, 1, 2):
+            raise WarmStartError(
+                '`verbose` must be "auto", 0, 1 or 2. '
+                f"Received: verbose={self.verbose!r}"
+            )
+        if self.new_embeddings_initializer is not None:
+            initializers.get(self.new_embeddings_initializer)
+
+    def with_verbose(self, verbose: int) -> "Options":
+        """The same, saying more or less."""
+        return replace(self, verbose=verbose)
+
+    def without_bases(self) -> "Options":
+        """The same for the next time: by then the rows stand for something else."""
+        return replace(self, base_vocabularies=None)
+
+    @property
+    def models_besides(self) -> list:
+        return _listed(self.also)
+
+    @property
+    def optimizers_besides(self) -> list:
+        return _listed(self.optimizer)
+
+
+def _listed(value: Any) -> list:
+    """One thing, or a list or tuple of them, or None, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -1,0 +1,391 @@
+"""Planning a warm start, all of it checked before anything moves; and applying it."""
+
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import keras
+
+from warmstart_keras import keras_internals
+from warmstart_keras.bindings import Binding, Found, Table, find_tables, record_vocabulary
+from warmstart_keras.changes import Change
+from warmstart_keras.checks import check_kept, check_other_variables, check_wrapper
+from warmstart_keras.config_check import check_ancestors
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.moves import set_attribute
+from warmstart_keras.optimizer_slots import find_slots
+from warmstart_keras.options import Options
+from warmstart_keras.report import VocabularyChange, WarmStartReport
+from warmstart_keras.row_map import RowMap
+
+
+class WarmStartPlan:
+    """What a warm start would do, checked; nothing has moved. See `plan_warm_start`.
+
+    Attributes:
+        model: The model.
+        bindings: A `Binding` for each variable that was looked at.
+        changed: Whether there is anything to move.
+        notes: What the user should know, one sentence each.
+        unknown: The same for each layer about whose rows nothing is known: they take
+            today's vocabulary, and nothing moves.
+        unchecked: Paths of layers whose configuration could not be checked.
+    """
+
+    def __init__(self, model: keras.Layer, options: Options) -> None:
+        if keras_internals.in_step():
+            raise WarmStartError(
+                "A warm start must not run inside a training step or a compiled "
+                "function. Received: a call from within one. Call `warm_start(model)` "
+                "before `fit`, or use `VocabularyWarmStart()`, which acts in "
+                "`on_train_begin`."
+            )
+        self.model = model
+        self._options = options
+        self._found = self._find()
+        self._optimizers = self._find_optimizers()
+        self.notes: list[str] = []
+        self.unknown: list[str] = []
+        self._changes: list[Change] = []
+        for table in self._found.tables:
+            if table.base is None:
+                self._adopt(table)
+            elif not table.is_current:
+                self._changes.append(self._planned(table))
+        self.unchecked = check_ancestors(
+            model, {c.binding.layer: c.table.rows for c in self._changes if c.resizes}
+        )
+        self._plan_moves()
+        self._state = self._fingerprint(self._found)
+
+    @property
+    def bindings(self) -> list[Binding]:
+        return [table.binding for table in self._found.tables]
+
+    @property
+    def changed(self) -> bool:
+        return bool(self._changes)
+
+    @property
+    def sourceless(self) -> list[str]:
+        """Paths of `WarmStartEmbedding`s for which no source is known."""
+        return self._found.sourceless
+
+    @property
+    def unbuilt(self) -> list[str]:
+        """Paths of layers that were named, and have no rows yet."""
+        return self._found.unbuilt
+
+    def report(self, seconds: float = 0.0) -> WarmStartReport:
+        """What the warm start does, as a report."""
+        return WarmStartReport(
+            changed=self.changed,
+            vocabularies=[
+                VocabularyChange.between(change.name, change.row_map)
+                for change in self._changes
+            ],
+            variables=[change.report() for change in self._changes],
+            notes=[*self.unknown, *self.notes],
+            unchecked=self.unchecked,
+            seconds=seconds,
+        )
+
+    def __str__(self) -> str:
+        title = "Plan of a warm start; nothing has moved yet."
+        return f"{title}\n{self.report()}"
+
+    def apply(self) -> WarmStartReport:
+        """Does what was planned: all of it, or nothing.
+
+        Raises:
+            WarmStartError: If the model, its optimizer or a vocabulary has changed since
+                the plan was made. Whatever is raised, the model is as it was before.
+        """
+        start = time.perf_counter()
+        if self._state != self._fingerprint(self._find()):
+            raise WarmStartError(
+                "A plan must be applied to the model that it was made for. Received: a "
+                "model whose layers, optimizer or vocabularies have changed since. Call "
+                "`plan_warm_start` again."
+            )
+        report = self.report()  # of the shapes as they are before
+        with ExitStack() as undo:
+            self._apply(undo)
+            undo.pop_all()  # all went well: nothing is taken back
+        report = replace(report, seconds=time.perf_counter() - start)
+        verbose = 1 if self._options.verbose == "auto" else self._options.verbose
+        if verbose and report.changed:
+            text = str(report) if verbose == 2 else report.one_line()
+            keras_internals.print_message(text)
+        return report
+
+    # --- planning ---
+
+    def _find(self) -> Found:
+        options = self._options
+        found = find_tables(self.model, options.vocabularies, options.base_vocabularies)
+        if found.unbuilt and not options.adopt:
+            raise WarmStartError(
+                "A layer whose rows are to be moved must be built. Received: "
+                f"{found.unbuilt}, not built yet. Call the model on a batch first."
+            )
+        return found
+
+    def _find_optimizers(self) -> list:
+        models = [self.model, *self._options.models_besides]
+        tops = [getattr(model, "optimizer", None) for model in models]
+        found: list = []
+        for top in [*tops, *self._options.optimizers_besides]:
+            inner = [] if top is None else keras_internals.inner_optimizers(top)
+            found += [o for o in inner if not any(o is known for known in found)]
+        return found
+
+    def _adopt(self, table: Table) -> None:
+        layer = table.binding.layer
+        if table.named and not self._options.adopt:
+            raise WarmStartError(
+                f"It must be known what the rows of layer '{table.binding.path}' stand "
+                "for now. Received: a layer for which nothing was recorded in this "
+                f"process. Say it: `base_vocabularies={{'{layer.name}': old_tokens}}`."
+            )
+        self.unknown.append(
+            f"layer '{table.binding.path}': nothing was known about its rows; today's "
+            f"{len(table.new):,} tokens are taken as what they stand for. If they were "
+            "trained on another vocabulary, name it: "
+            f"`base_vocabularies={{'{layer.name}': old_tokens}}`."
+        )
+
+    def _planned(self, table: Table) -> Change:
+        base, new = table.base, table.new
+        assert base is not None
+        row_map = RowMap(base, new)
+        change = Change(table, self._options, row_map)
+        check_other_variables(table.binding)
+        check_kept(change.name, row_map, self._options.min_kept)
+        if not base.has_words:
+            change.row_map = row_map.without_past()
+            self.notes.append(
+                f"layer '{change.name}': it was built before its vocabulary had a word; "
+                "every word's row takes the `embeddings_initializer`."
+            )
+        if len(row_map.averaged_rows):
+            self.notes.append(
+                f"layer '{change.name}': {len(base.oov_rows)} OOV rows before, "
+                f"{len(new.oov_rows)} now, or hashed in another way: all start from the "
+                "mean of the old ones."
+            )
+        if table.completed:
+            self.notes.append(
+                f"layer '{change.name}': the given tokens had no special rows; the mask "
+                "and OOV rows of the base were added."
+            )
+        return change
+
+    def _plan_moves(self) -> None:
+        """Plans the moves of every table, and of the slots that belong to it."""
+        owners = {id(change.binding.variable): change for change in self._changes}
+        axes = {key: change.binding.axis for key, change in owners.items()}
+        held: set[int] = set()
+        for change in self._changes:
+            change.plan_variable()
+        for optimizer in self._optimizers if self._changes else []:
+            if not optimizer.built:
+                continue
+            if len(keras_internals.inner_optimizers(optimizer)) > 1:
+                check_wrapper(optimizer)
+                continue
+            held.update(map(id, keras_internals.optimized_variables(optimizer)))
+            for slot in find_slots(optimizer, axes):
+                owners[id(slot.owner)].plan_slot(slot)
+        for change in self._changes:
+            if not change.resizes:
+                continue
+            self.notes.append(
+                f"layer '{change.name}': its number of rows changes; make functions that "
+                "you compiled yourself anew, and name other models over this layer in "
+                "`also=`."
+            )
+            if id(change.binding.variable) not in held:
+                self.notes.append(
+                    f"layer '{change.name}': no built optimizer is known that holds its "
+                    "variable. If a training loop of your own has one, pass "
+                    "`optimizer=`."
+                )
+
+    # --- applying ---
+
+    def _fingerprint(self, found: Found) -> list:
+        """What must not have changed between planning and applying."""
+        tables = [
+            (
+                id(table.binding.variable),
+                table.binding.rows,
+                table.base and table.base.fingerprint,
+                table.new.fingerprint,
+            )
+            for table in found.tables
+        ]
+        optimizers = [
+            [(id(variable), *map(int, variable.shape)) for variable in optimizer.variables]
+            for optimizer in self._find_optimizers()
+        ]
+        return [tables, optimizers]
+
+    def _apply(self, undo: ExitStack) -> None:
+        # Whatever is asked of the user's own code is asked before anything moves.
+        moves = [move.prepared() for change in self._changes for move in change.moves]
+        keys = [
+            (optimizer, change, keras_internals.stale_key(optimizer, variable))
+            for optimizer in self._optimizers
+            for change in self._changes
+            for variable in [change.binding.variable]
+        ]
+        for move in moves:
+            move.apply(undo)
+        for optimizer, change, old in keys:
+            new = keras_internals.variable_key(optimizer, change.binding.variable)
+            undo.callback(keras_internals.replace_key(optimizer, old, new))
+        for change in self._changes:
+            set_attribute(change.binding.layer, "input_dim", change.table.rows, undo)
+        if self._changes or self.unknown:
+            for model in self._models():
+                undo.callback(keras_internals.renew_compiled_functions(model))
+        for table in self._found.tables:
+            source = table.source if table.named else None
+            undo.callback(record_vocabulary(table.binding.layer, table.new, source))
+
+    def _models(self) -> list[keras.Model]:
+        """The model, those inside it, and those that the user named besides."""
+        roots = [self.model, *self._options.models_besides]
+        inside = [layer for root in roots for _, layer in keras_internals.walk(root)]
+        return list({id(m): m for m in inside if isinstance(m, keras.Model)}.values())
+
+
+def plan_warm_start(
+    model: keras.Layer,
+    vocabularies: Any = None,
+    *,
+    base_vocabularies: Any = None,
+    new_embeddings_initializer: Any = None,
+    optimizer_state: str = "carry",
+    min_kept: float | None = None,
+    also: Any = (),
+    seed: int | None = None,
+    verbose: Any = "auto",
+    optimizer: Any = None,
+) -> WarmStartPlan:
+    """Plans a warm start, and checks all of it; nothing changes.
+
+    Arguments and errors as in `warm_start`.
+
+    Example:
+
+    >>> import keras
+    >>> from warmstart_keras import WarmStartEmbedding, plan_warm_start
+    >>> words = keras.layers.StringLookup(vocabulary=["a", "b"])
+    >>> model = keras.Sequential(
+    ...     [keras.Input((3,), dtype="string"), words,
+    ...      WarmStartEmbedding(output_dim=2, vocabulary=words)]
+    ... )
+    >>> words.set_vocabulary(["b", "c"])
+    >>> plan = plan_warm_start(model)
+    >>> plan.changed
+    True
+    >>> report = plan.apply()
+    Warm start: ...: 1 words kept (1 moved), 1 new, 1 dropped; 1 variables and 0 ...
+
+    Returns:
+        A `WarmStartPlan`. `str(plan)` shows what it would do, `plan.apply()` does it.
+    """
+    return WarmStartPlan(
+        model,
+        Options(
+            vocabularies=vocabularies,
+            base_vocabularies=base_vocabularies,
+            new_embeddings_initializer=new_embeddings_initializer,
+            optimizer_state=optimizer_state,
+            min_kept=min_kept,
+            also=also,
+            seed=seed,
+            verbose=verbose,
+            optimizer=optimizer,
+        ),
+    )
+
+
+def warm_start(
+    model: keras.Layer,
+    vocabularies: Any = None,
+    *,
+    base_vocabularies: Any = None,
+    new_embeddings_initializer: Any = None,
+    optimizer_state: str = "carry",
+    min_kept: float | None = None,
+    also: Any = (),
+    seed: int | None = None,
+    verbose: Any = "auto",
+    optimizer: Any = None,
+) -> WarmStartReport:
+    """Moves every row of a model to its token's place in the rebuilt vocabulary.
+
+    For use before `fit`, and in training loops of your own; in `fit` the callback
+    `VocabularyWarmStart` does the same. Every row whose token stayed is bit for bit what
+    it was, in the embedding and in every slot of the optimizer; iterations, learning
+    rate and all other weights stay. If anything fails, the model is what it was before.
+
+    Example:
+
+    >>> import keras
+    >>> from warmstart_keras import WarmStartEmbedding, warm_start
+    >>> words = keras.layers.StringLookup(vocabulary=["a", "b"])
+    >>> embedding = WarmStartEmbedding(output_dim=2, vocabulary=words)
+    >>> row_of_b = embedding(words(["b"]))
+    >>> words.set_vocabulary(["b", "c"])
+    >>> report = warm_start(embedding, verbose=0)
+    >>> bool(keras.ops.all(embedding(words(["b"])) == row_of_b))
+    True
+
+    Args:
+        model: A model, or a layer alone.
+        vocabularies: What rows shall stand for, where the model does not tell: a mapping
+            from a layer or its name to a source (see `Vocabulary`), or one source where
+            the model has one embedding. Becomes the source of a `WarmStartEmbedding`.
+        base_vocabularies: What the rows stand for now, likewise; needed only where that
+            is not known: for a plain `Embedding` that no warm start has seen in this
+            process, and for clones.
+        new_embeddings_initializer: What the rows of new words start from: a Keras
+            initializer, or a callable `(tokens, base) -> rows`, with `tokens` the list
+            of new tokens, and `base.matrix` (NumPy array) and `base.vocabulary` of
+            before. None: what each layer says.
+        optimizer_state: `"carry"` moves the slots with their rows; `"reset"` starts the
+            slots of these variables anew.
+        min_kept: The least share of the old words that the new vocabulary must have,
+            from 0 (no check) to 1. None: at least one word.
+        also: Other models over the same layers, one or a list: their compiled functions
+            are made anew and their optimizers carried too.
+        seed: Integer or None. New rows depend on it, the layer's name and the two
+            vocabularies alone.
+        verbose: 0 prints nothing, 1 (and `"auto"`) one line, 2 a table, if anything
+            moved.
+        optimizer: Optimizers that the model does not hold, one or a list.
+
+    Returns:
+        A `WarmStartReport`; `report.changed` is False where nothing was to do.
+
+    Raises:
+        WarmStartError: If anything about model, vocabularies or arguments does not fit;
+            the message says what, and the cure. The model is as it was before.
+    """
+    return plan_warm_start(
+        model,
+        vocabularies,
+        base_vocabularies=base_vocabularies,
+        new_embeddings_initializer=new_embeddings_initializer,
+        optimizer_state=optimizer_state,
+        min_kept=min_kept,
+        also=also,
+        seed=seed,
+        verbose=verbose,
+        optimizer=optimizer,
+    ).apply()

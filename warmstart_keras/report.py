@@ -1,0 +1,184 @@
+"""`WarmStartReport`: what a warm start did."""
+
+from dataclasses import asdict, dataclass, field
+
+from warmstart_keras.row_map import RowMap
+from warmstart_keras.vocabulary import Token, Vocabulary
+
+_SHOWN = 10  # tokens named by rank; the counts are of all
+
+
+@dataclass(frozen=True)
+class VocabularyChange:
+    """What became of the words of one layer's vocabulary; special rows not counted.
+
+    Attributes:
+        layer: Path of the layer.
+        base_fingerprint: `Vocabulary.fingerprint` of the old rows.
+        new_fingerprint: The same of the new rows.
+        kept: Number of words in both.
+        new: Number of words only in the new vocabulary.
+        dropped: Number of words only in the old one.
+        moved: Number of kept words whose row is another one.
+        first_kept: The first few kept words, by their new rank.
+        first_new: The first few new words, by rank.
+        first_dropped: The first few dropped words, by their old rank.
+    """
+
+    layer: str
+    base_fingerprint: str
+    new_fingerprint: str
+    kept: int
+    new: int
+    dropped: int
+    moved: int
+    first_kept: list[str | int]
+    first_new: list[str | int]
+    first_dropped: list[str | int]
+
+    @classmethod
+    def between(cls, layer: str, row_map: RowMap) -> "VocabularyChange":
+        """The change that a row map without spare rows makes."""
+        base, new = row_map.base, row_map.new
+        special = new.special_rows
+        indices = row_map.indices.tolist()
+        kept = [i for i, b in enumerate(indices) if b >= 0 and i not in special]
+        added = [i for i, b in enumerate(indices) if b < 0 and i not in special]
+        inverse = row_map.inverse().tolist()
+        special = base.special_rows
+        gone = [i for i, n in enumerate(inverse) if n < 0 and i not in special]
+        return cls(
+            layer,
+            base.fingerprint,
+            new.fingerprint,
+            len(kept),
+            len(added),
+            len(gone),
+            sum(indices[i] != i for i in kept),
+            _shown(new, kept),
+            _shown(new, added),
+            _shown(base, gone),
+        )
+
+
+@dataclass(frozen=True)
+class VariableChange:
+    """What became of one variable of the model.
+
+    Attributes:
+        path: Path of the variable.
+        axis: The axis that has the vocabulary.
+        shape_before: Its shape before the warm start.
+        shape_after: Its shape now.
+        slots: Paths of the optimizer's variables that moved with it.
+    """
+
+    path: str
+    axis: int
+    shape_before: tuple[int, ...]
+    shape_after: tuple[int, ...]
+    slots: list[str]
+
+
+@dataclass(frozen=True)
+class WarmStartReport:
+    """What a warm start did. `str(report)` is a table, `report.to_dict()` plain data.
+
+    Attributes:
+        changed: Whether any row moved.
+        vocabularies: A `VocabularyChange` for each layer whose vocabulary changed.
+        variables: A `VariableChange` for each variable that was moved.
+        notes: What the user should know besides, one sentence each.
+        unchecked: Paths of layers whose configuration could not be checked.
+        seconds: The time it took.
+    """
+
+    changed: bool
+    vocabularies: list[VocabularyChange] = field(default_factory=list)
+    variables: list[VariableChange] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict:
+        """The report as plain data that JSON takes."""
+        plain = asdict(self)
+        for variable in plain["variables"]:
+            for key in ("shape_before", "shape_after"):
+                variable[key] = list(variable[key])
+        return plain
+
+    def one_line(self) -> str:
+        """The report in one line."""
+        if not self.changed:
+            return "Warm start: no vocabulary changed."
+        parts = [
+            f"{v.layer}: {v.kept:,} words kept ({v.moved:,} moved), {v.new:,} new, "
+            f"{v.dropped:,} dropped"
+            for v in self.vocabularies
+        ]
+        slots = sum(len(variable.slots) for variable in self.variables)
+        return (
+            f"Warm start: {'; '.join(parts)}; {len(self.variables)} variables and "
+            f"{slots} optimizer slots in {self.seconds:.2f} s."
+        )
+
+    def __str__(self) -> str:
+        if not self.changed:
+            return "\n".join([self.one_line(), *self._remarks()])
+        words = [("layer", "kept", "moved", "new", "dropped", "fingerprint")] + [
+            (
+                v.layer,
+                f"{v.kept:,}",
+                f"{v.moved:,}",
+                f"{v.new:,}",
+                f"{v.dropped:,}",
+                f"{v.base_fingerprint[:8]} -> {v.new_fingerprint[:8]}",
+            )
+            for v in self.vocabularies
+        ]
+        shapes = [("variable", "before", "after", "slots")] + [
+            (v.path, str(v.shape_before), str(v.shape_after), str(len(v.slots)))
+            for v in self.variables
+        ]
+        lines = [f"Warm start in {self.seconds:.2f} s", "", *_aligned(words), ""]
+        for change in self.vocabularies:
+            for name in ("kept", "new", "dropped"):
+                tokens = getattr(change, f"first_{name}")
+                if tokens:
+                    more = ", ..." if getattr(change, name) > len(tokens) else ""
+                    shown = ", ".join(map(str, tokens))
+                    lines.append(f"{change.layer}, first {name}: {shown}{more}")
+        return "\n".join([*lines, "", *_aligned(shapes), *self._remarks()])
+
+    def _remarks(self) -> list[str]:
+        remarks = [f"Note: {note}" for note in self.notes]
+        if self.unchecked:
+            remarks.append(f"Not checked whether these can be loaded: {self.unchecked}")
+        return remarks
+
+
+def _shown(vocabulary: Vocabulary, rows: list[int]) -> list[str | int]:
+    return [_printable(vocabulary[row]) for row in rows[:_SHOWN]]
+
+
+def _printable(token: Token) -> str | int:
+    """A token that JSON and every terminal take: bytes and surrogates are escaped."""
+    if isinstance(token, int):
+        return token
+    text = token if isinstance(token, str) else str(token)
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """The rows as lines of a table, its first column to the left, others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = tuple("-" * width for width in widths)
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (rows[0], rule, *rows[1:])
+    ]

@@ -1,0 +1,197 @@
+"""`RowMap`: for each new row, the base row that it continues, or none."""
+
+from collections import Counter
+from copy import copy
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+from warmstart_keras.vocabulary import Token, Vocabulary
+from warmstart_keras.vocabulary_sources import (
+    OOV_TOKEN,
+    read,
+    read_as,
+    without_special_rows,
+)
+
+NEW = -1  # the row continues no base row
+
+
+class RowMap:
+    """Where each row of a table comes from, when its vocabulary is rebuilt.
+
+    Words continue words of the same text, the mask row continues the mask row, and OOV
+    rows continue OOV rows by position where their number, method and salt agree. Where
+    two numbers of OOV rows differ, every bucket means something else, and all start
+    from the mean of the old ones. The k-th occurrence of a repeated token continues the
+    k-th; where the base has fewer, its last one.
+
+    Example:
+
+    >>> from warmstart_keras import RowMap
+    >>> RowMap(["", "[UNK]", "the", "film"], ["", "[UNK]", "film", "plot"]).indices
+    array([ 0,  1,  3, -1])
+
+    Args:
+        base: What the rows stand for now: a `Vocabulary`, or a source of one.
+        new: What they shall stand for: a `Vocabulary`, or a source of one.
+
+    Attributes:
+        base: The `Vocabulary` of the old rows.
+        new: The `Vocabulary` of the new rows; with the special rows of the base, if
+            the source was a list, array, tensor or file that has none.
+        indices: int64 array of shape `(new rows,)`: the base row that each new row
+            continues, or -1.
+        base_rows: Number of rows of the base.
+        averaged_rows: New rows that start from the mean of `averaged_from`.
+        averaged_from: Base rows; empty where nothing is averaged.
+    """
+
+    def __init__(self, base: Any, new: Any) -> None:
+        self.base: Vocabulary = read(base)
+        self.new: Vocabulary = read_as(new, self.base)
+        self.base_rows: int = len(self.base)
+        self.indices, self.averaged_rows, self.averaged_from = _match(
+            self.base, self.new
+        )
+
+    @classmethod
+    def entry_by_entry(cls, base: Any, new: Any) -> "RowMap":
+        """Every entry is a word: no special rows are recognised or added."""
+        return cls(without_special_rows(base), without_special_rows(new))
+
+    def within_capacity(self, base_rows: int, new_rows: int) -> "RowMap":
+        """The same for tables with more rows than the vocabularies have tokens.
+
+        A spare row that stays spare, or becomes spare, stays as it is.
+        """
+        indices = np.full(new_rows, NEW, dtype=np.int64)
+        spare = np.arange(len(self.indices), min(base_rows, new_rows))
+        indices[: len(self.indices)] = self.indices
+        indices[spare] = spare
+        padded = copy(self)
+        padded.indices, padded.base_rows = indices, base_rows
+        return padded
+
+    def without_past(self) -> "RowMap":
+        """The same where no word has learned anything: every word's row is new."""
+        fresh = copy(self)
+        fresh.indices = self.indices.copy()
+        words = _word_rows(self.new)
+        fresh.indices[words] = NEW
+        return fresh
+
+    def all_new(self, base_rows: int, new_rows: int) -> "RowMap":
+        """The same vocabularies where no row continues any."""
+        fresh = copy(self)
+        fresh.indices = np.full(new_rows, NEW, dtype=np.int64)
+        fresh.base_rows = base_rows
+        fresh.averaged_rows = fresh.averaged_from = range(0)
+        return fresh
+
+    def inverted(self) -> "RowMap":
+        """The way back: `left_rows` are its new rows."""
+        back = self.all_new(len(self), self.base_rows)
+        back.indices = self.inverse()
+        return back
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether every row stays where it is."""
+        return len(self.indices) == self.base_rows and bool(
+            np.array_equal(self.indices, np.arange(self.base_rows))
+        )
+
+    @property
+    def new_rows(self) -> np.ndarray:
+        """The rows that start anew: they continue none and are no mean."""
+        new = self.indices == NEW
+        new[self.averaged_rows] = False
+        return np.flatnonzero(new)
+
+    @property
+    def new_tokens(self) -> list[Token]:
+        """The tokens of the new rows."""
+        return [
+            OOV_TOKEN if self.new[row] is None else self.new[row]
+            for row in self.new_rows
+            if row < len(self.new)
+        ]
+
+    @property
+    def left_rows(self) -> np.ndarray:
+        """The base rows that no new row continues."""
+        return np.flatnonzero(self.inverse() == NEW)
+
+    def inverse(self) -> np.ndarray:
+        """For each base row a new row that continues it, or -1."""
+        inverse = np.full(self.base_rows, NEW, dtype=np.int64)
+        kept = np.flatnonzero(self.indices != NEW)
+        inverse[self.indices[kept]] = kept
+        return inverse
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __repr__(self) -> str:
+        kept = int(np.count_nonzero(self.indices != NEW))
+        return (
+            f"<RowMap from {self.base_rows} rows to {len(self)}: {kept} continued, "
+            f"{len(self.averaged_rows)} averaged, {len(self.new_rows)} new>"
+        )
+
+
+def _match(base: Vocabulary, new: Vocabulary) -> tuple[np.ndarray, range, range]:
+    """Indices of the base rows that new rows continue, and which are averaged."""
+    indices = np.full(len(new), NEW, dtype=np.int64)
+    base_words = _word_rows(base)
+    new_words = _word_rows(new)
+    indices[new_words] = _match_words(
+        [base[row] for row in base_words],
+        [new[row] for row in new_words],
+        base_words,
+    )
+    if new.mask_row is not None and base.mask_row is not None:
+        indices[new.mask_row] = base.mask_row
+    if not base.oov_rows or not new.oov_rows:
+        return indices, range(0), range(0)
+    if base.oov_agrees(new):
+        indices[new.oov_rows] = base.oov_rows
+        return indices, range(0), range(0)
+    return indices, new.oov_rows, base.oov_rows
+
+
+def _word_rows(vocabulary: Vocabulary) -> np.ndarray:
+    special = np.array(sorted(vocabulary.special_rows), dtype=np.int64)
+    return np.delete(np.arange(len(vocabulary)), special)
+
+
+def _match_words(base: list[Token], new: list[Token], rows: np.ndarray) -> np.ndarray:
+    """For each new word the row, out of `rows`, of the base's word; or -1."""
+    place: dict[Any, int] = dict(zip(base, rows.tolist(), strict=True))
+    if len(place) < len(base):
+        new = _pair_occurrences(base, new)  # type: ignore[assignment]
+        place = dict(zip(_numbered(base), rows.tolist(), strict=True))
+    return np.fromiter(map(place.get, new, repeat(NEW)), np.int64, count=len(new))
+
+
+def _numbered(tokens: list[Token]) -> list[tuple[Token, int]]:
+    """Each token with how often it stood before."""
+    seen: Counter = Counter()
+    numbered = []
+    for token in tokens:
+        numbered.append((token, seen[token]))
+        seen[token] += 1
+    return numbered
+
+
+def _pair_occurrences(
+    base: list[Token], new: list[Token]
+) -> list[tuple[Token, int]]:
+    """Each new token with the occurrence in the base that serves it."""
+    available = Counter(base)
+    return [
+        (token, min(occurrence, max(available[token] - 1, 0)))
+        for token, occurrence in _numbered(new)
+    ]

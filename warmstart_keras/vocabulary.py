@@ -1,0 +1,350 @@
+"""`Vocabulary`: the ordered tokens that the rows of one axis stand for."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmstart_keras.errors import WarmStartError
+
+Token = str | bytes | int | None
+
+_MAGIC = b"warmstart_keras vocabulary 1\n"
+
+
+class Vocabulary:
+    """The ordered tokens of one axis, with its special rows (mask, OOV).
+
+    Entry `i` says what row `i` of an embedding stands for. A vocabulary is read once
+    and never changes.
+
+    Example:
+
+    >>> from warmstart_keras import Vocabulary
+    >>> vocabulary = Vocabulary(["", "[UNK]", "the", "film"])
+    >>> len(vocabulary), vocabulary.mask_row, list(vocabulary.oov_rows)
+    (4, 0, [1])
+    >>> vocabulary.words
+    ['the', 'film']
+    >>> Vocabulary(["the", "film"], oov=1, oov_at="end").tokens
+    ['the', 'film', '[UNK]']
+
+    Args:
+        source: What to read. A `TextVectorization`, `StringLookup`, `IntegerLookup`
+            or `WarmStartEmbedding` layer; a tokenizer with `id_to_token` and
+            `vocabulary_size`; anything with `get_vocabulary()`; a list, tuple, 1D
+            array or tensor of strings, bytes or integers; a mapping from token to
+            row, whose rows are exactly `0..n-1`; the path of a UTF-8 file with one
+            token a line; or a `Vocabulary`. `b"a"`, `"a"` and `np.str_("a")` are the
+            same token. In lists, arrays, tensors and files a leading `""` is the
+            mask row, and `"[UNK]"`s first or right after it are OOV rows, as
+            `get_vocabulary()` of Keras writes them.
+        mask: Whether there is a mask row (`True`, `False`), or the token of the mask
+            row. Only for lists, arrays, tensors and files.
+        oov: How many OOV rows there are (an integer), or the token of the one OOV
+            row. Only for lists, arrays, tensors and files. Where `mask` or `oov` is
+            given, the special rows are those said and no others: taken from `source`
+            if it has exactly them in their place, else added, as `set_vocabulary`
+            of Keras does.
+        oov_at: `"start"` (after the mask row, as in Keras) or `"end"` (after the
+            words, as in TF Transform).
+
+    Raises:
+        WarmStartError: If `source` is none of these, is empty, mixes integers with
+            strings, or is a file that is missing, empty or not UTF-8.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_fingerprint",
+        "_given_by_id",
+        "_hashing",
+        "_mask_row",
+        "_oov_rows",
+        "_tokens",
+    )
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        mask: bool | str | bytes | int | None = None,
+        oov: int | str | bytes | None = None,
+        oov_at: str = "start",
+    ) -> None:
+        # The reader imports this module: it makes vocabularies by `from_parts`.
+        from warmstart_keras.vocabulary_sources import read, read_with_special_rows
+
+        if oov_at not in ("start", "end"):
+            raise WarmStartError(
+                f'`oov_at` must be "start" or "end". Received: oov_at={oov_at!r}'
+            )
+        if mask is None and oov is None:
+            other = read(source)
+        else:
+            other = read_with_special_rows(source, mask, oov, oov_at)
+        self._tokens: list[Token] = other._tokens
+        self._mask_row: int | None = other._mask_row
+        self._oov_rows: range = other._oov_rows
+        self._hashing: str | None = other._hashing
+        self._given_by_id: bool = other._given_by_id
+        self._fingerprint: str | None = other._fingerprint
+
+    @classmethod
+    def from_parts(
+        cls,
+        tokens: list[Token],
+        *,
+        mask_row: int | None = None,
+        oov_rows: range = range(0),
+        hashing: str | None = None,
+        given_by_id: bool = False,
+    ) -> "Vocabulary":
+        """A vocabulary of tokens that are `str`, `bytes` that are no text, or `int`.
+
+        For readers of sources: nothing is recognised, converted or checked.
+        `hashing` names the method and salt by which OOV rows are chosen, None where
+        not known; `given_by_id` says that the source names a row for every token.
+        """
+        vocabulary = cls.__new__(cls)
+        vocabulary._tokens = tokens
+        vocabulary._mask_row = mask_row
+        vocabulary._oov_rows = oov_rows
+        vocabulary._hashing = hashing
+        vocabulary._given_by_id = given_by_id
+        vocabulary._fingerprint = None
+        return vocabulary
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike,
+        *,
+        mask: bool | str | bytes | int | None = None,
+        oov: int | str | bytes | None = None,
+        oov_at: str = "start",
+    ) -> "Vocabulary":
+        """Reads a UTF-8 file with one token a line.
+
+        Only LF and CRLF end a line, so that tokens may contain U+2028 and its like;
+        a byte-order mark is ignored. `mask`, `oov` and `oov_at` as in `Vocabulary`.
+
+        Example:
+
+        >>> _ = open("words.txt", "w").write("the\\nfilm\\n")
+        >>> Vocabulary.from_file("words.txt", mask=True, oov=1).tokens
+        ['', '[UNK]', 'the', 'film']
+
+        Raises:
+            WarmStartError: If the file is missing, empty or not UTF-8.
+        """
+        return cls(Path(path), mask=mask, oov=oov, oov_at=oov_at)
+
+    @property
+    def tokens(self) -> list[Token]:
+        """All entries, special rows included, in the order of the rows.
+
+        Bytes that are no UTF-8 stay `bytes`; an OOV row of a lookup with
+        `oov_token=None` is None.
+        """
+        return list(self._tokens)
+
+    @property
+    def words(self) -> list[Token]:
+        """The entries that are no special rows, in the order of the rows."""
+        special = self.special_rows
+        return [token for i, token in enumerate(self._tokens) if i not in special]
+
+    @property
+    def mask_row(self) -> int | None:
+        """The row of the mask token, or None."""
+        return self._mask_row
+
+    @property
+    def oov_rows(self) -> range:
+        """The rows of out-of-vocabulary tokens; empty where there are none."""
+        return self._oov_rows
+
+    @property
+    def special_rows(self) -> set[int]:
+        """The mask row and the OOV rows."""
+        rows = set(self._oov_rows)
+        if self._mask_row is not None:
+            rows.add(self._mask_row)
+        return rows
+
+    @property
+    def hashing(self) -> str | None:
+        """Method and salt that choose among several OOV rows; None if not known."""
+        return self._hashing
+
+    @property
+    def given_by_id(self) -> bool:
+        """Whether the source named a row for every token (mappings, tokenizers)."""
+        return self._given_by_id
+
+    @property
+    def has_words(self) -> bool:
+        """Whether there is any entry besides the special rows."""
+        return len(self._tokens) > len(self.special_rows)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the ordered tokens and special rows.
+
+        The same in every process: fit for the name of a cache that holds ids.
+        """
+        if self._fingerprint is None:
+            digest = hashlib.sha256()
+            # Special rows are told by their place: their names carry no meaning.
+            special = self.special_rows
+            tokens = ["" if i in special else t for i, t in enumerate(self._tokens)]
+            header = [self._kind, self._mask_row, [*self._oov_rows], _not_text(tokens)]
+            digest.update(json.dumps(header).encode())
+            for part in _pack(tokens):
+                digest.update(part)
+            self._fingerprint = digest.hexdigest()[:16]
+        return self._fingerprint
+
+    def get_vocabulary(self, include_special_tokens: bool = True) -> list[Token]:
+        """The tokens as a list, under the name that Keras's lookup layers use."""
+        return self.tokens if include_special_tokens else self.words
+
+    def oov_agrees(self, other: "Vocabulary") -> bool:
+        """Whether OOV row k means the same in both: number, method and salt agree."""
+        if len(self._oov_rows) != len(other._oov_rows):
+            return False
+        if len(self._oov_rows) < 2 or None in (self._hashing, other._hashing):
+            return True
+        return self._hashing == other._hashing
+
+    def same_rows(self, other: "Vocabulary") -> bool:
+        """Whether every row stands for the same in both."""
+        return self is other or (self == other and self.oov_agrees(other))
+
+    def to_bytes(self) -> bytes:
+        """The vocabulary in a form that no token can break, with a checksum.
+
+        A header of one line of JSON, then the length of every token in bytes (int64,
+        little endian), then the tokens, end to end.
+        """
+        # Only an OOV row can have no name (None), and all OOV rows share theirs.
+        nameless = any(self._tokens[row] is None for row in self._oov_rows)
+        lengths, blob = _pack(["" if token is None else token for token in self._tokens])
+        header = {
+            "kind": self._kind,
+            "count": len(self._tokens),
+            "mask_row": self._mask_row,
+            "oov_rows": [self._oov_rows.start, self._oov_rows.stop],
+            "nameless_oov": nameless,
+            "hashing": self._hashing,
+            "given_by_id": self._given_by_id,
+            "not_text": _not_text(self._tokens),
+        }
+        body = json.dumps(header).encode() + b"\n" + lengths + blob
+        return _MAGIC + hashlib.sha256(body).digest() + body
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Vocabulary":
+        """Reads what `to_bytes` wrote.
+
+        Raises:
+            WarmStartError: If a single bit of it was changed or lost.
+        """
+        start = len(_MAGIC) + 32
+        body = data[start:]
+        if (
+            not data.startswith(_MAGIC)
+            or hashlib.sha256(body).digest() != data[len(_MAGIC) : start]
+        ):
+            raise WarmStartError(
+                "A stored vocabulary must be whole, as `WarmStartEmbedding` wrote it. "
+                f"Received: {len(data)} bytes whose checksum does not agree. Restore "
+                "the file from a copy, or save the model again."
+            )
+        head, _, rest = body.partition(b"\n")
+        header = json.loads(head)
+        count = header["count"]
+        lengths = np.frombuffer(rest, dtype="<i8", count=count)
+        ends = np.cumsum(lengths).tolist()
+        starts = [0, *ends[:-1]]
+        blob = rest[8 * count :]
+        parts = [blob[a:b] for a, b in zip(starts, ends, strict=True)]
+        tokens: list[Token]
+        if header["kind"] == "integer":
+            tokens = [int(part) for part in parts]
+        else:
+            not_text = set(header["not_text"])
+            tokens = [
+                part if i in not_text else part.decode("utf-8", "surrogatepass")
+                for i, part in enumerate(parts)
+            ]
+        oov_rows = range(*header["oov_rows"])
+        if header["nameless_oov"]:
+            for row in oov_rows:
+                tokens[row] = None
+        return cls.from_parts(
+            tokens,
+            mask_row=header["mask_row"],
+            oov_rows=oov_rows,
+            hashing=header["hashing"],
+            given_by_id=header["given_by_id"],
+        )
+
+    @property
+    def _kind(self) -> str:
+        first = next((token for token in self._tokens if token is not None), "")
+        return "integer" if isinstance(first, int) else "text"
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def __iter__(self) -> Iterator[Token]:
+        return iter(self._tokens)
+
+    def __getitem__(self, row: int) -> Token:
+        return self._tokens[row]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        if (self._mask_row, self._oov_rows) != (other._mask_row, other._oov_rows):
+            return False
+        if self._tokens == other._tokens:
+            return True
+        return len(self) == len(other) and self.words == other.words
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(repr(token) for token in self._tokens[:6])
+        more = ", ..." if len(self) > 6 else ""
+        return (
+            f"<Vocabulary of {len(self)} tokens [{shown}{more}], "
+            f"mask_row={self._mask_row}, oov_rows={list(self._oov_rows)}, "
+            f"fingerprint={self.fingerprint}>"
+        )
+
+
+def _pack(tokens: list[Token]) -> tuple[bytes, bytes]:
+    """The lengths of the tokens in bytes (int64), and the tokens, end to end."""
+    parts = [_token_bytes(token) for token in tokens]
+    lengths = np.fromiter(map(len, parts), dtype="<i8", count=len(parts))
+    return lengths.tobytes(), b"".join(parts)
+
+
+def _not_text(tokens: list[Token]) -> list[int]:
+    """The places of the tokens that are bytes, and so are told from text alike."""
+    return [i for i, token in enumerate(tokens) if isinstance(token, bytes)]
+
+
+def _token_bytes(token: Token) -> bytes:
+    if isinstance(token, bytes):
+        return token
+    # Text may hold lone surrogates, which UTF-8 proper refuses.
+    return str(token).encode("utf-8", "surrogatepass")

@@ -1,0 +1,304 @@
+"""Reading a vocabulary from whatever holds one: layer, tokenizer, list, mapping, file."""
+
+import os
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmstart_keras import keras_internals
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.vocabulary import Token, Vocabulary
+
+MASK_TOKEN = ""
+OOV_TOKEN = "[UNK]"
+
+# What was last read from a lookup layer, and the table that it was read from: a table
+# never changes, a rebuild makes another one. So nothing is read twice.
+_last_read: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def read(source: Any) -> Vocabulary:
+    """The vocabulary that `source` holds now. See `Vocabulary` for the sources."""
+    if isinstance(source, Vocabulary):
+        return source
+    lookup = keras_internals.lookup_of(source)
+    if lookup is not None:
+        return _read_lookup(lookup)
+    if hasattr(source, "row_vocabulary"):  # a WarmStartEmbedding
+        if source.row_vocabulary is not None:
+            return source.row_vocabulary
+        if source.vocabulary_source is not None:  # not built yet
+            return read(source.vocabulary_source)
+    if hasattr(source, "id_to_token") and hasattr(source, "vocabulary_size"):
+        ids = range(source.vocabulary_size())
+        return _recognized([source.id_to_token(i) for i in ids], True)
+    if hasattr(source, "get_vocabulary"):
+        source = source.get_vocabulary()
+        if not isinstance(source, Mapping):
+            return _recognized(_entries(source), True)
+    if isinstance(source, Mapping):
+        return _recognized(_in_order_of_rows(source), True)
+    return _recognized(_entries(source), False)
+
+
+def read_as(source: Any, base: Vocabulary | None) -> Vocabulary:
+    """Reads what the rows shall stand for, where they stand for `base` now.
+
+    A list, array, tensor or file without special rows gets those of `base`, as
+    Keras's own `set_vocabulary` adds them.
+    """
+    vocabulary = read(source)
+    if base is None or not is_plain(source) or not base.special_rows:
+        return vocabulary
+    if base.given_by_id or vocabulary.special_rows:
+        return vocabulary
+    mask = None if base.mask_row is None else base[base.mask_row]
+    oov = [base[row] for row in base.oov_rows]
+    at_end = bool(oov) and base.oov_rows.start > (base.mask_row is not None)
+    names = {token for token in (mask, *oov) if token is not None}
+    completed = _with_special_rows(vocabulary.tokens, mask, oov, at_end, base.hashing)
+    some = vocabulary[0] in names or (at_end and vocabulary[len(vocabulary) - 1] in names)
+    if some and len(completed) > len(vocabulary):
+        return vocabulary  # some of them, but not all: taken literally
+    return completed
+
+
+def read_with_special_rows(
+    source: Any,
+    mask: bool | str | bytes | int | None,
+    oov: int | str | bytes | None,
+    oov_at: str,
+) -> Vocabulary:
+    """Reads a list, array, tensor or file whose special rows are told by the caller."""
+    if not is_plain(source):
+        raise WarmStartError(
+            "`mask` and `oov` must be left out where the source knows its special rows "
+            "by itself (layers, tokenizers, mappings). "
+            f"Received: source of type {type(source).__name__}, mask={mask!r}, "
+            f"oov={oov!r}"
+        )
+    if isinstance(oov, int) and oov < 0:
+        raise WarmStartError(
+            "`oov` must be a number of OOV rows, 0 or more, or the token of the one "
+            f"OOV row. Received: oov={oov!r}"
+        )
+    tokens = _normalized(_entries(source))
+    integers = any(isinstance(token, int) for token in tokens)
+    if isinstance(mask, bool) or mask is None:
+        mask_token = (0 if integers else MASK_TOKEN) if mask else None
+    else:
+        (mask_token,) = _normalized([mask])
+    if isinstance(oov, int) or oov is None:
+        oov_tokens: list[Token] = [-1 if integers else OOV_TOKEN] * int(oov or 0)
+    else:
+        oov_tokens = _normalized([oov])
+    return _with_special_rows(tokens, mask_token, oov_tokens, oov_at == "end", None)
+
+
+def is_plain(source: Any) -> bool:
+    """Whether `source` is a list, tuple, array, tensor or file: order and no more."""
+    if isinstance(source, Vocabulary | Mapping):
+        return False
+    names = ("get_vocabulary", "id_to_token")
+    return not any(hasattr(source, name) for name in names)
+
+
+def without_special_rows(source: Any) -> Vocabulary:
+    """The entries of `source` one by one, none of them special."""
+    vocabulary = read(source)
+    tokens = [OOV_TOKEN if token is None else token for token in vocabulary]
+    return Vocabulary.from_parts(tokens)
+
+
+def _read_lookup(lookup: Any) -> Vocabulary:
+    table = keras_internals.lookup_table(lookup)
+    if lookup in _last_read:
+        last_table, vocabulary = _last_read[lookup]
+        if last_table() is table:
+            return vocabulary
+    has_mask = lookup.mask_token is not None and lookup.output_mode == "int"
+    special = [lookup.mask_token] * has_mask + [lookup.oov_token] * lookup.num_oov_indices
+    keys, rows = keras_internals.table_entries(table)
+    if lookup.invert:
+        keys, rows = rows, keys
+    words = _normalized(
+        keys[np.argsort(rows)].tolist(), getattr(lookup, "encoding", "utf-8")
+    )
+    vocabulary = Vocabulary.from_parts(
+        special + words,
+        mask_row=0 if has_mask else None,
+        oov_rows=range(int(has_mask), len(special)),
+        hashing=_hashing(lookup) if lookup.num_oov_indices > 1 else None,
+    )
+    _last_read[lookup] = (weakref.ref(table), vocabulary)
+    return vocabulary
+
+
+def _hashing(lookup: Any) -> str:
+    """How `lookup` chooses among its OOV rows (V6, V16)."""
+    # `oov_method` and `salt` came to Keras in 2026; strings were always hashed.
+    method = getattr(lookup, "oov_method", "floormod")
+    salt = getattr(lookup, "salt", None)
+    if salt is not None:
+        return f"siphash{list(salt)}"
+    if lookup.vocabulary_dtype == "string":
+        return "farmhash"
+    return method
+
+
+def _in_order_of_rows(mapping: Mapping) -> list:
+    rows = list(mapping.values())
+    if not all(isinstance(row, int | np.integer) for row in rows) or sorted(rows) != list(
+        range(len(rows))
+    ):
+        raise WarmStartError(
+            "A mapping from token to row must have exactly the rows 0..n-1, each once. "
+            f"Received: {len(rows)} tokens with rows {str(sorted(rows, key=str)[:8])}. "
+            "Number the tokens without gaps, or pass a list in the order of the rows."
+        )
+    return sorted(mapping, key=mapping.__getitem__)
+
+
+def _entries(source: Any) -> list:
+    """The entries of a list, tuple, array, tensor or file, as they stand there."""
+    if isinstance(source, str | os.PathLike):
+        return _lines(Path(source))
+    if isinstance(source, list | tuple):
+        entries = list(source)
+    elif hasattr(source, "__array__"):
+        array = np.asarray(source)
+        if array.ndim != 1:
+            raise WarmStartError(
+                "A vocabulary given as array or tensor must have rank 1. "
+                f"Received: shape={array.shape}"
+            )
+        entries = array.tolist()
+    else:
+        raise WarmStartError(
+            "A vocabulary must be a lookup layer, a tokenizer, an object with "
+            "`get_vocabulary()`, a list, tuple, 1D array or tensor of tokens, a mapping "
+            "from token to row, the path of a file, or a `Vocabulary`. "
+            f"Received: {source!r} (of type {type(source).__name__})"
+        )
+    if not entries:
+        raise WarmStartError(
+            "A vocabulary must have at least one token. "
+            f"Received: an empty {type(source).__name__}"
+        )
+    return entries
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise WarmStartError(
+            "A vocabulary file must exist and be readable. "
+            f"Received: {str(path)!r} ({error.strerror or error})"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise WarmStartError(
+            "A vocabulary file must be UTF-8. "
+            f"Received: {str(path)!r}, with {error.object[error.start :][:4]!r} at byte "
+            f"{error.start}. Write the file anew with `encoding='utf-8'`."
+        ) from error
+    # `str.splitlines` would end a line at U+2028 and six others (V4).
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    if not lines:
+        raise WarmStartError(
+            "A vocabulary file must have at least one token, one a line. "
+            f"Received: {str(path)!r}, which is empty"
+        )
+    ended = len(lines) if text.endswith("\n") else len(lines) - 1
+    return [line.removesuffix("\r") if i < ended else line for i, line in enumerate(lines)]
+
+
+def _normalized(tokens: list, encoding: str = "utf-8") -> list[Token]:
+    """Tokens as `str`, as `bytes` where they are no text, or as `int`."""
+    kinds = set(map(type, tokens))
+    if kinds <= {str} or kinds <= {int}:
+        return tokens
+    if any(issubclass(kind, bool | np.bool_) for kind in kinds) or not all(
+        issubclass(kind, str | bytes | int | np.integer) for kind in kinds
+    ):
+        wrong = next(
+            t
+            for t in tokens
+            if isinstance(t, bool) or not isinstance(t, str | bytes | int | np.integer)
+        )
+        raise WarmStartError(
+            "The tokens of a vocabulary must be strings, bytes or integers. "
+            f"Received: {wrong!r} (of type {type(wrong).__name__})"
+        )
+    integers = [issubclass(kind, int | np.integer) for kind in kinds]
+    if all(integers):
+        return [int(token) for token in tokens]
+    if any(integers):
+        raise WarmStartError(
+            "The tokens of a vocabulary must be all strings or all integers. "
+            f"Received: both, {str(tokens[:6])[:-1]}, ...]"
+        )
+    return [
+        _decoded(token, encoding) if isinstance(token, bytes) else str(token)
+        for token in tokens
+    ]
+
+
+def _decoded(token: bytes, encoding: str) -> str | bytes:
+    try:
+        return token.decode(encoding)
+    except UnicodeDecodeError:
+        return bytes(token)
+
+
+def _recognized(tokens: list, given_by_id: bool) -> Vocabulary:
+    """A vocabulary in which a leading `""` and `[UNK]`s are special rows."""
+    # `get_vocabulary()` of a lookup with `oov_token=None` names its OOV rows None.
+    first = 1 if tokens[0] in (MASK_TOKEN, MASK_TOKEN.encode()) else 0
+    end = first
+    while end < len(tokens) and tokens[end] in (OOV_TOKEN, OOV_TOKEN.encode(), None):
+        end += 1
+    named = [token for token in tokens[:end] if token is not None]
+    normalized = _normalized(named + tokens[end:])
+    oov = [None if token is None else OOV_TOKEN for token in tokens[first:end]]
+    return Vocabulary.from_parts(
+        normalized[:first] + oov + normalized[len(named) :],
+        mask_row=0 if first else None,
+        oov_rows=range(first, end),
+        given_by_id=given_by_id,
+    )
+
+
+def _with_special_rows(
+    tokens: list[Token],
+    mask: Token,
+    oov: list[Token],
+    at_end: bool,
+    hashing: str | None,
+) -> Vocabulary:
+    """A vocabulary with these special rows: those in `tokens`, or added to them."""
+    before = [] if mask is None else [mask]
+    after: list[Token] = []
+    if at_end:
+        after = oov
+    else:
+        before = before + oov
+    whole = (
+        len(tokens) >= len(before) + len(after)
+        and tokens[: len(before)] == before
+        and tokens[len(tokens) - len(after) :] == after
+    )
+    if not whole:
+        tokens = [*before, *tokens, *after]
+    first_oov = len(tokens) - len(oov) if at_end else len(before) - len(oov)
+    return Vocabulary.from_parts(
+        tokens,
+        mask_row=None if mask is None else 0,
+        oov_rows=range(first_oov, first_oov + len(oov)),
+        hashing=hashing,
+    )
