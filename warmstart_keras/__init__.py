@@ -4,8 +4,9 @@ from warmstart_keras.bindings import Binding
 from warmstart_keras.callback import VocabularyWarmStart
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.live import plan_warm_start, warm_start
 from warmstart_keras.pipeline import check_pipeline
-from warmstart_keras.plan import WarmStartPlan, plan_warm_start, warm_start
+from warmstart_keras.plan import WarmStartPlan
 from warmstart_keras.remap import remap, warmstart_embedding_matrix
 from warmstart_keras.report import WarmStartReport
 from warmstart_keras.row_map import RowMap

@@ -62,6 +62,19 @@ class Table:
     rows: int
     completed: bool = False
 
+    def is_same(self, other: "Table") -> bool:
+        """Whether both say the same of the same variable."""
+        ours, theirs = self.base, other.base
+        return (
+            self.binding.variable is other.binding.variable
+            and (self.binding.rows, self.rows) == (other.binding.rows, other.rows)
+            and (
+                ours is theirs
+                or (ours is not None and theirs is not None and ours.same_rows(theirs))
+            )
+            and self.new.same_rows(other.new)
+        )
+
     @property
     def is_current(self) -> bool:
         """Whether rows and optimizer slots stand for what they shall already."""
@@ -166,9 +179,7 @@ def find_tables(
     return found
 
 
-def _table(
-    binding: Binding, base: Vocabulary | None, source: Any, named: bool
-) -> Table:
+def _table(binding: Binding, base: Vocabulary | None, source: Any, named: bool) -> Table:
     """A table whose vocabularies fit its rows."""
     new = read_as(source, base)
     rows = binding.rows
@@ -213,9 +224,9 @@ def _source_in_model(layer: keras.Layer, lookups: set[int]) -> Any | None:
     if isinstance(layer, WarmStartEmbedding):
         return layer.vocabulary_source
     feeding = keras_internals.feeding_operation(layer)
-    if id(feeding) not in lookups:
-        return None
     lookup = keras_internals.lookup_of(feeding)
+    if lookup is None or id(feeding) not in lookups:
+        return None
     return feeding if lookup.output_mode == "int" and not lookup.invert else None
 
 

@@ -87,6 +87,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         )
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        """Warm-starts the model, if a vocabulary was rebuilt."""
         if not getattr(self.model, "compiled", False):
             raise WarmStartError(
                 "`VocabularyWarmStart` must be used with a compiled model. Received: "

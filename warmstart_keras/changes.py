@@ -36,6 +36,7 @@ class Change:
 
     @property
     def binding(self) -> Binding:
+        """The table's variable and axis."""
         return self.table.binding
 
     @property

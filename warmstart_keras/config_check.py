@@ -88,7 +88,9 @@ def _rebuilt_rows(owner: keras.Layer) -> dict[keras.Layer, int]:
     Empty where that cannot be had. No table is allocated: in a stateless scope variables
     have a shape, but no value.
     """
-    classes = {type(layer).__name__: type(layer) for _, layer in keras_internals.walk(owner)}
+    classes = {
+        type(layer).__name__: type(layer) for _, layer in keras_internals.walk(owner)
+    }
     try:
         with (
             warnings.catch_warnings(),

@@ -29,6 +29,7 @@ class BaseTable:
 
     @cached_property
     def matrix(self) -> np.ndarray:
+        """The old rows, read once."""
         return self._read()
 
 

@@ -231,7 +231,7 @@ def replace_key(optimizer: Any, old: Any, new: Any) -> Callable[[], None]:
     """
     from keras.src.utils.tracking import DotNotTrackScope
 
-    before = {}
+    before: dict[str, Any] = {}
 
     def put(name: str, value: Any) -> None:
         # Tracked by TensorFlow, a dictionary whose keys are no strings fails to export.

@@ -35,8 +35,7 @@ class Options:
             )
         if self.verbose not in ("auto", 0, 1, 2):
             raise WarmStartError(
-                '`verbose` must be "auto", 0, 1 or 2. '
-                f"Received: verbose={self.verbose!r}"
+                f'`verbose` must be "auto", 0, 1 or 2. Received: verbose={self.verbose!r}'
             )
         if self.new_embeddings_initializer is not None:
             initializers.get(self.new_embeddings_initializer)
@@ -51,10 +50,12 @@ class Options:
 
     @property
     def models_besides(self) -> list:
+        """Other models over the same layers."""
         return _listed(self.also)
 
     @property
     def optimizers_besides(self) -> list:
+        """Optimizers that no model holds."""
         return _listed(self.optimizer)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from warmstart_keras.errors import WarmStartError
 
 _CURE = (
-    "A dataset mapped with a vectorizer keeps the ids of that moment, and so does a cache "
-    "on disk. Map the dataset again after the vocabulary was rebuilt, and put "
+    "A dataset mapped with a vectorizer keeps the ids of that moment, and so does a "
+    "cache on disk. Map the dataset again after the vocabulary was rebuilt, and put "
     "`Vocabulary(vectorizer).fingerprint` into the name of a cache."
 )
 
@@ -20,8 +20,8 @@ def check_pipeline(dataset: Any, vectorizer: Any, texts: Any) -> None:
     """Checks that a dataset yields the ids that the vectorizer gives today.
 
     A `dataset.map(vectorizer)` made before the vocabulary was rebuilt keeps the old ids
-    for ever, and a `.cache(path)` keeps yesterday's: no error anywhere, and every word is
-    taken for another.
+    for ever, and a `.cache(path)` keeps yesterday's: no error anywhere, and every word
+    is taken for another.
 
     Example:
 

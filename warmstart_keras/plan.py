@@ -3,7 +3,6 @@
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 import keras
 
@@ -57,14 +56,16 @@ class WarmStartPlan:
             model, {c.binding.layer: c.table.rows for c in self._changes if c.resizes}
         )
         self._plan_moves()
-        self._state = self._fingerprint(self._found)
+        self._state = self._held()
 
     @property
     def bindings(self) -> list[Binding]:
+        """Every variable that was looked at, with its vocabulary axis."""
         return [table.binding for table in self._found.tables]
 
     @property
     def changed(self) -> bool:
+        """Whether there is anything to move."""
         return bool(self._changes)
 
     @property
@@ -103,7 +104,7 @@ class WarmStartPlan:
                 the plan was made. Whatever is raised, the model is as it was before.
         """
         start = time.perf_counter()
-        if self._state != self._fingerprint(self._find()):
+        if self._is_outdated():
             raise WarmStartError(
                 "A plan must be applied to the model that it was made for. Received: a "
                 "model whose layers, optimizer or vocabularies have changed since. Call "
@@ -215,22 +216,22 @@ class WarmStartPlan:
 
     # --- applying ---
 
-    def _fingerprint(self, found: Found) -> list:
-        """What must not have changed between planning and applying."""
-        tables = [
-            (
-                id(table.binding.variable),
-                table.binding.rows,
-                table.base and table.base.fingerprint,
-                table.new.fingerprint,
-            )
-            for table in found.tables
-        ]
-        optimizers = [
-            [(id(variable), *map(int, variable.shape)) for variable in optimizer.variables]
+    def _is_outdated(self) -> bool:
+        """Whether anything that was looked at has changed since."""
+        now, then = self._find().tables, self._found.tables
+        return (
+            len(now) != len(then)
+            or any(not a.is_same(b) for a, b in zip(now, then, strict=True))
+            or self._held() != self._state
+        )
+
+    def _held(self) -> list:
+        """The variables of the optimizers, and their shapes."""
+        return [
+            (id(variable), *map(int, variable.shape))
             for optimizer in self._find_optimizers()
+            for variable in optimizer.variables
         ]
-        return [tables, optimizers]
 
     def _apply(self, undo: ExitStack) -> None:
         # Whatever is asked of the user's own code is asked before anything moves.
@@ -260,132 +261,3 @@ class WarmStartPlan:
         roots = [self.model, *self._options.models_besides]
         inside = [layer for root in roots for _, layer in keras_internals.walk(root)]
         return list({id(m): m for m in inside if isinstance(m, keras.Model)}.values())
-
-
-def plan_warm_start(
-    model: keras.Layer,
-    vocabularies: Any = None,
-    *,
-    base_vocabularies: Any = None,
-    new_embeddings_initializer: Any = None,
-    optimizer_state: str = "carry",
-    min_kept: float | None = None,
-    also: Any = (),
-    seed: int | None = None,
-    verbose: Any = "auto",
-    optimizer: Any = None,
-) -> WarmStartPlan:
-    """Plans a warm start, and checks all of it; nothing changes.
-
-    Arguments and errors as in `warm_start`.
-
-    Example:
-
-    >>> import keras
-    >>> from warmstart_keras import WarmStartEmbedding, plan_warm_start
-    >>> words = keras.layers.StringLookup(vocabulary=["a", "b"])
-    >>> model = keras.Sequential(
-    ...     [keras.Input((3,), dtype="string"), words,
-    ...      WarmStartEmbedding(output_dim=2, vocabulary=words)]
-    ... )
-    >>> words.set_vocabulary(["b", "c"])
-    >>> plan = plan_warm_start(model)
-    >>> plan.changed
-    True
-    >>> report = plan.apply()
-    Warm start: ...: 1 words kept (1 moved), 1 new, 1 dropped; 1 variables and 0 ...
-
-    Returns:
-        A `WarmStartPlan`. `str(plan)` shows what it would do, `plan.apply()` does it.
-    """
-    return WarmStartPlan(
-        model,
-        Options(
-            vocabularies=vocabularies,
-            base_vocabularies=base_vocabularies,
-            new_embeddings_initializer=new_embeddings_initializer,
-            optimizer_state=optimizer_state,
-            min_kept=min_kept,
-            also=also,
-            seed=seed,
-            verbose=verbose,
-            optimizer=optimizer,
-        ),
-    )
-
-
-def warm_start(
-    model: keras.Layer,
-    vocabularies: Any = None,
-    *,
-    base_vocabularies: Any = None,
-    new_embeddings_initializer: Any = None,
-    optimizer_state: str = "carry",
-    min_kept: float | None = None,
-    also: Any = (),
-    seed: int | None = None,
-    verbose: Any = "auto",
-    optimizer: Any = None,
-) -> WarmStartReport:
-    """Moves every row of a model to its token's place in the rebuilt vocabulary.
-
-    For use before `fit`, and in training loops of your own; in `fit` the callback
-    `VocabularyWarmStart` does the same. Every row whose token stayed is bit for bit what
-    it was, in the embedding and in every slot of the optimizer; iterations, learning
-    rate and all other weights stay. If anything fails, the model is what it was before.
-
-    Example:
-
-    >>> import keras
-    >>> from warmstart_keras import WarmStartEmbedding, warm_start
-    >>> words = keras.layers.StringLookup(vocabulary=["a", "b"])
-    >>> embedding = WarmStartEmbedding(output_dim=2, vocabulary=words)
-    >>> row_of_b = embedding(words(["b"]))
-    >>> words.set_vocabulary(["b", "c"])
-    >>> report = warm_start(embedding, verbose=0)
-    >>> bool(keras.ops.all(embedding(words(["b"])) == row_of_b))
-    True
-
-    Args:
-        model: A model, or a layer alone.
-        vocabularies: What rows shall stand for, where the model does not tell: a mapping
-            from a layer or its name to a source (see `Vocabulary`), or one source where
-            the model has one embedding. Becomes the source of a `WarmStartEmbedding`.
-        base_vocabularies: What the rows stand for now, likewise; needed only where that
-            is not known: for a plain `Embedding` that no warm start has seen in this
-            process, and for clones.
-        new_embeddings_initializer: What the rows of new words start from: a Keras
-            initializer, or a callable `(tokens, base) -> rows`, with `tokens` the list
-            of new tokens, and `base.matrix` (NumPy array) and `base.vocabulary` of
-            before. None: what each layer says.
-        optimizer_state: `"carry"` moves the slots with their rows; `"reset"` starts the
-            slots of these variables anew.
-        min_kept: The least share of the old words that the new vocabulary must have,
-            from 0 (no check) to 1. None: at least one word.
-        also: Other models over the same layers, one or a list: their compiled functions
-            are made anew and their optimizers carried too.
-        seed: Integer or None. New rows depend on it, the layer's name and the two
-            vocabularies alone.
-        verbose: 0 prints nothing, 1 (and `"auto"`) one line, 2 a table, if anything
-            moved.
-        optimizer: Optimizers that the model does not hold, one or a list.
-
-    Returns:
-        A `WarmStartReport`; `report.changed` is False where nothing was to do.
-
-    Raises:
-        WarmStartError: If anything about model, vocabularies or arguments does not fit;
-            the message says what, and the cure. The model is as it was before.
-    """
-    return plan_warm_start(
-        model,
-        vocabularies,
-        base_vocabularies=base_vocabularies,
-        new_embeddings_initializer=new_embeddings_initializer,
-        optimizer_state=optimizer_state,
-        min_kept=min_kept,
-        also=also,
-        seed=seed,
-        verbose=verbose,
-        optimizer=optimizer,
-    ).apply()

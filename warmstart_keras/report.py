@@ -1,5 +1,6 @@
 """`WarmStartReport`: what a warm start did."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from warmstart_keras.row_map import RowMap
@@ -171,7 +172,7 @@ def _printable(token: Token) -> str | int:
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """The rows as lines of a table, its first column to the left, others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = tuple("-" * width for width in widths)

@@ -52,9 +52,7 @@ class RowMap:
         self.base: Vocabulary = read(base)
         self.new: Vocabulary = read_as(new, self.base)
         self.base_rows: int = len(self.base)
-        self.indices, self.averaged_rows, self.averaged_from = _match(
-            self.base, self.new
-        )
+        self.indices, self.averaged_rows, self.averaged_from = _match(self.base, self.new)
 
     @classmethod
     def entry_by_entry(cls, base: Any, new: Any) -> "RowMap":
@@ -186,9 +184,7 @@ def _numbered(tokens: list[Token]) -> list[tuple[Token, int]]:
     return numbered
 
 
-def _pair_occurrences(
-    base: list[Token], new: list[Token]
-) -> list[tuple[Token, int]]:
+def _pair_occurrences(base: list[Token], new: list[Token]) -> list[tuple[Token, int]]:
     """Each new token with the occurrence in the base that serves it."""
     available = Counter(base)
     return [

@@ -1,19 +1,13 @@
 """`Vocabulary`: the ordered tokens that the rows of one axis stand for."""
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from warmstart_keras import vocabulary_format
 from warmstart_keras.errors import WarmStartError
-
-Token = str | bytes | int | None
-
-_MAGIC = b"warmstart_keras vocabulary 1\n"
+from warmstart_keras.vocabulary_format import Token
 
 
 class Vocabulary:
@@ -135,7 +129,7 @@ class Vocabulary:
 
         Example:
 
-        >>> _ = open("words.txt", "w").write("the\\nfilm\\n")
+        >>> _ = Path("words.txt").write_text("the{0}film{0}".format(chr(10)))
         >>> Vocabulary.from_file("words.txt", mask=True, oov=1).tokens
         ['', '[UNK]', 'the', 'film']
 
@@ -199,15 +193,11 @@ class Vocabulary:
         The same in every process: fit for the name of a cache that holds ids.
         """
         if self._fingerprint is None:
-            digest = hashlib.sha256()
             # Special rows are told by their place: their names carry no meaning.
             special = self.special_rows
             tokens = ["" if i in special else t for i, t in enumerate(self._tokens)]
-            header = [self._kind, self._mask_row, [*self._oov_rows], _not_text(tokens)]
-            digest.update(json.dumps(header).encode())
-            for part in _pack(tokens):
-                digest.update(part)
-            self._fingerprint = digest.hexdigest()[:16]
+            place = {"mask_row": self._mask_row, "oov_rows": [*self._oov_rows]}
+            self._fingerprint = vocabulary_format.digest(tokens, place)[:16]
         return self._fingerprint
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Token]:
@@ -227,26 +217,16 @@ class Vocabulary:
         return self is other or (self == other and self.oov_agrees(other))
 
     def to_bytes(self) -> bytes:
-        """The vocabulary in a form that no token can break, with a checksum.
-
-        A header of one line of JSON, then the length of every token in bytes (int64,
-        little endian), then the tokens, end to end.
-        """
-        # Only an OOV row can have no name (None), and all OOV rows share theirs.
-        nameless = any(self._tokens[row] is None for row in self._oov_rows)
-        lengths, blob = _pack(["" if token is None else token for token in self._tokens])
-        header = {
-            "kind": self._kind,
-            "count": len(self._tokens),
-            "mask_row": self._mask_row,
-            "oov_rows": [self._oov_rows.start, self._oov_rows.stop],
-            "nameless_oov": nameless,
-            "hashing": self._hashing,
-            "given_by_id": self._given_by_id,
-            "not_text": _not_text(self._tokens),
-        }
-        body = json.dumps(header).encode() + b"\n" + lengths + blob
-        return _MAGIC + hashlib.sha256(body).digest() + body
+        """The vocabulary in a form that no token can break, with a checksum."""
+        return vocabulary_format.encode(
+            self._tokens,
+            {
+                "mask_row": self._mask_row,
+                "oov_rows": [self._oov_rows.start, self._oov_rows.stop],
+                "hashing": self._hashing,
+                "given_by_id": self._given_by_id,
+            },
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Vocabulary":
@@ -255,50 +235,14 @@ class Vocabulary:
         Raises:
             WarmStartError: If a single bit of it was changed or lost.
         """
-        start = len(_MAGIC) + 32
-        body = data[start:]
-        if (
-            not data.startswith(_MAGIC)
-            or hashlib.sha256(body).digest() != data[len(_MAGIC) : start]
-        ):
-            raise WarmStartError(
-                "A stored vocabulary must be whole, as `WarmStartEmbedding` wrote it. "
-                f"Received: {len(data)} bytes whose checksum does not agree. Restore "
-                "the file from a copy, or save the model again."
-            )
-        head, _, rest = body.partition(b"\n")
-        header = json.loads(head)
-        count = header["count"]
-        lengths = np.frombuffer(rest, dtype="<i8", count=count)
-        ends = np.cumsum(lengths).tolist()
-        starts = [0, *ends[:-1]]
-        blob = rest[8 * count :]
-        parts = [blob[a:b] for a, b in zip(starts, ends, strict=True)]
-        tokens: list[Token]
-        if header["kind"] == "integer":
-            tokens = [int(part) for part in parts]
-        else:
-            not_text = set(header["not_text"])
-            tokens = [
-                part if i in not_text else part.decode("utf-8", "surrogatepass")
-                for i, part in enumerate(parts)
-            ]
-        oov_rows = range(*header["oov_rows"])
-        if header["nameless_oov"]:
-            for row in oov_rows:
-                tokens[row] = None
+        tokens, header = vocabulary_format.decode(data)
         return cls.from_parts(
             tokens,
             mask_row=header["mask_row"],
-            oov_rows=oov_rows,
+            oov_rows=range(*header["oov_rows"]),
             hashing=header["hashing"],
             given_by_id=header["given_by_id"],
         )
-
-    @property
-    def _kind(self) -> str:
-        first = next((token for token in self._tokens if token is not None), "")
-        return "integer" if isinstance(first, int) else "text"
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -329,22 +273,3 @@ class Vocabulary:
             f"mask_row={self._mask_row}, oov_rows={list(self._oov_rows)}, "
             f"fingerprint={self.fingerprint}>"
         )
-
-
-def _pack(tokens: list[Token]) -> tuple[bytes, bytes]:
-    """The lengths of the tokens in bytes (int64), and the tokens, end to end."""
-    parts = [_token_bytes(token) for token in tokens]
-    lengths = np.fromiter(map(len, parts), dtype="<i8", count=len(parts))
-    return lengths.tobytes(), b"".join(parts)
-
-
-def _not_text(tokens: list[Token]) -> list[int]:
-    """The places of the tokens that are bytes, and so are told from text alike."""
-    return [i for i, token in enumerate(tokens) if isinstance(token, bytes)]
-
-
-def _token_bytes(token: Token) -> bytes:
-    if isinstance(token, bytes):
-        return token
-    # Text may hold lone surrogates, which UTF-8 proper refuses.
-    return str(token).encode("utf-8", "surrogatepass")

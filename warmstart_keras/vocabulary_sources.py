@@ -55,6 +55,8 @@ def read_as(source: Any, base: Vocabulary | None) -> Vocabulary:
         return vocabulary
     if base.given_by_id or vocabulary.special_rows:
         return vocabulary
+    if isinstance(base[0], int) != isinstance(vocabulary[0], int):
+        return vocabulary  # integers and strings never match, nor stand together
     mask = None if base.mask_row is None else base[base.mask_row]
     oov = [base[row] for row in base.oov_rows]
     at_end = bool(oov) and base.oov_rows.start > (base.mask_row is not None)
@@ -87,12 +89,14 @@ def read_with_special_rows(
         )
     tokens = _normalized(_entries(source))
     integers = any(isinstance(token, int) for token in tokens)
-    if isinstance(mask, bool) or mask is None:
+    mask_token: Token = None
+    if isinstance(mask, bool):
         mask_token = (0 if integers else MASK_TOKEN) if mask else None
-    else:
+    elif mask is not None:
         (mask_token,) = _normalized([mask])
+    oov_tokens: list[Token]
     if isinstance(oov, int) or oov is None:
-        oov_tokens: list[Token] = [-1 if integers else OOV_TOKEN] * int(oov or 0)
+        oov_tokens = [-1 if integers else OOV_TOKEN] * int(oov or 0)
     else:
         oov_tokens = _normalized([oov])
     return _with_special_rows(tokens, mask_token, oov_tokens, oov_at == "end", None)
@@ -109,7 +113,7 @@ def is_plain(source: Any) -> bool:
 def without_special_rows(source: Any) -> Vocabulary:
     """The entries of `source` one by one, none of them special."""
     vocabulary = read(source)
-    tokens = [OOV_TOKEN if token is None else token for token in vocabulary]
+    tokens: list[Token] = [OOV_TOKEN if t is None else t for t in vocabulary]
     return Vocabulary.from_parts(tokens)
 
 
@@ -156,7 +160,7 @@ def _in_order_of_rows(mapping: Mapping) -> list:
     ):
         raise WarmStartError(
             "A mapping from token to row must have exactly the rows 0..n-1, each once. "
-            f"Received: {len(rows)} tokens with rows {str(sorted(rows, key=str)[:8])}. "
+            f"Received: {len(rows)} tokens with rows {sorted(rows, key=str)[:8]}. "
             "Number the tokens without gaps, or pass a list in the order of the rows."
         )
     return sorted(mapping, key=mapping.__getitem__)
@@ -215,10 +219,12 @@ def _lines(path: Path) -> list[str]:
             f"Received: {str(path)!r}, which is empty"
         )
     ended = len(lines) if text.endswith("\n") else len(lines) - 1
-    return [line.removesuffix("\r") if i < ended else line for i, line in enumerate(lines)]
+    return [
+        line.removesuffix("\r") if i < ended else line for i, line in enumerate(lines)
+    ]
 
 
-def _normalized(tokens: list, encoding: str = "utf-8") -> list[Token]:
+def _normalized(tokens: list, encoding: str = "utf-8") -> list[Any]:
     """Tokens as `str`, as `bytes` where they are no text, or as `int`."""
     kinds = set(map(type, tokens))
     if kinds <= {str} or kinds <= {int}:
@@ -265,7 +271,7 @@ def _recognized(tokens: list, given_by_id: bool) -> Vocabulary:
         end += 1
     named = [token for token in tokens[:end] if token is not None]
     normalized = _normalized(named + tokens[end:])
-    oov = [None if token is None else OOV_TOKEN for token in tokens[first:end]]
+    oov: list[Token] = [None if t is None else OOV_TOKEN for t in tokens[first:end]]
     return Vocabulary.from_parts(
         normalized[:first] + oov + normalized[len(named) :],
         mask_row=0 if first else None,
