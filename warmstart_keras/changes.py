@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
 
-from warmstart_keras import initializers
+from warmstart_keras import initializers, keras_internals
 from warmstart_keras.bindings import Binding, Table
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.moves import Move
@@ -66,7 +65,7 @@ class Change:
                 np.dtype(variable.dtype),
                 tokens=self.row_map.new_tokens,
                 base=initializers.BaseTable(
-                    base, lambda: keras.ops.convert_to_numpy(variable)[: len(base)]
+                    base, lambda: keras_internals.to_numpy(variable)[: len(base)]
                 ),
                 seed=(
                     self.options.seed,
@@ -95,7 +94,7 @@ class Change:
         def new_rows(rows: np.ndarray) -> Any:
             if slot.initial is not None:
                 return slot.initial
-            return keras.ops.convert_to_numpy(slot.owner)[rows]
+            return keras_internals.to_numpy(slot.owner)[rows]
 
         self.slots.append(slot)
         self.moves.append(

@@ -180,7 +180,7 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
         values = np.asarray(
             matrix
             if isinstance(matrix, np.ndarray | list)
-            else keras.ops.convert_to_numpy(matrix)
+            else keras_internals.to_numpy(matrix)
         )
         source = self.vocabulary_source
         vocabulary = self._row_vocabulary

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.vocabulary import Token, Vocabulary
 
@@ -124,7 +125,7 @@ def make_rows(
         asked = shape if initializer.whole else expected
         try:
             # NumPy's own name: Keras knows the dtypes of all its backends by name.
-            made = keras.ops.convert_to_numpy(function(asked, dtype=np.dtype(dtype).name))
+            made = keras_internals.to_numpy(function(asked, dtype=np.dtype(dtype).name))
         except Exception as error:
             raise WarmStartError(
                 f"The initializer of new rows must give an array of shape {asked}. "

@@ -138,6 +138,16 @@ def print_message(message: str) -> None:
     io_utils.print_msg(message)
 
 
+def to_numpy(value: Any) -> np.ndarray:
+    """A variable or tensor of any backend as a NumPy array."""
+    # Nothing private, but `convert_to_numpy` of a variable makes NumPy 2 warn.
+    if isinstance(value, keras.Variable):
+        value = value.value
+    if keras.backend.backend() == "tensorflow" and hasattr(value, "numpy"):
+        return value.numpy()
+    return keras.ops.convert_to_numpy(value)
+
+
 # --- variables -------------------------------------------------------------------------
 
 

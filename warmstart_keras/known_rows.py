@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
@@ -130,7 +129,7 @@ class KnownRows:
         return self._slot_vocabulary if self._assigned == self._digest() else None
 
     def _digest(self) -> str:
-        values = np.ascontiguousarray(keras.ops.convert_to_numpy(self.embeddings))
+        values = np.ascontiguousarray(keras_internals.to_numpy(self.embeddings))
         return hashlib.sha256(values.tobytes()).hexdigest()
 
     # --- the guard ---
@@ -186,7 +185,7 @@ class KnownRows:
         weights = {key: store[key] for key in keys - {_STORE_KEY}}
         vocabulary = self._row_vocabulary
         if _STORE_KEY in keys:
-            data = np.asarray(store[_STORE_KEY], dtype=np.uint8).tobytes()
+            data = store[_STORE_KEY][()].tobytes()
             vocabulary = Vocabulary.from_bytes(data)
         if "0" in weights:
             self._check_stored(tuple(weights["0"].shape), vocabulary)

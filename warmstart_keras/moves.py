@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
@@ -47,7 +46,7 @@ class Move:
         back through the inverse row map. Else it gets new storage, and the old one is
         kept until all is done, since compiled functions hold that very object.
         """
-        before = keras.ops.convert_to_numpy(self.variable)
+        before = keras_internals.to_numpy(self.variable)
         rows = self.new_rows(self.row_map.new_rows)
         after = move_rows(before, self.row_map, rows, axis=self.axis)
         if after.shape != before.shape:
@@ -62,7 +61,7 @@ class Move:
         undo.callback(self._restore, np.moveaxis(left, self.axis, 0))
 
     def _restore(self, left: np.ndarray) -> None:
-        now = keras.ops.convert_to_numpy(self.variable)
+        now = keras_internals.to_numpy(self.variable)
         back = self.row_map.inverted()
         self.variable.assign(move_rows(now, back, left, axis=self.axis))
 

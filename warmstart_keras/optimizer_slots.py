@@ -11,7 +11,6 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
@@ -75,7 +74,7 @@ def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
         if owner is None:
             continue
         differing = [i for i, n in enumerate(one.shape) if n != other.shape[i]]
-        start = keras.ops.convert_to_numpy(one).ravel()[0]
+        start = keras_internals.to_numpy(one).ravel()[0]
         own_value = id(variable) in averages or start == np.asarray(_MARK, start.dtype)
         slots.append(
             Slot(

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import keras
 import numpy as np
 
+from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
 
 _CURE = (
@@ -80,13 +80,8 @@ def _rows(ids: Any, rank: int | None) -> list[np.ndarray]:
 
 
 def _numpy(values: Any) -> np.ndarray:
-    if isinstance(values, list | tuple | np.ndarray):
-        return np.asarray(values)
-    return np.asarray(values) if hasattr(values, "numpy") else _from_keras(values)
-
-
-def _from_keras(values: Any) -> np.ndarray:
-    return keras.ops.convert_to_numpy(values)
+    plain = isinstance(values, list | tuple | np.ndarray) or hasattr(values, "numpy")
+    return np.asarray(values) if plain else keras_internals.to_numpy(values)
 
 
 def _text(text: Any) -> Any:

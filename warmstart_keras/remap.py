@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from warmstart_keras import initializers
+from warmstart_keras import initializers, keras_internals
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.vocabulary import Vocabulary
@@ -188,11 +188,7 @@ def move_rows(
 
 
 def _numeric(array: Any, name: str) -> np.ndarray:
-    values = (
-        array
-        if isinstance(array, np.ndarray)
-        else keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(array))
-    )
+    values = array if isinstance(array, np.ndarray) else keras_internals.to_numpy(array)
     # bfloat16 and its like (ml_dtypes) are of kind "V", but can be cast.
     kind = values.dtype.kind
     if kind in "iufc" or (kind == "V" and np.can_cast(values.dtype, np.float32)):

@@ -55,7 +55,7 @@ def read_as(source: Any, base: Vocabulary | None) -> Vocabulary:
         return vocabulary
     if base.given_by_id or vocabulary.special_rows:
         return vocabulary
-    if isinstance(base[0], int) != isinstance(vocabulary[0], int):
+    if _holds_integers(base) != _holds_integers(vocabulary):
         return vocabulary  # integers and strings never match, nor stand together
     mask = None if base.mask_row is None else base[base.mask_row]
     oov = [base[row] for row in base.oov_rows]
@@ -139,6 +139,10 @@ def _read_lookup(lookup: Any) -> Vocabulary:
     )
     _last_read[lookup] = (weakref.ref(table), vocabulary)
     return vocabulary
+
+
+def _holds_integers(vocabulary: Vocabulary) -> bool:
+    return isinstance(next((t for t in vocabulary if t is not None), None), int)
 
 
 def _hashing(lookup: Any) -> str:
@@ -271,7 +275,7 @@ def _recognized(tokens: list, given_by_id: bool) -> Vocabulary:
         end += 1
     named = [token for token in tokens[:end] if token is not None]
     normalized = _normalized(named + tokens[end:])
-    oov: list[Token] = [None if t is None else OOV_TOKEN for t in tokens[first:end]]
+    oov = [None if t is None else OOV_TOKEN for t in tokens[first:end]]
     return Vocabulary.from_parts(
         normalized[:first] + oov + normalized[len(named) :],
         mask_row=0 if first else None,
@@ -288,7 +292,7 @@ def _with_special_rows(
     hashing: str | None,
 ) -> Vocabulary:
     """A vocabulary with these special rows: those in `tokens`, or added to them."""
-    before = [] if mask is None else [mask]
+    before: list[Token] = [] if mask is None else [mask]
     after: list[Token] = []
     if at_end:
         after = oov

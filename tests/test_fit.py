@@ -1,0 +1,556 @@
+"""`fit` with the callback after a rebuild: what stays, what moves, what is made anew."""
+
+import keras
+import models
+import numpy as np
+import pytest
+import tensorflow as tf
+from models import LABELS, MONDAY, RESHUFFLED, TUESDAY, WIDTH, array, texts
+
+from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, warm_start
+
+
+def fit(model, data, callback=None, **kwargs):
+    """Fits one epoch after a warm start; gives the state that the first step found."""
+    seen = models.StateAtFirstStep()
+    callback = callback or VocabularyWarmStart()
+    model.fit(data, LABELS, verbose=0, callbacks=[callback, seen], **kwargs)
+    return seen.state
+
+
+def assert_rows_followed(path, old_tokens, new_tokens, before, after):
+    """Row by row, bit for bit, with a plain loop; returns how many were kept."""
+    kept = 0
+    for row, token in enumerate(new_tokens):
+        if token in old_tokens:
+            np.testing.assert_array_equal(
+                after[path][row],
+                before[path][old_tokens.index(token)],
+                err_msg=str(token),
+            )
+            kept += 1
+    assert kept >= 3
+    return kept
+
+
+FOLLOWING = ["words/embeddings", "adam/words_embeddings_momentum"]
+FOLLOWING += ["adam/words_embeddings_velocity"]
+
+
+@pytest.mark.parametrize("new_texts", [TUESDAY, RESHUFFLED, MONDAY[:2], MONDAY + TUESDAY])
+@pytest.mark.parametrize("place", ["in the model", "mapped"])
+@pytest.mark.parametrize("kind", ["following", "capacity", "plain", "plain capacity"])
+def test_every_kept_row_and_slot_is_bit_for_bit_what_it_was(kind, place, new_texts):
+    layer = models.vectorizer()
+    embedding = {
+        "following": lambda: WarmStartEmbedding(
+            None, WIDTH, vocabulary=layer, name="words"
+        ),
+        "capacity": lambda: WarmStartEmbedding(20, WIDTH, vocabulary=layer, name="words"),
+        "plain": lambda: keras.layers.Embedding(
+            layer.vocabulary_size(), WIDTH, name="words"
+        ),
+        "plain capacity": lambda: keras.layers.Embedding(20, WIDTH, name="words"),
+    }[kind]()
+    mapped = place == "mapped"
+    model = models.on_ids(embedding) if mapped else models.in_model(layer, embedding)
+    prepare = layer if mapped else texts
+    vocabularies = {"words": layer} if mapped and "plain" in kind else None
+    fit(model, prepare(MONDAY), VocabularyWarmStart(vocabularies))
+    old_tokens, before = layer.get_vocabulary(), models.state(model)
+    paths = [v.path for v in model.variables + model.optimizer.variables]
+
+    layer.adapt(new_texts)
+    callback = VocabularyWarmStart(vocabularies)
+    after = fit(model, prepare((new_texts + MONDAY)[:3]), callback)
+
+    new_tokens = layer.get_vocabulary()
+    for path in FOLLOWING:
+        assert_rows_followed(path, old_tokens, new_tokens, before, after)
+    assert callback.report.changed
+    rows = 20 if "capacity" in kind else len(new_tokens)
+    assert after["words/embeddings"].shape == (rows, WIDTH)
+    assert embedding.input_dim == rows
+    assert [v.path for v in model.variables + model.optimizer.variables] == paths
+    for path, value in before.items():
+        if path not in FOLLOWING:  # iterations and learning rate among them
+            np.testing.assert_array_equal(after[path], value, err_msg=path)
+
+
+def test_new_slot_rows_start_as_a_fresh_optimizer_starts_them():
+    model, layer, _ = models.trained_in_model()
+    layer.adapt(TUESDAY)
+    after = fit(model, texts(TUESDAY))
+    new = layer.get_vocabulary().index("twist")
+    for path in FOLLOWING[1:]:
+        np.testing.assert_array_equal(after[path][new], np.zeros(WIDTH))
+
+
+def test_new_rows_train():
+    model, layer, embedding = models.trained_in_model()
+    layer.adapt(TUESDAY)
+    before = fit(model, texts(TUESDAY))["words/embeddings"]
+    new = embedding.get_vocabulary().index("twist")
+    assert np.all(array(embedding.embeddings)[new] != before[new])
+
+
+def test_predict_uses_the_new_table_and_the_moved_rows():
+    model, layer, embedding = models.trained_in_model()
+    model.predict(texts(MONDAY), verbose=0)  # compiled with Monday's table
+    layer.adapt(TUESDAY)
+    warm_start(model)
+    kernel, bias = (array(w) for w in model.get_layer("score").weights)
+    hidden = array(embedding.embeddings)[array(layer(TUESDAY))]
+    expected = hidden.reshape(3, -1) @ kernel + bias
+    got = model.predict(texts(TUESDAY), verbose=0)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_predictions_on_kept_words_are_what_they_were():
+    model, layer, _ = models.trained_in_model()
+    kept_words = texts(["a plot", "the good bad of", "good"])
+    before = model.predict(kept_words, verbose=0)
+    layer.adapt(TUESDAY)
+    warm_start(model)
+    np.testing.assert_array_equal(model.predict(kept_words, verbose=0), before)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_evaluate_in_the_same_fit_sees_the_new_vocabulary(jit):
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="words")
+    model = models.on_ids(embedding, jit_compile=jit)
+    data = (layer(MONDAY), LABELS)
+    model.fit(*data, validation_data=data, verbose=0)
+    layer.adapt(TUESDAY)
+    data = (layer(TUESDAY), LABELS)
+    history = model.fit(
+        *data, validation_data=data, verbose=0, callbacks=[VocabularyWarmStart()]
+    )
+    assert history.history["val_loss"] == [
+        pytest.approx(model.evaluate(*data, verbose=0), rel=1e-5)
+    ]
+
+
+@pytest.mark.parametrize(
+    "compile_args", [{"run_eagerly": True}, {"steps_per_execution": 2}]
+)
+def test_other_ways_of_running_a_step_train_the_moved_rows(compile_args):
+    model, layer, embedding = models.trained_in_model(**compile_args)
+    layer.adapt(TUESDAY)
+    before = fit(model, texts(TUESDAY))["words/embeddings"]
+    assert np.any(array(embedding.embeddings) != before)
+
+
+def test_a_layer_built_before_the_first_adapt_starts_every_word_anew():
+    layer = models.vectorizer(None)
+    embedding = WarmStartEmbedding(
+        output_dim=WIDTH, vocabulary=layer, name="words", embeddings_initializer="ones"
+    )
+    model = models.in_model(layer, embedding)
+    special = np.full((2, WIDTH), 7.0)
+    embedding.set_weights([special])
+    layer.adapt(MONDAY)
+    callback = VocabularyWarmStart(new_embeddings_initializer="zeros")
+    after = fit(model, texts(MONDAY), callback)["words/embeddings"]
+    np.testing.assert_array_equal(after[:2], special)
+    np.testing.assert_array_equal(
+        after[2:], np.ones((layer.vocabulary_size() - 2, WIDTH))
+    )
+
+
+class Scorer(keras.Model):
+    """A subclassed model over text: its layers are built in its first step."""
+
+    def __init__(self, layer, embedding=None, **kwargs):
+        super().__init__(**kwargs)
+        self.vectorizer = layer
+        self.words = embedding or WarmStartEmbedding(
+            output_dim=WIDTH, vocabulary=layer, name="words"
+        )
+        self.score = keras.layers.Dense(1, name="score")
+
+    def call(self, inputs):
+        return self.score(keras.ops.mean(self.words(self.vectorizer(inputs)), axis=1))
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {**super().get_config(), "layer": serialize(self.vectorizer)}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["layer"] = keras.saving.deserialize_keras_object(config["layer"])
+        return cls(**config)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_subclassed_model_whose_first_fit_has_the_callback(plain, tmp_path):
+    layer = models.vectorizer()
+    embedding = None
+    if plain:
+        embedding = keras.layers.Embedding(20, WIDTH, name="words")
+    model = Scorer(layer, embedding, name="scorer")
+    model.compile(models.adam(), "mse")
+    vocabularies = {"words": layer} if plain else None
+    callback = VocabularyWarmStart(vocabularies)
+    model.fit(texts(MONDAY), LABELS, verbose=0, callbacks=[callback])
+    assert callback.report is None
+    old_tokens, before = layer.get_vocabulary(), models.state(model)
+
+    layer.adapt(TUESDAY)
+    after = fit(model, texts(TUESDAY), VocabularyWarmStart(vocabularies))
+
+    tokens = layer.get_vocabulary()
+    for variable in ("words/embeddings", "adam/scorer_words_embeddings_momentum"):
+        path = next(path for path in before if path.endswith(variable))
+        assert_rows_followed(path, old_tokens, tokens, before, after)
+    if not plain:
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(
+            tmp_path / "model.keras", custom_objects={"Scorer": Scorer}
+        )
+        np.testing.assert_array_equal(
+            loaded.predict(texts(TUESDAY), verbose=0),
+            model.predict(texts(TUESDAY), verbose=0),
+        )
+
+
+@pytest.mark.parametrize("input_dim", [None, 20])
+def test_saved_and_loaded_after_a_warm_start_it_is_the_same_model(input_dim, tmp_path):
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(input_dim, WIDTH, vocabulary=layer, name="words")
+    model, layer, embedding = models.trained_in_model(embedding, layer)
+    layer.adapt(TUESDAY)
+    fit(model, texts(TUESDAY))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    models.assert_same_state(models.state(model), models.state(loaded))
+    assert loaded.get_layer("words").get_vocabulary() == embedding.get_vocabulary()
+    np.testing.assert_array_equal(
+        loaded.predict(texts(TUESDAY), verbose=0),
+        model.predict(texts(TUESDAY), verbose=0),
+    )
+
+
+def test_exported_after_a_warm_start_it_serves_without_this_package(tmp_path):
+    model, layer, _ = models.trained_in_model()
+    layer.adapt(TUESDAY)
+    fit(model, texts(TUESDAY))
+    model.export(tmp_path / "exported", verbose=False)
+    expected = model.predict(texts(TUESDAY), verbose=0)
+    np.save(tmp_path / "expected.npy", expected)
+    (tmp_path / "serve.py").write_text(
+        "import sys\n"
+        "sys.modules['warmstart_keras'] = None  # importing it would raise\n"
+        "import numpy as np, tensorflow as tf\n"
+        "model = tf.saved_model.load('exported')\n"
+        "served = model.serve(tf.constant(sys.argv[1:]))\n"
+        "np.testing.assert_allclose(served, np.load('expected.npy'), rtol=1e-6)\n"
+    )
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "serve.py", *TUESDAY],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_changed_nothing_is_done():
+    model, _, _ = models.trained_in_model()
+    functions = model.train_function, model.predict_function
+    before = models.state(model)
+    report = warm_start(model)
+    assert not report.changed
+    assert (model.train_function, model.predict_function) == functions
+    models.assert_same_state(before, models.state(model))
+
+
+def test_the_same_vocabulary_set_again_is_no_change():
+    model, layer, _ = models.trained_in_model()
+    layer.set_vocabulary(layer.get_vocabulary())
+    assert not warm_start(model).changed
+
+
+def test_a_lookup_that_was_not_rebuilt_is_not_read_again(monkeypatch):
+    model, _, _ = models.trained_in_model()
+    fit(model, texts(MONDAY))
+
+    def refuse(*args):
+        raise AssertionError("the vocabulary was read")
+
+    for name in ("get_vocabulary", "adapt"):
+        monkeypatch.setattr(keras.layers.TextVectorization, name, refuse)
+        monkeypatch.setattr(keras.layers.StringLookup, name, refuse)
+    monkeypatch.setattr("warmstart_keras.keras_internals.table_entries", refuse)
+    fit(model, texts(MONDAY))
+
+
+def test_warm_start_then_fit_with_the_callback_moves_rows_once():
+    model, layer, _ = models.trained_in_model()
+    layer.adapt(TUESDAY)
+    warm_start(model)
+    before = models.state(model)
+    callback = VocabularyWarmStart()
+    models.assert_same_state(before, fit(model, texts(TUESDAY), callback))
+    assert callback.report is None
+
+
+def test_a_new_callback_each_day_is_right_for_a_plain_layer():
+    layer = models.vectorizer()
+    plain = keras.layers.Embedding(layer.vocabulary_size(), WIDTH, name="words")
+    model = models.in_model(layer, plain)
+    fit(model, texts(MONDAY))
+    for day in (TUESDAY, RESHUFFLED, MONDAY):
+        old_tokens, before = layer.get_vocabulary(), models.state(model)
+        layer.adapt(day)
+        after = fit(model, texts((day + MONDAY)[:3]))
+        assert_rows_followed(
+            "words/embeddings", old_tokens, layer.get_vocabulary(), before, after
+        )
+
+
+def test_a_plain_layer_as_large_as_max_tokens_keeps_its_rows_as_a_capacity():
+    layer = models.vectorizer(max_tokens=10)
+    plain = keras.layers.Embedding(10, WIDTH, name="words")
+    model = models.in_model(layer, plain)
+    fit(model, texts(MONDAY))
+    layer.adapt(["a good film"])
+    fit(model, texts(MONDAY))
+    assert plain.input_dim == 10
+
+
+def test_spare_rows_stay_untouched_until_a_word_takes_them():
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(20, WIDTH, vocabulary=layer, name="words")
+    model, layer, embedding = models.trained_in_model(embedding, layer)
+    before = models.state(model)["words/embeddings"]
+    layer.adapt(MONDAY + TUESDAY)
+    after = fit(model, texts(MONDAY))["words/embeddings"]
+    words = layer.vocabulary_size()
+    np.testing.assert_array_equal(after[words:], before[words:])
+    new = layer.get_vocabulary().index("twist")
+    assert np.any(after[new] != before[new])
+
+
+def test_a_table_whose_rows_stay_in_number_is_assigned_not_replaced():
+    model, layer, embedding = models.trained_in_model(
+        layer=models.vectorizer(max_tokens=6)
+    )
+    step = tf.function(lambda ids: embedding(ids))
+    step(tf.constant([2]))
+    layer.adapt(TUESDAY)
+    warm_start(model)
+    row = embedding.get_vocabulary().index("plot")
+    np.testing.assert_array_equal(
+        step(tf.constant([row]))[0], array(embedding.embeddings)[row]
+    )
+
+
+def test_two_embeddings_on_one_vocabulary_both_follow_it():
+    layer = models.vectorizer()
+    first = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="first")
+    second = WarmStartEmbedding(output_dim=2, vocabulary=first, name="second")
+    inputs = keras.Input((), dtype="string")
+    ids = layer(inputs)
+    joined = keras.layers.Concatenate()([first(ids), second(ids)])
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(joined)))
+    model.compile("adam", "mse")
+    model.fit(texts(MONDAY), LABELS, verbose=0)
+    old_tokens, before = layer.get_vocabulary(), models.state(model)
+    layer.adapt(TUESDAY)
+    after = fit(model, texts(TUESDAY))
+    for name in ("first", "second"):
+        assert_rows_followed(
+            f"{name}/embeddings", old_tokens, layer.get_vocabulary(), before, after
+        )
+
+
+@pytest.mark.parametrize("with_input", [True, False])
+def test_a_plain_layer_after_a_lookup_in_a_sequential_model_follows_it(with_input):
+    layer = models.vectorizer()
+    layers = [
+        layer,
+        keras.layers.Embedding(layer.vocabulary_size(), WIDTH, name="words"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(1),
+    ]
+    if with_input:
+        layers.insert(0, keras.Input((), dtype="string"))
+    model = keras.Sequential(layers, name="sequential")
+    model.compile(models.adam(), "mse")
+    fit(model, texts(MONDAY))
+    old_tokens, before = layer.get_vocabulary(), models.state(model)
+    layer.adapt(TUESDAY)
+    after = fit(model, texts(TUESDAY))
+    path = next(path for path in before if path.endswith("words/embeddings"))
+    assert_rows_followed(path, old_tokens, layer.get_vocabulary(), before, after)
+
+
+def test_one_embedding_on_two_inputs_moves_once():
+    layer = models.vectorizer()
+    plain = keras.layers.Embedding(20, WIDTH, name="words")
+    title, body = (keras.Input((), dtype="string", name=n) for n in ("title", "body"))
+    joined = keras.layers.Concatenate()([plain(layer(title)), plain(layer(body))])
+    model = keras.Model([title, body], keras.layers.Flatten()(joined))
+    warm_start(model)
+    old_tokens, before = layer.get_vocabulary(), models.state(model)
+    layer.adapt(TUESDAY)
+    report = warm_start(model)
+    assert len(report.variables) == 1
+    assert_rows_followed(
+        "words/embeddings",
+        old_tokens,
+        layer.get_vocabulary(),
+        before,
+        models.state(model),
+    )
+
+
+def test_an_embedding_inside_another_model_is_found_and_moved():
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="words")
+    ids = keras.Input((models.LENGTH,), dtype="int64")
+    encoder = keras.Model(ids, keras.layers.Flatten()(embedding(ids)), name="encoder")
+    inputs = keras.Input((), dtype="string")
+    model = keras.Model(inputs, keras.layers.Dense(1)(encoder(layer(inputs))))
+    model.compile("adam", "mse")
+    model.fit(texts(MONDAY), LABELS, verbose=0)
+    encoder.predict(layer(MONDAY), verbose=0)
+    old_tokens, before = layer.get_vocabulary(), models.state(model)
+    layer.adapt(TUESDAY)
+    after = fit(model, texts(TUESDAY))
+    assert_rows_followed(
+        "words/embeddings", old_tokens, layer.get_vocabulary(), before, after
+    )
+    assert encoder.predict_function is None
+
+
+def test_integer_ids_follow_their_lookup():
+    lookup = keras.layers.IntegerLookup(num_oov_indices=1)
+    lookup.adapt([[10, 20, 30, 20]])
+    embedding = WarmStartEmbedding(output_dim=2, vocabulary=lookup, name="items")
+    embedding.build()
+    row = array(embedding(lookup([20]))).tolist()
+    lookup.adapt([[30, 30, 40, 20]])
+    assert warm_start(embedding).changed
+    assert array(embedding(lookup([20]))).tolist() == row
+
+
+def test_a_source_named_in_vocabularies_is_followed_from_then_on():
+    model, layer, embedding = models.trained_in_model()
+    tokens = [*layer.get_vocabulary()[2:], "new"]
+    old_tokens, before = layer.get_vocabulary(), models.state(model)
+    report = warm_start(model, {"words": tokens})
+    assert embedding.get_vocabulary() == ["", "[UNK]", *tokens]
+    assert "mask and OOV rows of the base were added" in str(report)
+    assert embedding.vocabulary_source is tokens
+    assert_rows_followed(
+        "words/embeddings",
+        old_tokens,
+        ["", "[UNK]", *tokens],
+        before,
+        models.state(model),
+    )
+
+
+def test_a_custom_loop_warm_starts_with_its_own_optimizer():
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="words")
+    optimizer = models.adam()
+
+    def step(data):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(embedding(layer(data)) ** 2)
+        gradients = tape.gradient(loss, embedding.trainable_variables)
+        optimizer.apply_gradients(
+            zip(gradients, embedding.trainable_variables, strict=True)
+        )
+
+    step(texts(MONDAY))
+    old_tokens = layer.get_vocabulary()
+    before = {v.path: array(v) for v in optimizer.variables}
+    layer.adapt(TUESDAY)
+    report = warm_start(embedding, optimizer=optimizer, verbose=0)
+    after = {v.path: array(v) for v in optimizer.variables}
+    assert_rows_followed(
+        "adam/words_embeddings_velocity",
+        old_tokens,
+        layer.get_vocabulary(),
+        before,
+        after,
+    )
+    assert not any("optimizer=" in note for note in report.notes)
+    step(texts(TUESDAY))
+
+
+def test_the_report_names_optimizer_where_no_built_one_is_known():
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer)
+    embedding.build()
+    layer.adapt(TUESDAY)
+    report = warm_start(embedding, verbose=0)
+    assert "pass `optimizer=`" in " ".join(report.notes)
+
+
+def test_hashed_oov_rows_of_another_number_start_from_the_mean_of_the_old():
+    old = keras.layers.StringLookup(vocabulary=["a", "b"], num_oov_indices=2)
+    new = keras.layers.StringLookup(vocabulary=["b", "a"], num_oov_indices=3)
+    embedding = WarmStartEmbedding(output_dim=2, vocabulary=old, name="words")
+    model = keras.Sequential([embedding, keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.fit(np.array([[0, 1, 2, 3]]), np.ones((1, 4, 1)), verbose=0)
+    before = models.state(model)
+    report = warm_start(model, {"words": new}, verbose=0)
+    for path, after in models.state(model).items():
+        if "words" in path or path.endswith("words/embeddings"):
+            mean = before[path][:2].mean(axis=0, dtype="float64").astype("float32")
+            np.testing.assert_array_equal(after[:3], np.stack([mean] * 3))
+            np.testing.assert_array_equal(after[3:], before[path][[3, 2]])
+    assert "start from the mean of the old ones" in str(report)
+
+
+def test_new_rows_are_the_same_in_every_process_and_differ_by_day_and_layer():
+    def rows(name="words", seed=None, day=TUESDAY):
+        layer = models.vectorizer()
+        embedding = WarmStartEmbedding(
+            output_dim=WIDTH,
+            vocabulary=layer,
+            name=name,
+            embeddings_initializer=keras.initializers.RandomNormal(seed=1),
+        )
+        embedding.build()
+        first = array(embedding.embeddings)
+        layer.adapt(day)
+        warm_start(embedding, seed=seed, verbose=0)
+        new = embedding.get_vocabulary().index("twist")
+        return first, array(embedding.embeddings)[new]
+
+    first, row = rows()
+    np.testing.assert_array_equal(row, rows()[1])
+    assert not any(np.array_equal(row, other) for other in first)
+    for other in (rows(name="other"), rows(seed=5), rows(day=[*TUESDAY, "more"])):
+        assert not np.array_equal(row, other[1])
+
+
+def test_a_callable_for_new_rows_sees_the_new_words_and_the_old_table():
+    model, layer, embedding = models.trained_in_model()
+    before = array(embedding.embeddings)
+    layer.adapt(TUESDAY)
+    seen = {}
+
+    def from_the_film(tokens, base):
+        seen["tokens"] = tokens
+        seen["matrix"] = base.matrix
+        film = base.vocabulary.tokens.index("film")
+        return np.stack([base.matrix[film]] * len(tokens))
+
+    warm_start(model, new_embeddings_initializer=from_the_film, verbose=0)
+    assert seen["tokens"] == ["twist", "zebra"]
+    np.testing.assert_array_equal(seen["matrix"], before)
+    new = embedding.get_vocabulary().index("zebra")
+    np.testing.assert_array_equal(array(embedding.embeddings)[new], before[2])
