@@ -71,9 +71,8 @@ def load_reviews(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     # A review that is there twice could be trained on and tested on.
     reviews = pd.read_csv(file.locate()).drop_duplicates("text")
     texts = reviews["text"].str.replace("<br />", " ", regex=False)
-    reviews = reviews.assign(text=texts)
     # A text without any word would be masked as a whole; its mean is 0 / 0.
-    reviews = reviews[texts.str.contains(r"[^\W_]", regex=True)]
+    reviews = reviews.assign(text=texts)[texts.str.contains(r"[^\W_]", regex=True)]
     reviews = reviews.sample(frac=1, random_state=seed)
     return tuple(reviews[reviews["source"] == s] for s in (FIRST_SITE, SECOND_SITE))
 
@@ -89,11 +88,7 @@ def build_model(embedding: keras.layers.Embedding) -> keras.Model:
             keras.layers.Dense(1, activation="sigmoid"),
         ]
     )
-    model.compile(
-        optimizer="adam",
-        loss="binary_crossentropy",
-        metrics=["accuracy"],
-    )
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
     return model
 
 
@@ -119,11 +114,7 @@ def to_ids(vectorizer: keras.layers.TextVectorization, reviews: pd.DataFrame):
 
 
 def train(arm: str, models: dict, vectorizer, reviews: pd.DataFrame):
-    """Trains the arm's model, which may be a new one, on the reviews.
-
-    The vectorizer must have been rebuilt before. Returns the warm start's report, if
-    there was one.
-    """
+    """Trains the arm's model, new or not; returns the warm start's report, if any."""
     if arm not in models or arm in (DAY_ONLY, ALL_SO_FAR):
         models[arm] = warm_model(vectorizer) if arm == WARM else plain_model()
     # All there is to do: before the first step, the callback compares what the rows
@@ -172,7 +163,7 @@ def run(days: int, seed: int, first_reviews: int) -> pd.DataFrame:
             keras.utils.set_random_seed(seed + day)
             start = time.perf_counter()
             report = train(arm, models, vectorizer, reviews)
-            if day > 0:  # day 0 counts for nobody
+            if day > 0:  # day 0 is in nobody's cost
                 seconds[arm] += time.perf_counter() - start
                 examples[arm] += EPOCHS[arm] * len(reviews)
             if report is not None:
@@ -189,8 +180,8 @@ def run(days: int, seed: int, first_reviews: int) -> pd.DataFrame:
     print(
         f"{len(first):,} reviews of {FIRST_SITE}, then {days} days with "
         f"{REVIEWS_A_DAY} of {SECOND_SITE} each.\n"
-        f"Of the {vectorizer.vocabulary_size():,} words, {new:.0%} are new each day, and "
-        f"{moved:.0%} of the others change their row.\n"
+        f"Of the {vectorizer.vocabulary_size():,} words, {new:.0%} are new each day, "
+        f"and {moved:.0%} of the others change their row.\n"
         f"Accuracy on day 1's reviews, before any of that: {rows[0][2]:.3f}\n"
     )
     columns = ["day", "arm", "accuracy", "examples", "seconds"]
@@ -211,6 +202,7 @@ def table(results: pd.DataFrame) -> str:
 
 
 def draw(results: pd.DataFrame, path: str) -> None:
+    """The table as curves."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     accuracy, cost = figure.subplots(1, 2)
     for arm in ARMS:
@@ -221,9 +213,10 @@ def draw(results: pd.DataFrame, path: str) -> None:
         cost.plot(lines["day"], lines["examples"], style, marker="o", label=arm)
     accuracy.set(xlabel="day", ylabel="accuracy on the next day's reviews")
     cost.set(xlabel="day", ylabel="training examples, all days so far", yscale="log")
-    figure.legend(
-        *accuracy.get_legend_handles_labels(), loc="outside upper center", ncols=4
-    )
+    for axes in (accuracy, cost):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    handles, labels = accuracy.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
     figure.savefig(path, dpi=120)
 
 
@@ -240,15 +233,16 @@ def main() -> None:
         "--output", default="daily_retraining.png", help="where the figure goes"
     )
     args = parser.parse_args()
-    days, first_reviews = DAYS, FIRST_REVIEWS
-    if args.quick:
-        days, first_reviews = QUICK_DAYS, QUICK_FIRST_REVIEWS
-    if args.days is not None:
-        days = args.days
-
-    results = run(days, args.seed, first_reviews)
-    print("Accuracy on the next day's reviews; training examples (counted once an epoch)")
-    print("and seconds, all days so far:\n")
+    days = QUICK_DAYS if args.quick else DAYS
+    results = run(
+        days if args.days is None else args.days,
+        args.seed,
+        QUICK_FIRST_REVIEWS if args.quick else FIRST_REVIEWS,
+    )
+    print(
+        "Accuracy on the next day's reviews, and the cost of all days so far: training"
+    )
+    print("examples (counted once an epoch) and seconds.\n")
     print(table(results))
     draw(results, args.output)
     print(f"\nFigure: {args.output}")

@@ -79,11 +79,6 @@ def assert_same_state(before, after):
         np.testing.assert_array_equal(value, after[path], err_msg=path)
 
 
-def rows_by_token(tokens, matrix):
-    """Each token with its row: what must not change for a token that stays."""
-    return {token: row for token, row in zip(tokens, matrix, strict=False)}
-
-
 class StateAtFirstStep(keras.callbacks.Callback):
     """Sees the model as the first training step finds it."""
 

@@ -122,14 +122,15 @@ class Vocabulary:
         oov: int | str | bytes | None = None,
         oov_at: str = "start",
     ) -> "Vocabulary":
-        """Reads a UTF-8 file with one token a line.
+        r"""Reads a UTF-8 file with one token a line.
 
         Only LF and CRLF end a line, so that tokens may contain U+2028 and its like;
         a byte-order mark is ignored. `mask`, `oov` and `oov_at` as in `Vocabulary`.
 
         Example:
 
-        >>> _ = Path("words.txt").write_text("the{0}film{0}".format(chr(10)))
+        >>> from pathlib import Path
+        >>> _ = Path("words.txt").write_text("the\nfilm\n")
         >>> Vocabulary.from_file("words.txt", mask=True, oov=1).tokens
         ['', '[UNK]', 'the', 'film']
 

@@ -1,0 +1,55 @@
+"""Every public name is documented, and every example that is shown runs."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import warmstart_keras
+
+ROOT = Path(__file__).parent.parent
+MODULES = [
+    importlib.import_module(f"warmstart_keras.{module.name}")
+    for module in pkgutil.iter_modules(warmstart_keras.__path__)
+]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_the_examples_in_docstrings_run(module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert doctest.testmod(module, optionflags=FLAGS).failed == 0
+
+
+@pytest.mark.parametrize("name", warmstart_keras.__all__)
+def test_every_public_name_says_what_it_is(name):
+    assert inspect.getdoc(getattr(warmstart_keras, name))
+
+
+WITH_EXAMPLE = [
+    name
+    for name in warmstart_keras.__all__
+    if name not in ("Binding", "WarmStartError", "WarmStartPlan", "WarmStartReport")
+]
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLE)
+def test_every_name_that_users_call_shows_an_example(name):
+    assert ">>> " in inspect.getdoc(getattr(warmstart_keras, name))
+
+
+def python_blocks():
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        blocks = re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
+        for number, block in enumerate(blocks):
+            yield pytest.param(block, id=f"{path.name}-{number}")
+
+
+@pytest.mark.parametrize("block", list(python_blocks()))
+def test_the_python_blocks_of_the_pages_run(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "page", "exec"), {})

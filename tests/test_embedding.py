@@ -1,0 +1,403 @@
+"""`WarmStartEmbedding`: a drop-in `Embedding` that knows what its rows stand for."""
+
+import warnings
+
+import keras
+import models
+import numpy as np
+import pytest
+import tensorflow as tf
+from models import LABELS, MONDAY, TUESDAY, WIDTH, array, texts
+
+from warmstart_keras import (
+    VocabularyWarmStart,
+    WarmStartEmbedding,
+    WarmStartError,
+    warm_start,
+    warmstart_embedding_matrix,
+)
+
+
+def test_it_takes_every_argument_of_embedding_and_computes_the_same():
+    matrix = np.arange(12.0).reshape(6, 2)
+    arguments = {
+        "embeddings_regularizer": "l2",
+        "embeddings_constraint": "unit_norm",
+        "mask_zero": True,
+        "weights": matrix,
+    }
+    ours = WarmStartEmbedding(6, 2, "ones", **arguments)
+    keras_own = keras.layers.Embedding(6, 2, "ones", **arguments)
+    ids = np.array([[0, 3, 5]])
+    np.testing.assert_array_equal(ours(ids), keras_own(ids))
+    np.testing.assert_array_equal(ours.compute_mask(ids), keras_own.compute_mask(ids))
+    np.testing.assert_allclose(ours.losses, keras_own.losses)
+    assert [w.name for w in ours.weights] == [w.name for w in keras_own.weights]
+
+
+def test_it_has_as_many_rows_as_the_vocabulary_has_tokens():
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer)
+    assert embedding.input_dim is None
+    embedding.build()
+    assert embedding.input_dim == layer.vocabulary_size()
+    assert embedding.get_vocabulary() == layer.get_vocabulary()
+    assert (
+        embedding.get_vocabulary(include_special_tokens=False)
+        == (layer.get_vocabulary()[2:])
+    )
+
+
+def test_a_list_a_file_and_a_tokenizer_are_sources_too(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("film\nplot\n", encoding="utf-8")
+    for source in (["film", "plot"], str(path), {"film": 0, "plot": 1}):
+        embedding = WarmStartEmbedding(output_dim=2, vocabulary=source)
+        embedding.build()
+        assert embedding.get_vocabulary() == ["film", "plot"]
+
+
+def test_neither_input_dim_nor_vocabulary_is_an_error():
+    with pytest.raises(WarmStartError, match=r"`vocabulary` .* or `input_dim`.*neither"):
+        WarmStartEmbedding(output_dim=3)
+
+
+def test_a_layer_without_known_tokens_says_so():
+    embedding = WarmStartEmbedding(5, 2, name="words")
+    with pytest.raises(WarmStartError, match=r"a layer that is not built. Build"):
+        embedding.get_vocabulary()
+    embedding.build()
+    with pytest.raises(
+        WarmStartError, match=r"a clone, or has no source.*base_vocabular"
+    ):
+        embedding.get_vocabulary()
+
+
+def test_the_configuration_holds_the_present_number_of_rows_and_no_source():
+    embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=models.vectorizer())
+    embedding.build()
+    config = embedding.get_config()
+    assert (config["input_dim"], config["rows"]) == (None, 9)
+    assert "vocabulary" not in config
+    again = WarmStartEmbedding.from_config(config)
+    again.build()
+    assert again.input_dim == 9
+    assert again.row_vocabulary is None
+
+
+def test_the_configuration_of_a_layer_not_built_yet_holds_the_rows_it_would_have():
+    embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=models.vectorizer())
+    assert embedding.get_config()["rows"] == 9
+
+
+def test_new_row_initializers_survive_the_configuration():
+    initializer = keras.initializers.RandomNormal(stddev=0.5, seed=3)
+    embedding = WarmStartEmbedding(4, 2, new_embeddings_initializer=initializer)
+    again = WarmStartEmbedding.from_config(embedding.get_config())
+    assert again.new_embeddings_initializer.get_config() == initializer.get_config()
+
+
+def test_new_rows_start_from_what_the_layer_says_and_the_callback_overrules():
+    for given, expected in ((None, 1.0), ("zeros", 0.0)):
+        layer = models.vectorizer()
+        embedding = WarmStartEmbedding(
+            output_dim=WIDTH, vocabulary=layer, new_embeddings_initializer="ones"
+        )
+        embedding.build()
+        layer.adapt(TUESDAY)
+        warm_start(embedding, new_embeddings_initializer=given, verbose=0)
+        row = embedding.get_vocabulary().index("twist")
+        np.testing.assert_array_equal(
+            array(embedding.embeddings)[row], [expected] * WIDTH
+        )
+
+
+def test_a_clone_knows_its_source_by_the_graph_but_not_its_rows():
+    model, _, _ = models.trained_in_model()
+    clone = keras.models.clone_model(model)
+    embedding = clone.get_layer("words")
+    assert embedding.row_vocabulary is None
+    assert embedding.vocabulary_source is clone.layers[1]
+    clone.layers[1].adapt(MONDAY)
+    clone.compile("adam", "mse")
+    callback = VocabularyWarmStart()
+    clone.fit(texts(MONDAY), LABELS, verbose=0, callbacks=[callback])
+    assert embedding.get_vocabulary() == clone.layers[1].get_vocabulary()
+    assert callback.report is None
+
+
+def test_a_loaded_layer_whose_source_is_not_in_the_model_is_named(tmp_path):
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="words")
+    model = models.on_ids(embedding)
+    model.fit(layer(MONDAY), LABELS, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.get_layer("words").get_vocabulary() == layer.get_vocabulary()
+    with pytest.warns(
+        UserWarning, match=r"layer 'words' has its vocabulary from.*'words'"
+    ):
+        loaded.fit(layer(MONDAY), LABELS, verbose=0, callbacks=[VocabularyWarmStart()])
+    layer.adapt(TUESDAY)
+    report = warm_start(loaded, {"words": layer}, verbose=0)
+    assert report.vocabularies[0].kept == 6
+
+
+# --- the guard ---
+
+
+def rebuilt():
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="words")
+    embedding(layer(MONDAY))
+    layer.adapt(TUESDAY)
+    return layer, embedding
+
+
+def test_use_after_a_rebuild_without_a_warm_start_warns_once_and_names_the_cure():
+    layer, embedding = rebuilt()
+    with pytest.warns(UserWarning, match=r"'words' was rebuilt.*warm_start\(model\)"):
+        embedding(np.array([1]))
+    embedding(np.array([1]))  # a second warning would be an error
+    layer.adapt(MONDAY[:2])
+    with pytest.warns(UserWarning, match=r"was rebuilt"):
+        embedding(np.array([1]))
+
+
+def test_a_warm_start_ends_the_warning():
+    layer, embedding = rebuilt()
+    warm_start(embedding, verbose=0)
+    embedding(layer(TUESDAY))
+
+
+def test_tracing_a_function_after_a_rebuild_warns():
+    _, embedding = rebuilt()
+    step = tf.function(lambda ids: embedding(ids))
+    with pytest.warns(UserWarning, match=r"was rebuilt"):
+        step(tf.constant([1]))
+
+
+def test_predict_of_a_loaded_model_whose_lookup_came_back_with_other_words_warns(
+    tmp_path,
+):
+    """V11: a vocabulary given to the constructor is what is saved, set or not (V11)."""
+    lookup = keras.layers.StringLookup(vocabulary=["a", "b", "c"])
+    inputs = keras.Input((2,), dtype="string")
+    embedding = WarmStartEmbedding(output_dim=2, vocabulary=lookup, name="words")
+    model = keras.Model(inputs, embedding(lookup(inputs)))
+    lookup.set_vocabulary(["c", "d", "a"])
+    warm_start(model, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.get_layer("words").get_vocabulary() == ["[UNK]", "c", "d", "a"]
+    data = tf.constant([["a", "c"]])
+    with pytest.warns(UserWarning, match=r"was rebuilt"):
+        loaded.predict(data, verbose=0)
+    warm_start(loaded, verbose=0)
+    np.testing.assert_array_equal(
+        loaded.predict(data, verbose=0), model.predict(data, verbose=0)
+    )
+
+
+# --- Keras 2.15's recipe ---
+
+
+def recipe(model, layer, embedding, day):
+    """What Keras 2.15's documentation said to do."""
+    base = embedding.get_vocabulary()
+    layer.adapt(day)
+    matrix = warmstart_embedding_matrix(
+        base, layer.get_vocabulary(), embedding.embeddings, "uniform"
+    )
+    embedding.embeddings = tf.Variable(matrix)
+    return array(matrix)
+
+
+def test_the_recipe_of_keras_2_15_works():
+    model, layer, embedding = models.trained_in_model()
+    matrix = recipe(model, layer, embedding, TUESDAY)
+    np.testing.assert_array_equal(array(embedding.embeddings), matrix)
+    assert embedding.get_vocabulary() == layer.get_vocabulary()
+    assert len(embedding.weights) == 1
+    assert embedding.input_dim == len(matrix)
+    with pytest.warns(UserWarning, match=r"another number of rows.*compile"):
+        embedding(np.array([1]))
+    model.compile("adam", "mse")
+    before = array(embedding.embeddings)
+    model.fit(texts(TUESDAY), LABELS, verbose=0)
+    assert np.any(array(embedding.embeddings) != before)
+
+
+@pytest.mark.parametrize("max_tokens", [None, 9])
+def test_after_the_recipe_the_next_warm_start_carries_the_slots_by_token(max_tokens):
+    layer = models.vectorizer(max_tokens=max_tokens)
+    model, layer, embedding = models.trained_in_model(layer=layer)
+    old_tokens, before = layer.get_vocabulary(), models.state(model)
+    matrix = recipe(model, layer, embedding, MONDAY + TUESDAY)
+    warm_start(model, verbose=0)
+    after = models.state(model)
+    np.testing.assert_array_equal(after["words/embeddings"], matrix)
+    kept = 0
+    for row, token in enumerate(layer.get_vocabulary()):
+        for path in ("adam/words_embeddings_momentum", "adam/words_embeddings_velocity"):
+            old = np.zeros(WIDTH)
+            if token in old_tokens:
+                old = before[path][old_tokens.index(token)]
+                kept += 1
+            np.testing.assert_array_equal(after[path][row], old, err_msg=str(token))
+    assert kept > 6
+    model.fit(texts(TUESDAY), LABELS, verbose=0)
+
+
+def test_an_assigned_matrix_that_was_trained_since_keeps_its_slots():
+    model, layer, embedding = models.trained_in_model(
+        layer=models.vectorizer(max_tokens=9)
+    )
+    recipe(model, layer, embedding, MONDAY + TUESDAY)
+    model.fit(texts(TUESDAY), LABELS, verbose=0)
+    before = models.state(model)
+    warm_start(model, verbose=0)
+    models.assert_same_state(before, models.state(model))
+
+
+@pytest.mark.parametrize(
+    "matrix", [np.zeros((9, 3)), np.zeros((4, WIDTH)), np.zeros(9), np.array([["a"]])]
+)
+def test_a_matrix_that_does_not_fit_is_refused(matrix):
+    model, _, embedding = models.trained_in_model()
+    before = models.state(model)
+    message = r"a matrix of numbers of shape \(9, 4\).*Received: shape="
+    with pytest.raises(WarmStartError, match=message):
+        embedding.embeddings = matrix
+    models.assert_same_state(before, models.state(model))
+
+
+def test_assigning_before_the_layer_is_built_is_refused():
+    embedding = WarmStartEmbedding(4, 2)
+    with pytest.raises(WarmStartError, match=r"on a built layer.*built=False"):
+        embedding.embeddings = np.zeros((4, 2))
+
+
+def test_set_weights_works_and_keeps_the_vocabulary():
+    _, layer, embedding = models.trained_in_model()
+    embedding.set_weights([np.ones((9, WIDTH))])
+    assert embedding.get_vocabulary() == layer.get_vocabulary()
+    np.testing.assert_array_equal(array(embedding.embeddings), np.ones((9, WIDTH)))
+
+
+# --- files ---
+
+
+def test_a_weights_file_brings_its_rows_and_their_tokens(tmp_path):
+    model, _, embedding = models.trained_in_model()
+    model.save_weights(tmp_path / "monday.weights.h5")
+    layer = models.vectorizer([*MONDAY[::-1], "plot plot plot"])
+    other = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="words")
+    fresh = models.in_model(layer, other)
+    fresh.optimizer.build(fresh.trainable_variables)
+    assert other.get_vocabulary() != embedding.get_vocabulary()
+    fresh.load_weights(tmp_path / "monday.weights.h5")
+    assert other.get_vocabulary() == embedding.get_vocabulary()
+    with pytest.warns(UserWarning, match=r"was rebuilt"):
+        other(layer(MONDAY))
+    warm_start(fresh, verbose=0)
+    ids, own_ids = model.layers[1](MONDAY), layer(MONDAY)
+    np.testing.assert_array_equal(other(own_ids), embedding(ids))
+
+
+def test_a_weights_file_with_another_number_of_rows_is_refused(tmp_path):
+    model, _, _ = models.trained_in_model()
+    model.save_weights(tmp_path / "monday.weights.h5")
+    layer = models.vectorizer(TUESDAY)
+    other = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="words")
+    fresh = models.in_model(layer, other)
+    before = array(other.embeddings)
+    message = "has 10 rows, and loading never remaps.*a file with 9 rows"
+    with (
+        pytest.raises(ValueError, match=message),
+        warnings.catch_warnings(action="ignore"),  # Keras's own, of what it skips
+    ):
+        fresh.load_weights(tmp_path / "monday.weights.h5")
+    np.testing.assert_array_equal(array(other.embeddings), before)
+    assert other.get_vocabulary() == layer.get_vocabulary()
+
+
+AWKWARD = [
+    "a\u2028b",
+    "\x85",
+    "x\x0by",
+    "\x00",
+    "nul\x00inside",
+    " ",
+    "\ud800",
+    "é",
+    "\U0001f3ac",
+]
+
+
+def test_tokens_that_break_lines_or_encodings_survive_saving(tmp_path):
+    embedding = WarmStartEmbedding(output_dim=2, vocabulary=[*AWKWARD, b"\xff\xfe", ""])
+    ids = keras.Input((1,), dtype="int64")
+    model = keras.Model(ids, embedding(ids))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.layers[1].get_vocabulary() == [*AWKWARD, b"\xff\xfe", ""]
+
+
+def test_the_vocabulary_is_an_asset_too(tmp_path):
+    _, _, embedding = models.trained_in_model()
+    embedding.save_assets(str(tmp_path))
+    again = WarmStartEmbedding.from_config(embedding.get_config())
+    again.build()
+    again.load_assets(str(tmp_path))
+    assert again.get_vocabulary() == embedding.get_vocabulary()
+
+
+def test_a_stored_vocabulary_of_another_length_than_the_rows_is_refused(tmp_path):
+    _, _, embedding = models.trained_in_model()
+    embedding.save_assets(str(tmp_path))
+    other = WarmStartEmbedding(output_dim=WIDTH, vocabulary=["a", "b"], name="words")
+    other.build()
+    with pytest.raises(
+        WarmStartError, match=r"a token for each row. Received: 9 tokens, 2"
+    ):
+        other.load_assets(str(tmp_path))
+    assert other.get_vocabulary() == ["a", "b"]
+
+
+def test_a_subclass_with_arguments_of_its_own_saves_and_loads(tmp_path):
+    @keras.saving.register_keras_serializable(package="tests")
+    class Scaled(WarmStartEmbedding):
+        def __init__(self, scale=1.0, **kwargs):
+            super().__init__(**kwargs)
+            self.scale = scale
+
+        def call(self, inputs):
+            return super().call(inputs) * self.scale
+
+        def get_config(self):
+            return {**super().get_config(), "scale": self.scale}
+
+    layer = models.vectorizer()
+    embedding = Scaled(2.0, output_dim=WIDTH, vocabulary=layer, name="words")
+    model, layer, embedding = models.trained_in_model(embedding, layer)
+    layer.adapt(TUESDAY)
+    warm_start(model, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(texts(TUESDAY), verbose=0),
+        model.predict(texts(TUESDAY), verbose=0),
+    )
+
+
+def test_no_warning_in_a_life_without_mistakes(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model, layer, _ = models.trained_in_model()
+        model.save(tmp_path / "model.keras")
+        model = keras.models.load_model(tmp_path / "model.keras")
+        layer = model.layers[1]
+        layer.adapt(TUESDAY)
+        model.fit(texts(TUESDAY), LABELS, verbose=0, callbacks=[VocabularyWarmStart()])
+        model.predict(texts(TUESDAY), verbose=0)

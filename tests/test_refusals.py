@@ -1,0 +1,434 @@
+"""Bad input: an error that says what was received and the cure; the model untouched."""
+
+import keras
+import models
+import numpy as np
+import pytest
+import tensorflow as tf
+from models import LABELS, MONDAY, TUESDAY, WIDTH, texts
+
+from warmstart_keras import (
+    VocabularyWarmStart,
+    WarmStartEmbedding,
+    WarmStartError,
+    plan_warm_start,
+    warm_start,
+)
+
+
+@pytest.fixture(scope="module")
+def monday():
+    """A trained model, never changed by a test of this module."""
+    return models.trained_in_model()
+
+
+def assert_refused(model, message, act):
+    """`act` raises `message`, and leaves weights, slots and functions as they were."""
+    before = models.state(model)
+    functions = [getattr(model, f"{name}_function") for name in ("train", "predict")]
+    layers = [layer for layer in model.layers if hasattr(layer, "input_dim")]
+    sizes = [layer.input_dim for layer in layers]
+    with pytest.raises(WarmStartError, match=message):
+        act()
+    models.assert_same_state(before, models.state(model))
+    assert functions == [model.train_function, model.predict_function]
+    assert sizes == [layer.input_dim for layer in layers]
+
+
+def test_an_empty_vocabulary(monday):
+    model, _, _ = monday
+    assert_refused(
+        model,
+        r"at least one token. Received: an empty list",
+        lambda: warm_start(model, {"words": []}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"must exist and be readable. Received: '.*words.txt' \(No such file"),
+        (b"", r"at least one token, one a line. Received: '.*words.txt', which is empty"),
+        (b"good\nb\xe4d\n", r"must be UTF-8. Received: '.*words.txt', with .* at byte 6"),
+    ],
+    ids=["missing", "empty", "not UTF-8"],
+)
+def test_a_vocabulary_file_that_cannot_be_read(monday, tmp_path, content, message):
+    model, _, _ = monday
+    path = tmp_path / "words.txt"
+    if content is not None:
+        path.write_bytes(content)
+    assert_refused(model, message, lambda: warm_start(model, {"words": str(path)}))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (np.array([["a", "b"]]), r"must have rank 1. Received: shape=\(1, 2\)"),
+        ([1.5, 2.5], r"strings, bytes or integers. Received: 1.5 \(of type float\)"),
+        (["good", 3], r"all strings or all integers. Received: both"),
+        (
+            {"good": 0, "bad": 2},
+            r"exactly the rows 0..n-1, each once. Received: 2 tokens",
+        ),
+        (7.5, r"A vocabulary must be a lookup layer, .* Received: 7.5 \(of type float\)"),
+    ],
+    ids=["rank", "floats", "mixed", "gaps", "no vocabulary"],
+)
+def test_a_source_that_is_no_vocabulary(monday, source, message):
+    model, _, _ = monday
+    assert_refused(model, message, lambda: warm_start(model, {"words": source}))
+
+
+def test_tokens_and_rows_that_disagree(monday):
+    model, layer, _ = monday
+    rows = layer.vocabulary_size()
+    assert_refused(
+        model,
+        rf"a token for each of its {rows} rows. Received: 3 tokens",
+        lambda: warm_start(model, base_vocabularies={"words": ["", "[UNK]", "film"]}),
+    )
+
+
+def test_a_vocabulary_larger_than_a_fixed_capacity():
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(9, WIDTH, vocabulary=layer, name="words")
+    model, layer, _ = models.trained_in_model(embedding, layer)
+    layer.adapt(MONDAY + TUESDAY)
+    tokens = layer.vocabulary_size()
+    assert_refused(
+        model,
+        rf"must fit its 9 rows. Received: {tokens} tokens. Raise `input_dim`",
+        lambda: model.fit(
+            texts(MONDAY), LABELS, verbose=0, callbacks=[VocabularyWarmStart()]
+        ),
+    )
+
+
+def test_a_layer_built_for_fewer_rows_than_its_vocabulary_has():
+    layer = models.vectorizer()
+    with pytest.raises(
+        WarmStartError, match=r"must fit its `input_dim`. Received: 9 tok"
+    ):
+        WarmStartEmbedding(3, WIDTH, vocabulary=layer).build()
+
+
+@pytest.mark.parametrize(
+    ("min_kept", "new", "message"),
+    [
+        (None, ["other", "words"], "Received: 0 of 7 words kept, where .* at least one"),
+        (0.5, ["film", "good", "x"], "Received: 2 of 7 words kept, where .* 50% of them"),
+    ],
+)
+def test_too_few_words_kept(monday, min_kept, new, message):
+    model, _, _ = monday
+    assert_refused(
+        model, message, lambda: warm_start(model, {"words": new}, min_kept=min_kept)
+    )
+
+
+def test_min_kept_of_zero_lets_every_word_leave():
+    model, _, embedding = models.trained_in_model()
+    warm_start(model, {"words": ["other"]}, min_kept=0, verbose=0)
+    assert embedding.get_vocabulary() == ["", "[UNK]", "other"]
+
+
+def test_a_lookup_without_words_is_no_rebuild_of_one_that_has_some(monday):
+    model, _, _ = monday
+    assert_refused(
+        model,
+        r"must have words. Received: 2 special rows and no word",
+        lambda: warm_start(model, {"words": models.vectorizer(None)}, min_kept=0),
+    )
+
+
+def test_a_layer_name_that_the_model_lacks(monday):
+    model, layer, _ = monday
+    assert_refused(
+        model,
+        r"Received: 'wrods'. The model has the embedding layers \['words'\]",
+        lambda: warm_start(model, {"wrods": layer}),
+    )
+
+
+def test_a_layer_object_that_is_not_in_the_model(monday):
+    model, layer, _ = monday
+    stranger = keras.layers.Embedding(3, 2)
+    assert_refused(
+        model,
+        r"must name layers of the model. Received: <Embedding",
+        lambda: warm_start(model, {stranger: layer}),
+    )
+
+
+def test_a_layer_without_rows_for_tokens(monday):
+    model, layer, _ = monday
+    assert_refused(
+        model,
+        r"one row per token. Received: 'score' of type Dense",
+        lambda: warm_start(model, {"score": layer}),
+    )
+
+
+def two_embeddings(first="words", second="words"):
+    layer = models.vectorizer()
+    inputs = keras.Input((), dtype="string")
+    ids = keras.Input((models.LENGTH,), dtype="int64")
+    inner = keras.Model(
+        ids, keras.layers.Embedding(20, WIDTH, name=first)(ids), name="left"
+    )
+    other = keras.Model(
+        ids, keras.layers.Embedding(20, WIDTH, name=second)(ids), name="right"
+    )
+    joined = keras.layers.Concatenate()([inner(layer(inputs)), other(layer(inputs))])
+    return keras.Model(inputs, joined), layer
+
+
+def test_a_name_that_two_layers_bear():
+    model, layer = two_embeddings()
+    assert_refused(
+        model,
+        r"borne by one layer. Received: 'words', borne by \['left/words', 'right/wo",
+        lambda: warm_start(model, {"words": layer}, base_vocabularies={"words": layer}),
+    )
+
+
+def test_the_layer_object_where_two_layers_bear_its_name():
+    model, layer = two_embeddings()
+    embedding = model.get_layer("left").get_layer("words")
+    old = layer.get_vocabulary()
+    layer.adapt(TUESDAY)
+    report = warm_start(model, {embedding: layer}, base_vocabularies={embedding: old})
+    assert [change.layer for change in report.vocabularies] == ["left/words"]
+
+
+def test_one_source_where_two_layers_can_be_meant():
+    model, layer = two_embeddings("first", "second")
+    assert_refused(
+        model,
+        r"`vocabularies` must name the layer where .* Received: TextVectorization, for a "
+        r"model with the embedding layers \['left/first', 'right/second'\]",
+        lambda: warm_start(model, layer),
+    )
+
+
+def test_one_source_where_one_layer_can_be_meant():
+    model, _, embedding = models.trained_in_model()
+    warm_start(model, {"film": 0, "good": 1}, verbose=0)
+    assert embedding.get_vocabulary() == ["film", "good"]
+
+
+def test_a_layer_that_is_not_built_where_rows_must_be_moved_into_it():
+    layer = models.vectorizer()
+    words = keras.layers.Embedding(20, WIDTH, name="words")
+    model = keras.Sequential([words, keras.layers.Dense(1)])
+    message = r"must be built. Received: \['words'\], not built yet. Call the model on"
+    with pytest.raises(WarmStartError, match=message):
+        warm_start(model, {"words": layer})
+    assert not words.built
+
+
+def test_a_model_that_is_not_compiled():
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="words")
+    embedding.build()
+    model = keras.Sequential([embedding], name="scorer")
+    callback = VocabularyWarmStart()
+    callback.set_model(model)
+    layer.adapt(TUESDAY)
+    before = models.state(model)
+    with pytest.raises(
+        WarmStartError, match=r"a compiled model. Received: model 'scorer'.*model.compile"
+    ):
+        callback.on_train_begin()
+    models.assert_same_state(before, models.state(model))
+
+
+class Encoder(keras.layers.Layer):
+    """A parent that keeps the vocabulary's size in its own configuration."""
+
+    def __init__(self, size, follows=False, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.follows = size, follows
+        self.words = keras.layers.Embedding(size, WIDTH, name="words")
+
+    def build(self, input_shape):
+        self.words.build(input_shape)
+        self.built = True
+
+    def call(self, inputs):
+        return keras.ops.mean(self.words(inputs), axis=1)
+
+    def get_config(self):
+        size = self.words.input_dim if self.follows else self.size
+        return {**super().get_config(), "size": size, "follows": self.follows}
+
+
+def encoder_model(**kwargs):
+    layer = models.vectorizer()
+    inputs = keras.Input((), dtype="string")
+    encoder = Encoder(layer.vocabulary_size(), name="encoder", **kwargs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(encoder(layer(inputs))))
+    model.compile("adam", "mse")
+    model.fit(texts(MONDAY), LABELS, verbose=0)
+    old = layer.get_vocabulary()
+    layer.adapt(MONDAY + TUESDAY)
+    return model, {"words": layer}, {"words": old}
+
+
+def test_a_parent_whose_own_configuration_holds_the_old_size():
+    model, new, old = encoder_model()
+    assert_refused(
+        model,
+        r"The configuration of 'encoder' \(of type Encoder\) must rebuild layer 'words' "
+        r".*rebuilds 9 rows, where the new vocabulary needs 11. .*fixed capacity",
+        lambda: warm_start(model, new, base_vocabularies=old),
+    )
+
+
+def test_a_parent_whose_configuration_follows_the_embedding(tmp_path):
+    model, new, old = encoder_model(follows=True)
+    report = warm_start(model, new, base_vocabularies=old, verbose=0)
+    assert report.changed
+    assert report.unchecked == []
+    model.save(tmp_path / "model.keras")
+    keras.models.load_model(tmp_path / "model.keras", custom_objects={"Encoder": Encoder})
+
+
+class Nameless(Encoder):
+    """A parent whose configuration cannot be had."""
+
+    def get_config(self):
+        raise NotImplementedError
+
+
+def test_a_parent_without_a_configuration_is_named_in_the_report(monkeypatch):
+    monkeypatch.setattr(Encoder, "get_config", Nameless.get_config)
+    model, new, old = encoder_model()
+    report = warm_start(model, new, base_vocabularies=old, verbose=0)
+    assert report.unchecked == ["encoder"]
+    assert "Not checked whether these can be loaded: ['encoder']" in str(report)
+
+
+def test_a_named_plain_layer_about_which_nothing_is_known():
+    layer = models.vectorizer()
+    words = keras.layers.Embedding(20, WIDTH, name="words")
+    model = models.on_ids(words)
+    assert_refused(
+        model,
+        r"what the rows of layer 'words' stand for now. .*`base_vocabularies=\{'words'",
+        lambda: warm_start(model, {"words": layer}),
+    )
+
+
+def test_a_base_without_a_source():
+    words = keras.layers.Embedding(20, WIDTH, name="words")
+    model = models.on_ids(words)
+    assert_refused(
+        model,
+        r"must have a source .* Received: layer 'words', which no lookup layer feeds",
+        lambda: warm_start(model, base_vocabularies={"words": ["a", "b"]}),
+    )
+
+
+def test_a_table_that_is_quantised():
+    layer = models.vectorizer()
+    words = keras.layers.Embedding(layer.vocabulary_size(), WIDTH, name="words")
+    inputs = keras.Input((), dtype="string")
+    model = keras.Model(inputs, words(layer(inputs)))
+    warm_start(model)
+    words.quantize("int8")
+    layer.adapt(TUESDAY)
+    assert_refused(
+        model,
+        r"must not be quantised.*quantization_mode='int8'. Warm start the float model",
+        lambda: warm_start(model),
+    )
+
+
+def test_a_table_with_lora_factors():
+    model, layer, embedding = models.trained_in_model()
+    embedding.enable_lora(2)
+    layer.adapt(TUESDAY)
+    assert_refused(
+        model,
+        r"no variable of the vocabulary's size besides .*lora_embeddings_a",
+        lambda: warm_start(model),
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"optimizer_state": "keep"}, "`optimizer_state` must be .* Received: .*'keep'"),
+        ({"min_kept": 50}, "`min_kept` must be a share .* Received: min_kept=50"),
+        ({"verbose": 3}, "`verbose` must be .* Received: verbose=3"),
+        (
+            {"new_embeddings_initializer": "unifrom"},
+            "must be a Keras initializer .* Received: 'unifrom'",
+        ),
+        (
+            {"new_embeddings_initializer": np.ones((2, 2))},
+            r"an array goes in as `keras.initializers.Constant\(array\)`",
+        ),
+    ],
+)
+def test_arguments_that_mean_nothing(monday, arguments, message):
+    model, _, _ = monday
+    assert_refused(model, message, lambda: warm_start(model, **arguments))
+    with pytest.raises(WarmStartError, match=message):
+        VocabularyWarmStart(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("new_rows", "message"),
+    [
+        (lambda tokens, base: np.zeros((1, 1)), r"shape \(2, 4\), one row for each new"),
+        (
+            keras.initializers.Constant(np.ones((3, 3))),
+            r"shape \(8, 4\). Received: .*Constant object .*raised",
+        ),
+    ],
+)
+def test_new_rows_of_another_shape(monday, new_rows, message):
+    model, _, _ = monday
+    tokens = ["film", "good", "bad", "a", "new", "newer"]
+    assert_refused(
+        model,
+        message,
+        lambda: warm_start(model, {"words": tokens}, new_embeddings_initializer=new_rows),
+    )
+
+
+def test_a_warm_start_inside_a_training_step(monday):
+    model, _, _ = monday
+
+    @tf.function(autograph=False)
+    def step():
+        warm_start(model)
+
+    assert_refused(model, "must not run inside a training step", step)
+
+
+def test_a_plan_whose_model_has_changed_since():
+    model, layer, _ = models.trained_in_model()
+    layer.adapt(TUESDAY)
+    plan = plan_warm_start(model, verbose=0)
+    layer.adapt(MONDAY + TUESDAY)
+    assert_refused(model, "have changed since. Call `plan_warm_start` again", plan.apply)
+    plan = plan_warm_start(model, verbose=0)
+    plan.apply()
+    assert_refused(model, "have changed since", plan.apply)
+
+
+def test_a_plan_changes_nothing_and_tells_what_it_would_do():
+    model, layer, embedding = models.trained_in_model()
+    layer.adapt(TUESDAY)
+    before = models.state(model)
+    tokens = embedding.get_vocabulary()
+    plan = plan_warm_start(model)
+    assert "nothing has moved yet" in str(plan)
+    assert "words/embeddings" in str(plan)
+    assert [binding.path for binding in plan.bindings] == ["words"]
+    models.assert_same_state(before, models.state(model))
+    assert embedding.get_vocabulary() == tokens
