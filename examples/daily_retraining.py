@@ -239,10 +239,8 @@ def main() -> None:
         args.seed,
         QUICK_FIRST_REVIEWS if args.quick else FIRST_REVIEWS,
     )
-    print(
-        "Accuracy on the next day's reviews, and the cost of all days so far: training"
-    )
-    print("examples (counted once an epoch) and seconds.\n")
+    print("Accuracy on the next day's reviews, and the cost of all days so far:")
+    print("training examples (counted once an epoch) and seconds.\n")
     print(table(results))
     draw(results, args.output)
     print(f"\nFigure: {args.output}")

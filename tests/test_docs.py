@@ -42,14 +42,14 @@ def test_every_name_that_users_call_shows_an_example(name):
     assert ">>> " in inspect.getdoc(getattr(warmstart_keras, name))
 
 
-def python_blocks():
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        blocks = re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
-        for number, block in enumerate(blocks):
-            yield pytest.param(block, id=f"{path.name}-{number}")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("block", list(python_blocks()))
-def test_the_python_blocks_of_the_pages_run(block, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_blocks_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "page", "exec"), {})
+    namespace = {}
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), namespace)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import strategies
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warmstart_keras import RowMap, Vocabulary
@@ -53,6 +53,7 @@ def averages(base, new):
     return both and not buckets_agree(base, new)
 
 
+@settings(max_examples=300)
 @given(strategies.vocabulary_pairs())
 def test_rows_are_matched_as_a_slow_loop_matches_them(pair):
     base, new = pair

@@ -171,7 +171,7 @@ def find_tables(
         seen.add(id(variable))
         base = recorded_vocabulary(layer)
         if layer in bases:
-            base = read_as(bases[layer], base)
+            base = read(bases[layer])
         binding = Binding(layer, path, variable)
         found.tables.append(
             _table(binding, base, _followed(source, given), layer in given)

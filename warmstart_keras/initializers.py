@@ -130,7 +130,7 @@ def make_rows(
             raise WarmStartError(
                 f"The initializer of new rows must give an array of shape {asked}. "
                 f"Received: {function!r}, which raised {type(error).__name__}: "
-                f"{str(error)[:200]}"
+                f"{str(error)[:200]}. Pass another `new_embeddings_initializer`."
             ) from error
         if made.shape == shape and initializer.whole:
             made = made[rows]

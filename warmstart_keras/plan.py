@@ -207,7 +207,8 @@ class WarmStartPlan:
                 "you compiled yourself anew, and name other models over this layer in "
                 "`also=`."
             )
-            if id(change.binding.variable) not in held:
+            variable = change.binding.variable
+            if variable.trainable and id(variable) not in held:
                 self.notes.append(
                     f"layer '{change.name}': no built optimizer is known that holds its "
                     "variable. If a training loop of your own has one, pass "
