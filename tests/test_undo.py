@@ -55,7 +55,7 @@ class Subject:
         self.y = np.array([[0.0], [1.0], [2.0]], "float32")
         warm_start(self.model, {"users": BASE}, base_vocabularies={"users": BASE})
         self.train(2)
-        self.predictions()
+        self.predicted = self.predictions()
         self.model.evaluate(self.x, self.y, verbose=0)
         self.new = {name: new[name] for name in ("users", "items")}
         self.lookup.set_vocabulary(new["words"])
@@ -108,14 +108,17 @@ class Subject:
         for name, value in vars(model.optimizer).items():
             if isinstance(value, dict | set) and not name.startswith("_self_"):
                 state[f"optimizer.{name}"] = value.copy()
-        state["predictions"] = self.predictions()
         return state
 
-    def assert_as_before(self, event):
+    def changed(self):
+        """The names of what is not as it was before."""
         after = self.state()
-        assert after.keys() == self.before.keys(), event
-        changed = [name for name, was in self.before.items() if after[name] != was]
-        assert not changed, f"{event}: {changed}"
+        names = [*self.before, *(after.keys() - self.before.keys())]
+        changed = [n for n in names if after.get(n, n) != self.before.get(n, n)]
+        # Asked last: with tables of another size, looking up rows may fail.
+        if not changed and self.predictions() != self.predicted:
+            changed = ["predictions"]
+        return changed
 
 
 _unchanged = {}
@@ -126,7 +129,7 @@ def subject(request):
     """A model that the test must leave as it is: the next test takes it again."""
     found = _unchanged.pop(request.param, None) or Subject(request.param)
     yield found
-    if found.state() == found.before:
+    if not found.changed():
         _unchanged[request.param] = found
 
 
@@ -191,7 +194,7 @@ def assert_undone(subject, step, when, error, calls):
             patch.setattr(*STEPS[step], Faulty(getattr(*STEPS[step]), call, when, error))
             with pytest.raises((error, WarmStartError)):
                 planned.apply()
-        subject.assert_as_before(f"{error.__name__} {when} call {call}: {step}")
+        assert subject.changed() == [], f"{error.__name__} {when} call {call}"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -1,0 +1,31 @@
+"""The examples run, from a folder that is not theirs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(script, *arguments, folder):
+    return subprocess.run(
+        [sys.executable, EXAMPLES / script, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_daily_retraining_ends_with_its_table_and_figure(tmp_path):
+    done = run("daily_retraining.py", "--quick", "--days", "1", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    header = "day            warm start       scrambled rows             day only"
+    assert header in done.stdout
+    assert (tmp_path / "daily_retraining.png").stat().st_size > 10_000
+
+
+def test_daily_retraining_says_which_days_there_are(tmp_path):
+    done = run("daily_retraining.py", "--days", "0", folder=tmp_path)
+    assert done.returncode == 1
+    assert "`--days` must be from 1 to 47. Received: 0" in done.stderr
