@@ -216,6 +216,20 @@ def test_a_subclassed_model_whose_first_fit_has_the_callback(plain, tmp_path):
         )
 
 
+def test_a_table_too_small_for_its_vocabulary_is_told_when_training_has_built_it():
+    layer = models.vectorizer()
+    words = keras.layers.Embedding(8, WIDTH, name="words")
+    model = Scorer(layer, words)
+    model.compile("adam", "mse")
+    with pytest.warns(UserWarning, match=r"'words' must fit its 8 rows. Received: 9"):
+        model.fit(
+            texts(["film", "a", "a film"]),
+            LABELS,
+            verbose=0,
+            callbacks=[VocabularyWarmStart({"words": layer})],
+        )
+
+
 @pytest.mark.parametrize("input_dim", [None, 20])
 def test_saved_and_loaded_after_a_warm_start_it_is_the_same_model(input_dim, tmp_path):
     layer = models.vectorizer()

@@ -1,11 +1,17 @@
 """Whatever fails while a plan is applied, the model is exactly what it was before."""
 
+import copy
 import functools
+import sys
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
 
 import keras
-import models
 import numpy as np
 import pytest
+from keras.src.backend.common.global_state import set_global_attribute
+from keras.src.utils.tracking import is_tracking_enabled
 
 import warmstart_keras
 from warmstart_keras import (
@@ -27,7 +33,7 @@ BASE = list("abcdef")
 REBUILDS = {
     "same size": {
         "words": list("fxebac"),
-        "users": list("fedcba"),
+        "users": list("fedxba"),
         "items": list("abcxyz"),
     },
     "resized": {
@@ -38,71 +44,85 @@ REBUILDS = {
 }
 
 
+@contextmanager
+def rebuilds_unnoticed():
+    """Keeps `words` from warning, rightly, that its source was rebuilt."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*was rebuilt")
+        yield
+
+
 class Subject:
     """A compiled and trained model with three tables, and a rebuild of all three.
 
-    `words` has a source that it watches, of `users` it was recorded what the rows stand
+    `words` has a source that it watches; of `users` it was recorded what the rows stand
     for, of `items` it was not.
     """
 
-    def __init__(self, rebuild):
-        self.rebuild = rebuild
-        new = REBUILDS[rebuild]
+    def __init__(self, rebuild, *, eager=False):
+        self.rebuild, new = rebuild, REBUILDS[rebuild]
         keras.utils.set_random_seed(1)
         self.lookup = keras.layers.StringLookup(vocabulary=BASE, num_oov_indices=0)
-        self.model = self._model()
-        self.x = [np.array([[0, 1], [2, 5], [1, 2]]) for _ in LAYERS]
-        self.y = np.array([[0.0], [1.0], [2.0]], "float32")
+        self.ids = np.array([[0, 1], [2, 5], [1, 2]])
+        self.tables = [
+            WarmStartEmbedding(output_dim=WIDTH, vocabulary=self.lookup, name="words"),
+            keras.layers.Embedding(len(BASE), WIDTH, name="users"),
+            keras.layers.Embedding(len(BASE), WIDTH, name="items"),
+        ]
+        self.model = self.make_model(eager)
         warm_start(self.model, {"users": BASE}, base_vocabularies={"users": BASE})
         self.train(2)
-        self.predicted = self.predictions()
-        self.model.evaluate(self.x, self.y, verbose=0)
+        self.model.test_on_batch([self.ids] * 3, np.zeros((3, 1)))
+        self.predictions()
         self.new = {name: new[name] for name in ("users", "items")}
         self.lookup.set_vocabulary(new["words"])
-        self.before = self.state()
+        self.remember()
 
-    def _model(self):
+    def make_model(self, eager):
         inputs = [keras.Input((2,), dtype="int32") for _ in LAYERS]
-        words = WarmStartEmbedding(
-            output_dim=WIDTH, vocabulary=self.lookup, name="words"
-        )
-        plain = [keras.layers.Embedding(6, WIDTH, name=n) for n in ("users", "items")]
-        tables = [words, *plain]
-        rows = [layer(ids) for layer, ids in zip(tables, inputs, strict=True)]
+        rows = [layer(ids) for layer, ids in zip(self.tables, inputs, strict=True)]
         hidden = keras.layers.Flatten()(keras.layers.Concatenate()(rows))
         model = keras.Model(inputs, keras.layers.Dense(1, name="head")(hidden))
         optimizer = keras.optimizers.AdamW(
             0.1, weight_decay=0.1, use_ema=True, ema_overwrite_frequency=2
         )
-        optimizer.exclude_from_weight_decay([words.embeddings, plain[0].embeddings])
-        model.compile(optimizer, "mse", jit_compile=False)
+        optimizer.exclude_from_weight_decay([t.embeddings for t in self.tables[:2]])
+        model.compile(optimizer, "mse", jit_compile=False, run_eagerly=eager)
         return model
 
     def plan(self, **options):
-        bases = {"items": BASE}
         return plan_warm_start(
-            self.model, self.new, base_vocabularies=bases, seed=3, **options
+            self.model, self.new, base_vocabularies={"items": BASE}, seed=3, **options
         )
 
     def train(self, steps):
-        return [self.model.train_on_batch(self.x, self.y) for _ in range(steps)]
+        x, y = [self.ids] * 3, np.array([[0.0], [1.0], [2.0]])
+        with rebuilds_unnoticed():
+            return [self.model.train_on_batch(x, y) for _ in range(steps)]
 
     def predictions(self):
-        return self.model.predict(self.x, verbose=0).tobytes()
+        with rebuilds_unnoticed():
+            return self.model.predict_on_batch([self.ids] * 3).tobytes()
+
+    def remember(self):
+        """From now on this is how the model was before."""
+        self.predicted, self.before = self.predictions(), self.state()
 
     def state(self):
         """All that must be as before, named; compared with `==`."""
-        model, words = self.model, self.model.get_layer("words")
-        state = {
-            f"value of {variable.path}": (variable.shape, variable.numpy().tobytes())
-            for variable in model.variables + model.optimizer.variables
-        }
-        for name in LAYERS:
-            layer = model.get_layer(name)
-            state[f"input_dim of {name}"] = layer.input_dim
-            state[f"rows of {name} stand for"] = bindings.recorded_vocabulary(layer)
+        model, words = self.model, self.tables[0]
+        state = {}
+        for variable in model.variables + model.optimizer.variables:
+            state[f"value of {variable.path}"] = variable.numpy().tobytes()
+            state[f"shape of {variable.path}"] = tuple(variable.shape)
+            state[f"storage of {variable.path}"] = id(variable.value)
+        for layer in self.tables:
+            state[f"input_dim of {layer.name}"] = layer.input_dim
+            known = bindings.recorded_vocabulary(layer)
+            state[f"what {layer.name} stand for"] = known and known.fingerprint
         state["get_vocabulary()"] = words.get_vocabulary()
         state["source"] = id(words.vocabulary_source)
+        state["Keras tracks attributes"] = is_tracking_enabled()
         for name in ("train_function", "test_function", "predict_function"):
             state[name] = id(getattr(model, name))
         for name, value in vars(model.optimizer).items():
@@ -121,6 +141,12 @@ class Subject:
         return changed
 
 
+@pytest.fixture(autouse=True)
+def _keras_tracks_attributes():
+    yield
+    set_global_attribute("tracking_on", True)  # or no later test could make a model
+
+
 _unchanged = {}
 
 
@@ -131,6 +157,9 @@ def subject(request):
     yield found
     if not found.changed():
         _unchanged[request.param] = found
+
+
+# --- faults ----------------------------------------------------------------------------
 
 
 class Faulty:
@@ -155,56 +184,268 @@ class Faulty:
         return self if instance is None else lambda *a, **k: self(instance, *a, **k)
 
 
-STEPS = {
-    "a variable is read": (keras_internals, "to_numpy"),
-    "rows are put in order": (moves, "move_rows"),
-    "new rows are made": (initializers, "make_rows"),
+# Steps that do something, and can fail before or after having done it.
+DOING = {
     "a variable is assigned": (keras.Variable, "assign"),
     "storage is allocated": (keras.Variable, "__init__"),
     "storage is replaced": (keras_internals, "replace_storage"),
-    "a move is done": (moves.Move, "apply"),
-    "an old key is found": (keras_internals, "stale_key"),
-    "a new key is found": (keras_internals, "variable_key"),
+    "rows are moved": (moves.Move, "apply"),
     "a key is replaced": (keras_internals, "replace_key"),
     "input_dim is set": (plan, "set_attribute"),
     "compiled functions are renewed": (keras_internals, "renew_compiled_functions"),
     "the train function is made": (keras.Model, "make_train_function"),
-    "the vocabulary is recorded": (plan, "record_vocabulary"),
+    "a vocabulary is recorded": (plan, "record_vocabulary"),
     "the report is printed": (keras_internals, "print_message"),
 }
+# Steps that only work something out.
+ASKING = {
+    "new rows are made": (initializers, "make_rows"),
+    "a variable is read": (keras_internals, "to_numpy"),
+    "rows are put in order": (moves, "move_rows"),
+    "an old key is looked up": (keras_internals, "stale_key"),
+    "a new key is looked up": (keras_internals, "variable_key"),
+}
+STEPS = DOING | ASKING
 
 
 @functools.cache
 def calls_of_steps(rebuild):
-    """How often each step is taken when the plan is applied and nothing fails."""
-    counted = Subject(rebuild).plan()
+    """How often each step is taken when a plan is applied and nothing fails."""
+    planned = Subject(rebuild, eager=True).plan()
     with pytest.MonkeyPatch.context() as patch:
         counters = {name: Faulty(getattr(*step)) for name, step in STEPS.items()}
         for name, step in STEPS.items():
             patch.setattr(*step, counters[name])
-        counted.apply()
+        planned.apply()
     return {name: counter.calls for name, counter in counters.items()}
 
 
-def assert_undone(subject, step, when, error, calls):
+def let_fail(planned, step, call, when="before", error=KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(*STEPS[step], Faulty(getattr(*STEPS[step]), call, when, error))
+        with pytest.raises((error, WarmStartError)):
+            planned.apply()
+
+
+def assert_undone(subject, step, when):
     """Lets each call of a step fail, one after the other."""
-    for call in range(1, calls + 1):
-        planned = subject.plan()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(*STEPS[step], Faulty(getattr(*STEPS[step]), call, when, error))
-            with pytest.raises((error, WarmStartError)):
-                planned.apply()
-        assert subject.changed() == [], f"{error.__name__} {when} call {call}"
+    planned = subject.plan()
+    for call in range(1, calls_of_steps(subject.rebuild)[step] + 1):
+        let_fail(planned, step, call, when)
+        assert subject.changed() == [], f"interrupted {when} call {call}"
+
+
+@pytest.mark.parametrize("rebuild", REBUILDS)
+def test_every_step_is_taken(rebuild):
+    missing = {step for step, calls in calls_of_steps(rebuild).items() if not calls}
+    storage = {"storage is allocated", "storage is replaced"}
+    assert missing == (storage if rebuild == "same size" else set())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_interrupt_before_any_step_leaves_all_as_it_was(subject, step):
+    assert_undone(subject, step, "before")
+
+
+@pytest.mark.parametrize("step", DOING)
+def test_an_interrupt_after_any_step_leaves_all_as_it_was(subject, step):
+    assert_undone(subject, step, "after")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
-def test_an_interrupt_at_any_step_leaves_all_as_it_was(subject, step, when):
-    calls = calls_of_steps(subject.rebuild)[step]
-    if subject.rebuild == "same size" and "storage" in step:
-        assert calls == 0
-    else:
-        assert calls > 0
-    assert_undone(subject, step, when, KeyboardInterrupt, calls)
+def test_an_error_at_the_last_call_of_any_step_leaves_all_as_it_was(subject, when):
+    planned = subject.plan()
+    for step, calls in calls_of_steps(subject.rebuild).items():
+        if calls:
+            let_fail(planned, step, calls, when, RuntimeError)
+            assert subject.changed() == [], f"{when} {step}"
 
 
+def interrupt(function, at=None):
+    """Calls `function`, and interrupts it before a line of the package.
+
+    Args:
+        function: What to call.
+        at: The line's file and number, and which visit to it. None: where all has been
+            done, but could still be taken back.
+
+    Returns:
+        For each line that was run, the number of visits; in order of the last ones.
+    """
+    package = str(Path(warmstart_keras.__file__).parent)
+    visits = {}
+
+    def trace(frame, event, _):
+        if event == "call" and frame.f_code.co_name == "pop_all":
+            raise KeyboardInterrupt
+        if not frame.f_code.co_filename.startswith(package):
+            return None
+        if event == "line":
+            line = (Path(frame.f_code.co_filename).name, frame.f_lineno)
+            visits[line] = visits.pop(line, 0) + 1
+            if at == (line, visits[line]):
+                raise KeyboardInterrupt
+        return trace
+
+    outer = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            function()
+    finally:
+        sys.settrace(outer)
+    return visits
+
+
+def test_an_interrupt_at_any_line_leaves_all_as_it_was(subject):
+    planned = subject.plan()
+    interrupt(planned.apply)  # from now on all vocabularies have been read
+    visits = interrupt(planned.apply)
+    assert subject.changed() == []
+    first = next(place for place, (file, _) in enumerate(visits) if file == "moves.py")
+    for place in list(visits.items())[first:]:
+        interrupt(planned.apply, place)
+        assert subject.changed() == [], f"interrupted at {place}"
+
+
+@pytest.mark.parametrize("rebuild", REBUILDS)
+def test_after_faults_a_warm_start_succeeds_and_trains_as_if_none_had_been(rebuild):
+    failed, other = Subject(rebuild), Subject(rebuild)
+    for step, calls in calls_of_steps(rebuild).items():
+        if calls:
+            let_fail(failed.plan(), step, calls)
+    results = []
+    for subject in (failed, other):
+        subject.plan().apply()
+        subject.ids %= 3
+        losses = subject.train(3)
+        values = [v.numpy().tobytes() for v in subject.model.variables]
+        values += [v.numpy().tobytes() for v in subject.model.optimizer.variables]
+        results.append([losses, values, subject.predictions()])
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("rebuild", REBUILDS)
+def test_a_fault_leaves_other_models_and_optimizers_as_they_were(rebuild):
+    subject = Subject(rebuild, eager=True)
+    other = copy.copy(subject)
+    other.model = other.make_model(eager=True)  # another over the same tables
+    other.train(1)
+    subject.remember()
+    other.remember()
+    planned = subject.plan(also=other.model)
+    for step, calls in calls_of_steps(rebuild).items():
+        if calls:
+            let_fail(planned, step, calls)
+            assert subject.changed() == [], step
+            assert other.changed() == [], step
+
+
+# --- what users pass, and when ---------------------------------------------------------
+
+
+def raising(tokens, base):
+    raise RuntimeError("no rows today")
+
+
+def too_narrow(tokens, base):
+    return np.zeros((len(tokens), WIDTH - 1))
+
+
+def text(tokens, base):
+    return np.full((len(tokens), WIDTH), "row")
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("bad", [raising, too_narrow, text])
+def test_a_bad_callable_for_new_rows_leaves_all_as_it_was(subject, bad, call):
+    calls = 0
+
+    def new_rows(tokens, base):
+        nonlocal calls
+        calls += 1
+        good = np.ones((len(tokens), WIDTH))
+        return bad(tokens, base) if calls == call else good
+
+    planned = subject.plan(new_embeddings_initializer=new_rows)
+    with pytest.raises((RuntimeError, ValueError)):
+        planned.apply()
+    assert calls == call
+    assert subject.changed() == []
+
+
+def vocabulary_rebuilt(subject):
+    subject.lookup.set_vocabulary(list("fedcba"))
+
+
+def optimizer_replaced(subject):
+    subject.model.compile(keras.optimizers.AdamW(0.1), "mse")
+
+
+def table_assigned(subject):
+    subject.tables[0].embeddings = np.ones((len(BASE), WIDTH))
+
+
+def plain_layer_recorded(subject):
+    bases = {"items": list("fedcba")}
+    warm_start(subject.model, {"items": BASE}, base_vocabularies=bases, verbose=0)
+
+
+def another_plan_applied(subject):
+    subject.plan(verbose=0).apply()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        vocabulary_rebuilt,
+        optimizer_replaced,
+        table_assigned,
+        plain_layer_recorded,
+        another_plan_applied,
+    ],
+)
+def test_an_outdated_plan_is_refused_and_leaves_all_as_it_is(event):
+    subject = Subject("same size", eager=True)
+    planned = subject.plan()
+    event(subject)
+    subject.remember()
+    with pytest.raises(WarmStartError, match="must be applied to the model that it was"):
+        planned.apply()
+    assert subject.changed() == []
+
+
+def test_a_failed_fit_leaves_all_as_it_was(subject):
+    callback = VocabularyWarmStart(
+        subject.new,
+        base_vocabularies={"items": BASE},
+        new_embeddings_initializer=raising,
+    )
+    with pytest.raises(RuntimeError, match="no rows today"):
+        subject.model.fit(
+            [subject.ids] * 3, np.zeros((3, 1)), verbose=0, callbacks=[callback]
+        )
+    assert subject.changed() == []
+    assert callback.report is None
+
+
+def test_a_callback_that_failed_once_works_the_next_time():
+    subject = Subject("resized", eager=True)
+    calls = 0
+
+    def new_rows(tokens, base):
+        nonlocal calls
+        calls += 1
+        return raising(tokens, base) if calls == 1 else np.ones((len(tokens), WIDTH))
+
+    callback = VocabularyWarmStart(
+        subject.new,
+        base_vocabularies={"items": BASE},
+        new_embeddings_initializer=new_rows,
+    )
+    subject.ids %= 3
+    data = [subject.ids] * 3, np.zeros((3, 1))
+    with pytest.raises(RuntimeError, match="no rows today"):
+        subject.model.fit(*data, verbose=0, callbacks=[callback])
+    subject.model.fit(*data, verbose=0, callbacks=[callback])
+    assert [change.layer for change in callback.report.vocabularies] == list(LAYERS)

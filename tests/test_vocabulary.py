@@ -811,12 +811,17 @@ def test_a_list_with_all_special_rows_of_the_base_is_given_no_more(base, new, ex
             ["<unk>", "b"],
             plain(["<unk>", "b"]),
         ),
+        (
+            text_base(mask_token="<pad>", oov_token="<unk>"),
+            ["", "[UNK]", "b"],
+            (["", "[UNK]", "b"], 0, [1]),
+        ),
+        (text_base(), ["", "b"], (["", "b"], 0, [])),
+        (text_base(), ["", "[UNK]", "b"], (["", "[UNK]", "b"], 0, [1])),
     ],
     ids=str,
 )
-def test_a_list_with_some_special_rows_of_the_base_is_taken_literally(
-    base, new, expected
-):
+def test_a_list_with_some_special_rows_or_others_is_taken_literally(base, new, expected):
     assert content(read_as(new, base)) == expected
 
 

@@ -108,7 +108,11 @@ class VocabularyWarmStart(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Records what the rows of layers stand for that were not built before."""
-        found = find_tables(self.model, self._options.vocabularies)
+        try:
+            found = find_tables(self.model, self._options.vocabularies)
+        except WarmStartError as error:  # no reason to lose what was trained
+            warnings.warn(f"VocabularyWarmStart: {error}", stacklevel=2)
+            return
         for table in found.tables:
             if recorded_vocabulary(table.binding.layer) is None:
                 record_vocabulary(table.binding.layer, table.new)

@@ -56,8 +56,9 @@ def get(identifier: Any, *, as_keras: bool = False) -> RowInitializer:
     Args:
         identifier: Name, class or instance of a Keras initializer, None for
             `"uniform"`, or any other callable, `(tokens, base) -> rows`.
-        as_keras: Whether a plain callable is called `(shape, dtype)`, as a Keras layer
-            calls its initializers, and for the whole matrix.
+        as_keras: Whether it is used as a Keras layer uses its initializer: a plain
+            callable is called `(shape, dtype)`, and one that is not of Keras is asked for
+            the whole matrix.
 
     Raises:
         WarmStartError: If `identifier` is none of these.
@@ -85,6 +86,8 @@ def get(identifier: Any, *, as_keras: bool = False) -> RowInitializer:
             f"Received: {str(identifier)[:80]!r} (of type {type(identifier).__name__}): "
             f"{str(error)[:200]}"
         ) from error
+    if as_keras:
+        return RowInitializer(function, whole=not _is_the_same_for_each_row(function))
     return RowInitializer(function, whole=_depends_on_whole_shape(function))
 
 
@@ -142,6 +145,19 @@ def make_rows(
     return made.astype(dtype, copy=False)
 
 
+def _is_the_same_for_each_row(function: Any) -> bool:
+    own = keras.initializers
+    alike = (
+        own.Zeros,
+        own.Ones,
+        own.RandomNormal,
+        own.RandomUniform,
+        own.TruncatedNormal,
+        own.Constant,
+    )
+    return type(function) in alike and not _depends_on_whole_shape(function)
+
+
 def _depends_on_whole_shape(function: Any) -> bool:
     if isinstance(function, keras.initializers.Constant):
         return np.ndim(function.value) > 0
@@ -174,5 +190,5 @@ def _reseeded(function: Any, seed: tuple) -> Any:
 
 def derive_seed(*parts: Any) -> int:
     """A seed from plain values, the same in every process."""
-    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+    digest = hashlib.sha256(json.dumps(parts, default=int).encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1

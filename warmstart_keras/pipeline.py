@@ -43,7 +43,7 @@ def check_pipeline(dataset: Any, vectorizer: Any, texts: Any) -> None:
         WarmStartError: If the ids of a text differ, or the dataset yields fewer rows
             than there are texts. Rows that differ in trailing padding are equal.
     """
-    texts = [_text(text) for text in _numpy(texts).tolist()]
+    texts = _numpy(texts).tolist()
     if not texts:
         raise WarmStartError("`texts` must have at least one text. Received: none")
     expected = _rows(vectorizer(np.array(texts, dtype=object)), None)
@@ -53,7 +53,7 @@ def check_pipeline(dataset: Any, vectorizer: Any, texts: Any) -> None:
         if not np.array_equal(_unpadded(ours), _unpadded(theirs)):
             raise WarmStartError(
                 "The dataset must yield the ids that the vectorizer gives today. "
-                f"Received: for the text {text[:60]!r} the ids "
+                f"Received: for the text {_shown(text)} the ids "
                 f"{_unpadded(theirs).tolist()}, where the vectorizer gives "
                 f"{_unpadded(ours).tolist()}. {_CURE}"
             )
@@ -84,8 +84,10 @@ def _numpy(values: Any) -> np.ndarray:
     return np.asarray(values) if plain else keras_internals.to_numpy(values)
 
 
-def _text(text: Any) -> Any:
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+def _shown(text: Any) -> str:
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    return repr(text[:60] if isinstance(text, str) else text)
 
 
 def _unpadded(row: np.ndarray) -> np.ndarray:

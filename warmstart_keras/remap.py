@@ -177,7 +177,11 @@ def move_rows(
     """
     # Taking by indices that are all valid and then writing the few others is faster
     # than taking and writing the kept rows alone; "clip" skips a check for each index.
-    moved = np.take(array, row_map.indices.clip(0), axis=axis, out=out, mode="clip")
+    if array.shape[axis]:
+        moved = np.take(array, row_map.indices.clip(0), axis=axis, out=out, mode="clip")
+    else:  # a lookup that is not adapted, without mask and OOV rows
+        shape = (*array.shape[:axis], len(row_map), *array.shape[axis + 1 :])
+        moved = np.empty(shape, array.dtype) if out is None else out
     rows_first = np.moveaxis(moved, axis, 0)
     rows_first[row_map.new_rows] = new_rows
     if len(row_map.averaged_rows):

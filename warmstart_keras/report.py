@@ -164,11 +164,12 @@ def _shown(vocabulary: Vocabulary, rows: list[int]) -> list[str | int]:
 
 
 def _printable(token: Token) -> str | int:
-    """A token that JSON and every terminal take: bytes and surrogates are escaped."""
+    """A token that JSON takes and that no terminal obeys; what is not text is escaped."""
     if isinstance(token, int):
         return token
-    text = token if isinstance(token, str) else str(token)
-    text = text.encode("utf-8", "backslashreplace").decode()
+    text = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(token)
+    )
     return text if len(text) <= 40 else text[:39] + "…"
 
 

@@ -34,14 +34,13 @@ def read(source: Any) -> Vocabulary:
             return read(source.vocabulary_source)
     if hasattr(source, "id_to_token") and hasattr(source, "vocabulary_size"):
         ids = range(source.vocabulary_size())
-        return _recognized([source.id_to_token(i) for i in ids], True)
+        return _recognized(_entries([source.id_to_token(i) for i in ids]), True)
+    plain = is_plain(source)
     if hasattr(source, "get_vocabulary"):
         source = source.get_vocabulary()
-        if not isinstance(source, Mapping):
-            return _recognized(_entries(source), True)
     if isinstance(source, Mapping):
-        return _recognized(_in_order_of_rows(source), True)
-    return _recognized(_entries(source), False)
+        source = _in_order_of_rows(source)
+    return _recognized(_entries(source), not plain)
 
 
 def read_as(source: Any, base: Vocabulary | None) -> Vocabulary:
@@ -82,7 +81,7 @@ def read_with_special_rows(
             f"Received: source of type {type(source).__name__}, mask={mask!r}, "
             f"oov={oov!r}"
         )
-    if isinstance(oov, int) and oov < 0:
+    if isinstance(oov, int | np.integer) and oov < 0:
         raise WarmStartError(
             "`oov` must be a number of OOV rows, 0 or more, or the token of the one "
             f"OOV row. Received: oov={oov!r}"
@@ -95,10 +94,12 @@ def read_with_special_rows(
     elif mask is not None:
         (mask_token,) = _normalized([mask])
     oov_tokens: list[Token]
-    if isinstance(oov, int) or oov is None:
+    if isinstance(oov, int | np.integer) or oov is None:
         oov_tokens = [-1 if integers else OOV_TOKEN] * int(oov or 0)
     else:
         oov_tokens = _normalized([oov])
+    named = [] if mask_token is None else [mask_token]
+    _normalized([*named, *oov_tokens, *tokens[:1]])  # strings or integers, not both
     return _with_special_rows(tokens, mask_token, oov_tokens, oov_at == "end", None)
 
 
@@ -125,6 +126,7 @@ def _read_lookup(lookup: Any) -> Vocabulary:
             return vocabulary
     has_mask = lookup.mask_token is not None and lookup.output_mode == "int"
     special = [lookup.mask_token] * has_mask + [lookup.oov_token] * lookup.num_oov_indices
+    special = [None if token is None else _normalized([token])[0] for token in special]
     keys, rows = keras_internals.table_entries(table)
     if lookup.invert:
         keys, rows = rows, keys
@@ -266,12 +268,19 @@ def _decoded(token: bytes, encoding: str) -> str | bytes:
         return bytes(token)
 
 
+def _is_one_of(token: Any, *names: Token) -> bool:
+    # Not by `in`: what a list holds by mistake may compare as an array does.
+    return isinstance(token, str | bytes | None) and token in names
+
+
 def _recognized(tokens: list, given_by_id: bool) -> Vocabulary:
     """A vocabulary in which a leading `""` and `[UNK]`s are special rows."""
     # `get_vocabulary()` of a lookup with `oov_token=None` names its OOV rows None.
-    first = 1 if tokens[0] in (MASK_TOKEN, MASK_TOKEN.encode()) else 0
+    first = 1 if _is_one_of(tokens[0], MASK_TOKEN, MASK_TOKEN.encode()) else 0
     end = first
-    while end < len(tokens) and tokens[end] in (OOV_TOKEN, OOV_TOKEN.encode(), None):
+    while end < len(tokens) and _is_one_of(
+        tokens[end], OOV_TOKEN, OOV_TOKEN.encode(), None
+    ):
         end += 1
     named = [token for token in tokens[:end] if token is not None]
     normalized = _normalized(named + tokens[end:])
