@@ -2,8 +2,8 @@
 
     python benchmarks/no_change.py [--tokens 100000] [--rounds 50]
 
-Prints the milliseconds that the callback itself takes at the start of training (median
-and worst of the rounds, and the first call of all), and `fit` with and without it, in turn.
+Prints the milliseconds that the callback itself takes at the start of training (the first
+call of all, median and worst of the rounds), and `fit` with and without it, in turn.
 """
 
 import argparse

@@ -214,7 +214,14 @@ def test_a_dataset_with_fewer_rows_than_texts_fails(vectorizer):
         check_pipeline(mapped(vectorizer, TEXTS[:2]), vectorizer, TEXTS)
 
 
-def test_without_texts_nothing_can_be_compared(vectorizer):
-    message = r"`texts` must have at least one text\. Received: none"
+@pytest.mark.parametrize("texts", [[], "the film"])
+def test_without_a_list_of_texts_nothing_can_be_compared(vectorizer, texts):
+    message = r"`texts` must be a list, array or tensor of at least one text\. Received: "
     with pytest.raises(WarmStartError, match=message):
-        check_pipeline(mapped(vectorizer), vectorizer, [])
+        check_pipeline(mapped(vectorizer), vectorizer, texts)
+
+
+def test_features_by_name_are_refused_with_the_cure(vectorizer):
+    message = r"Received: dictionaries with the keys \['text'\]\. Pick one"
+    with pytest.raises(WarmStartError, match=message):
+        check_pipeline([{"text": np.zeros((1, 2))}], vectorizer, ["film"])

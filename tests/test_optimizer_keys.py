@@ -227,6 +227,14 @@ def rows(variable):
 # --- keys ------------------------------------------------------------------------------
 
 
+def assert_renamed(old, optimizer, table, before):
+    """The old key is nowhere, and the new one where the old one was `before`."""
+    new = optimizer._var_key(table)
+    if new != old:  # on some backends the key is the variable, which stays
+        assert list(places_of(old, optimizer)) == []
+    assert sorted(places_of(new, optimizer)) == before
+
+
 @pytest.mark.parametrize("make", OPTIMIZERS)
 def test_where_the_old_key_stood_the_new_one_stands(make):
     model = build(make())
@@ -235,8 +243,7 @@ def test_where_the_old_key_stood_the_new_one_stands(make):
     old = optimizer._var_key(table)
     before = sorted(places_of(old, optimizer))
     warm_start(model, GROWN, verbose=0)
-    assert list(places_of(old, optimizer)) == []
-    assert sorted(places_of(optimizer._var_key(table), optimizer)) == before
+    assert_renamed(old, optimizer, table, before)
     assert before  # else there was nothing to look for
 
 
@@ -248,8 +255,7 @@ def test_excluded_variables_have_their_new_key_everywhere():
     old = optimizer._var_key(words_of(model))
     before = sorted(places_of(old, optimizer))
     warm_start(model, GROWN, verbose=0)
-    assert list(places_of(old, optimizer)) == []
-    assert sorted(places_of(optimizer._var_key(words_of(model)), optimizer)) == before
+    assert_renamed(old, optimizer, words_of(model), before)
     assert "._exclude_from_weight_decay item" in before
 
 

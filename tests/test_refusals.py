@@ -8,6 +8,7 @@ import tensorflow as tf
 from models import LABELS, MONDAY, TUESDAY, WIDTH, texts
 
 from warmstart_keras import (
+    Vocabulary,
     VocabularyWarmStart,
     WarmStartEmbedding,
     WarmStartError,
@@ -307,7 +308,7 @@ def test_a_parent_without_a_configuration_is_named_in_the_report(monkeypatch):
     model, new, old = encoder_model()
     report = warm_start(model, new, base_vocabularies=old, verbose=0)
     assert report.unchecked == ["encoder"]
-    assert "Not checked whether these can be loaded: ['encoder']" in str(report)
+    assert "must not hold the old vocabulary size: ['encoder']" in str(report)
 
 
 def test_a_named_plain_layer_about_which_nothing_is_known():
@@ -319,6 +320,61 @@ def test_a_named_plain_layer_about_which_nothing_is_known():
         r"what the rows of layer 'words' stand for now. .*`base_vocabularies=\{'words'",
         lambda: warm_start(model, {"words": layer}),
     )
+
+
+def test_a_base_that_was_used_up_is_not_taken_twice():
+    """Running a cell, or a daily script, again must not move the rows again."""
+    layer = models.vectorizer()
+    words = keras.layers.Embedding(20, WIDTH, name="words")
+    model = models.in_model(layer, words)
+    old = layer.get_vocabulary()
+    layer.adapt(TUESDAY)
+    warm_start(model, base_vocabularies={"words": old}, verbose=0)
+    assert_refused(
+        model,
+        r"by now they stand for <Vocabulary of 10 tokens .*Leave it out",
+        lambda: warm_start(model, base_vocabularies={"words": old}),
+    )
+
+
+def test_a_base_of_words_alone_for_a_table_with_spare_rows():
+    layer = models.vectorizer()
+    words = keras.layers.Embedding(20, WIDTH, name="words")
+    model = models.in_model(layer, words)
+    old_words = layer.get_vocabulary(include_special_tokens=False)
+    layer.adapt(TUESDAY)
+    assert_refused(
+        model,
+        r"whether its rows begin with mask and OOV rows. Received: 7 tokens without any",
+        lambda: warm_start(model, base_vocabularies={"words": old_words}),
+    )
+    base = Vocabulary(old_words, mask=True, oov=1)
+    assert warm_start(model, base_vocabularies={"words": base}, verbose=0).changed
+
+
+def test_a_base_that_overrules_what_was_only_taken_for_granted():
+    layer = models.vectorizer()
+    words = keras.layers.Embedding(20, WIDTH, name="words")
+    model = models.in_model(layer, words)
+    old, before = layer.get_vocabulary(), models.state(model)
+    layer.adapt(TUESDAY)
+    warm_start(model, verbose=0)  # nothing was known: today's tokens
+    warm_start(model, base_vocabularies={"words": old}, verbose=0)
+    np.testing.assert_array_equal(
+        models.array(words.embeddings)[layer.get_vocabulary().index("good")],
+        before["words/embeddings"][old.index("good")],
+    )
+
+
+def test_a_plain_layer_that_was_named_before_and_is_not_now_is_told():
+    layer = models.vectorizer()
+    words = keras.layers.Embedding(20, WIDTH, name="words")
+    model = models.on_ids(words)
+    named = {"words": layer}
+    warm_start(model, named, base_vocabularies={"words": layer.get_vocabulary()})
+    with pytest.warns(UserWarning, match=r"'words': it is not known where its vocab"):
+        report = warm_start(model)
+    assert "Name the source" in str(report)
 
 
 def test_a_base_without_a_source():
@@ -362,6 +418,8 @@ def test_a_table_with_lora_factors():
     [
         ({"optimizer_state": "keep"}, "`optimizer_state` must be .* Received: .*'keep'"),
         ({"min_kept": 50}, "`min_kept` must be a share .* Received: min_kept=50"),
+        ({"seed": "x"}, "`seed` must be an integer or None. Received: seed='x'"),
+        ({"also": [None]}, "`also` must be one of Keras's models.* Received: None"),
         ({"verbose": 3}, "`verbose` must be .* Received: verbose=3"),
         (
             {"new_embeddings_initializer": "unifrom"},
@@ -397,6 +455,15 @@ def test_new_rows_of_another_shape(monday, new_rows, message):
         model,
         message,
         lambda: warm_start(model, {"words": tokens}, new_embeddings_initializer=new_rows),
+    )
+
+
+def test_an_optimizer_that_is_none(monday):
+    model, _, _ = monday
+    assert_refused(
+        model,
+        "`optimizer` must be one of Keras's optimizers.* Received: 'adam'",
+        lambda: warm_start(model, optimizer="adam"),
     )
 
 

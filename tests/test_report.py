@@ -102,7 +102,8 @@ def test_notes_and_what_was_not_checked_stand_below_the_table():
         f"{report()}\n"
         "Note: Mind the gap.\n"
         "Note: Again.\n"
-        "Not checked whether these can be loaded: ['model/encoder']"
+        "Note: it could not be checked whether these can be loaded again; their "
+        "`get_config` must not hold the old vocabulary size: ['model/encoder']"
     )
 
 
@@ -146,15 +147,15 @@ def test_a_word_cannot_break_the_table(token):
 
 def test_one_line_counts_words_variables_and_slots():
     assert report().one_line() == (
-        "Warm start: model/words: 3 words kept (2 moved), 2 new, 1 dropped; "
-        "2 variables and 2 optimizer slots in 0.25 s."
+        "Warm start: model/words: kept 3 words (2 moved), 2 new, 1 dropped; "
+        "variables: 2, optimizer slots: 2, in 0.25 s."
     )
 
 
 def test_one_line_names_every_layer():
     tags = dataclasses.replace(WORDS, layer="tags", kept=1000)
     line = report(vocabularies=[WORDS, tags]).one_line()
-    assert "; tags: 1,000 words kept (2 moved), 2 new, 1 dropped; 2 variables" in line
+    assert "; tags: kept 1,000 words (2 moved), 2 new, 1 dropped; variables: 2" in line
 
 
 # --- as plain data ---

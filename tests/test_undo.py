@@ -194,7 +194,7 @@ DOING = {
     "input_dim is set": (plan, "set_attribute"),
     "compiled functions are renewed": (keras_internals, "renew_compiled_functions"),
     "the train function is made": (keras.Model, "make_train_function"),
-    "a vocabulary is recorded": (plan, "record_vocabulary"),
+    "a vocabulary is recorded": (plan, "record"),
     "the report is printed": (keras_internals, "print_message"),
 }
 # Steps that only work something out.

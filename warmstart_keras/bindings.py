@@ -1,7 +1,8 @@
 """Which variables of a model have which vocabulary along which axis."""
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +11,17 @@ import keras
 from warmstart_keras import keras_internals
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.named_layers import by_layer
 from warmstart_keras.vocabulary import Vocabulary
-from warmstart_keras.vocabulary_sources import read, read_as
+from warmstart_keras.vocabulary_sources import is_plain, read, read_as
 
 # What the rows of plain layers stand for, as last recorded in this process. Keras has no
 # place for it in the layer; `WarmStartEmbedding` has.
 _recorded: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+# The fingerprint of the base that the user named for a layer at its last warm start: by
+# now its rows stand for something else, and to move them from there again scrambles them.
+_used_bases: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +55,8 @@ class Table:
         base: What the rows stand for now; None where that is not known.
         new: What they shall stand for.
         source: Where `new` was read.
-        named: Whether the user named the layer.
+        named: Whether the user named the layer in `vocabularies`.
+        base_named: Whether the user said what `base` is.
         rows: How many rows there shall be.
         completed: Whether special rows of the base were added to what was read.
     """
@@ -59,8 +66,9 @@ class Table:
     new: Vocabulary
     source: Any
     named: bool
+    base_named: bool
     rows: int
-    completed: bool = False
+    completed: bool
 
     def is_same(self, other: "Table") -> bool:
         """Whether both say the same of the same variable."""
@@ -98,25 +106,36 @@ def recorded_vocabulary(layer: keras.Layer) -> Vocabulary | None:
     return _recorded.get(layer)
 
 
-def record_vocabulary(
-    layer: keras.Layer, vocabulary: Vocabulary, source: Any = None
-) -> Callable[[], None]:
-    """Records what the rows of a layer stand for from now on, and where that was read.
+def record(table: Table) -> Callable[[], None]:
+    """Records that the rows of a table stand for its new vocabulary from now on.
 
     Returns what takes that back.
     """
+    layer = table.binding.layer
+    used = table.base.fingerprint if table.base_named and table.base else None
+    undo = ExitStack()
+    undo.callback(_put(_used_bases, layer, used or _used_bases.get(layer)))
     if isinstance(layer, WarmStartEmbedding):
-        return layer.stand_for(vocabulary, source)
-    before = _recorded.get(layer)
+        source = table.source if table.named else None
+        undo.callback(layer.stand_for(table.new, source))
+    else:
+        undo.callback(_put(_recorded, layer, table.new))
+    return undo.close
 
-    def undo() -> None:
-        if before is None:
-            _recorded.pop(layer, None)
+
+def _put(
+    records: weakref.WeakKeyDictionary, layer: keras.Layer, value: Any
+) -> Callable[[], None]:
+    before = records.get(layer)
+
+    def put(value: Any) -> None:
+        if value is None:
+            records.pop(layer, None)
         else:
-            _recorded[layer] = before
+            records[layer] = value
 
-    _recorded[layer] = vocabulary
-    return undo
+    put(value)
+    return lambda: put(before)
 
 
 def find_tables(
@@ -134,12 +153,12 @@ def find_tables(
             vocabulary axis, or a vocabulary does not fit the rows.
     """
     embeddings = {
-        layer: path
+        layer: path or layer.name
         for path, layer in keras_internals.walk(model)
         if isinstance(layer, keras.layers.Embedding)
     }
-    given = _by_layer(model, embeddings, vocabularies, "vocabularies")
-    bases = _by_layer(model, embeddings, base_vocabularies, "base_vocabularies")
+    given = by_layer(model, embeddings, vocabularies, "vocabularies")
+    bases = by_layer(model, embeddings, base_vocabularies, "base_vocabularies")
     lookups = {
         id(layer)
         for _, layer in keras_internals.walk(model)
@@ -158,7 +177,8 @@ def find_tables(
                 f"feeds. Name one: `vocabularies={{'{layer.name}': ...}}`."
             )
         if source is None:
-            if isinstance(layer, WarmStartEmbedding):
+            # A plain layer that was never named may well have no vocabulary.
+            if isinstance(layer, WarmStartEmbedding) or layer in _recorded:
                 found.sourceless.append(path)
             continue
         if not layer.built:
@@ -169,54 +189,85 @@ def find_tables(
         if id(variable) in seen:
             continue  # shared between layers: moved once
         seen.add(id(variable))
+        binding = Binding(layer, path, variable)
+        source = _followed(source, given)
         base = recorded_vocabulary(layer)
         if layer in bases:
-            base = read(bases[layer])
-        binding = Binding(layer, path, variable)
-        found.tables.append(
-            _table(binding, base, _followed(source, given), layer in given)
-        )
+            base = _named_base(binding, base, bases[layer], source)
+        found.tables.append(_table(binding, base, source, layer in given, layer in bases))
     return found
 
 
-def _table(binding: Binding, base: Vocabulary | None, source: Any, named: bool) -> Table:
+def _named_base(
+    binding: Binding, recorded: Vocabulary | None, given: Any, source: Any
+) -> Vocabulary:
+    """What the user says that the rows stand for, where that can be so."""
+    base, path = read(given), binding.path
+    used = _used_bases.get(binding.layer)
+    if recorded is not None and used == base.fingerprint and not recorded.same_rows(base):
+        raise WarmStartError(
+            f"`base_vocabularies` must say what the rows of layer '{path}' stand for "
+            "now. Received: the vocabulary that they were moved from before; by now they "
+            f"stand for {recorded!r}. Leave it out: it is needed only once."
+        )
+    if (
+        is_plain(given)
+        and not base.special_rows
+        and len(base) < binding.rows
+        and read_as(source, None).special_rows
+    ):
+        raise WarmStartError(
+            f"The base vocabulary of layer '{path}' must say whether its rows begin with "
+            f"mask and OOV rows. Received: {len(base)} tokens without any, for "
+            f"{binding.rows} rows, where the new vocabulary has some. Pass all entries, "
+            "as `get_vocabulary()` gives them, or `Vocabulary(tokens, mask=..., "
+            "oov=...)`."
+        )
+    return base
+
+
+def _table(
+    binding: Binding, base: Vocabulary | None, source: Any, named: bool, base_named: bool
+) -> Table:
     """A table whose vocabularies fit its rows."""
     new = read_as(source, base)
-    rows = binding.rows
+    rows, path = binding.rows, binding.path
     follows = getattr(binding.layer, "follows_vocabulary", None)
+    cure = f"`base_vocabularies={{'{binding.layer.name}': old_tokens}}`"
     if base is not None and (len(base) > rows or (follows and len(base) != rows)):
         raise WarmStartError(
-            f"The base vocabulary of layer '{binding.path}' must have a token for each "
-            f"of its {rows} rows. Received: {len(base)} tokens. Pass what these very "
-            f"rows stand for: `base_vocabularies={{'{binding.layer.name}': ...}}`."
+            f"The base vocabulary of layer '{path}' must have a token for each of its "
+            f"{rows} rows. Received: {len(base)} tokens. Pass what these very rows stand "
+            f"for: {cure}."
         )
     if follows is None:
         lookup = keras_internals.lookup_of(source)
         limited = lookup is not None and lookup.max_tokens == rows
         follows = base is not None and len(base) == rows and not limited
-    if base is None and follows and len(new) != rows:
+    if base is None and (len(new) > rows or (follows and len(new) != rows)):
         raise WarmStartError(
-            f"The rows of layer '{binding.path}' stand for no known vocabulary, and "
-            f"today's does not fit them. Received: {len(new)} tokens, {rows} rows. Say "
-            "what the rows stand for: "
-            f"`base_vocabularies={{'{binding.layer.name}': ...}}`."
+            f"The rows of layer '{path}' stand for no known vocabulary, and today's does "
+            f"not fit them. Received: {len(new)} tokens, {rows} rows. Say what the rows "
+            f"stand for: {cure}."
         )
     if not follows and len(new) > rows:
         raise WarmStartError(
-            f"The vocabulary of layer '{binding.path}' must fit its {rows} rows. "
-            f"Received: {len(new)} tokens. Raise `input_dim`, limit the vocabulary "
+            f"The vocabulary of layer '{path}' must fit its {rows} rows. Received: "
+            f"{len(new)} tokens. Raise `input_dim` in a new model, limit the vocabulary "
             "(`max_tokens`), or use `WarmStartEmbedding(vocabulary=...)` without "
-            "`input_dim`, which follows the vocabulary's size"
-            + (
-                "; or say what the rows stand for now: "
-                f"`base_vocabularies={{'{binding.layer.name}': ...}}`."
-                if base is None
-                else "."
-            )
+            "`input_dim`, which follows the vocabulary's size."
         )
     completed = base is not None and len(read(source)) < len(new)
-    rows = len(new) if follows else rows
-    return Table(binding, base, new, source, named, rows, completed)
+    return Table(
+        binding=binding,
+        base=base,
+        new=new,
+        source=source,
+        named=named,
+        base_named=base_named,
+        rows=len(new) if follows else rows,
+        completed=completed,
+    )
 
 
 def _source_in_model(layer: keras.Layer, lookups: set[int]) -> Any | None:
@@ -232,7 +283,9 @@ def _source_in_model(layer: keras.Layer, lookups: set[int]) -> Any | None:
 
 def _followed(source: Any, given: dict) -> Any:
     """The source at the end of a chain of layers that follow one another."""
-    while isinstance(source, WarmStartEmbedding):
+    seen: list = []
+    while isinstance(source, WarmStartEmbedding) and not any(source is s for s in seen):
+        seen.append(source)
         further = given.get(source)
         if further is None:
             further = source.vocabulary_source
@@ -240,61 +293,3 @@ def _followed(source: Any, given: dict) -> Any:
             break
         source = further
     return source
-
-
-def _by_layer(
-    model: keras.Layer, embeddings: dict[keras.Layer, str], given: Any, argument: str
-) -> dict[keras.Layer, Any]:
-    """What the user gave, by layer object."""
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping) or _is_token_mapping(given):
-        if len(embeddings) != 1:
-            raise WarmStartError(
-                f"`{argument}` must name the layer where a model has not exactly one "
-                "embedding: a mapping from a layer or its name to a source. Received: "
-                f"{type(given).__name__}, for a model with {_named(embeddings)}"
-            )
-        return {next(iter(embeddings)): given}
-    return {
-        _layer_of(model, embeddings, key, argument): source
-        for key, source in given.items()
-    }
-
-
-def _is_token_mapping(given: Mapping) -> bool:
-    """Whether a mapping is from token to row, and not from layer to source."""
-    return bool(given) and all(isinstance(value, int) for value in given.values())
-
-
-def _layer_of(
-    model: keras.Layer, embeddings: dict[keras.Layer, str], key: Any, argument: str
-) -> keras.Layer:
-    layers = list(keras_internals.walk(model))
-    if isinstance(key, str):
-        matches = [(path, layer) for path, layer in layers if layer.name == key]
-        if len(matches) > 1:
-            raise WarmStartError(
-                f"A name in `{argument}` must be borne by one layer. Received: {key!r}, "
-                f"borne by {[path for path, _ in matches]}. Pass the layer object "
-                "itself as the key."
-            )
-    else:
-        matches = [(path, layer) for path, layer in layers if layer is key]
-    if not matches:
-        raise WarmStartError(
-            f"`{argument}` must name layers of the model. Received: {key!r}. The model "
-            f"has {_named(embeddings)}."
-        )
-    ((path, layer),) = matches
-    if layer not in embeddings:
-        raise WarmStartError(
-            f"`{argument}` must name layers with one row per token. Received: '{path}' "
-            f"of type {type(layer).__name__}. The model has {_named(embeddings)}."
-        )
-    return layer
-
-
-def _named(embeddings: dict[keras.Layer, str]) -> str:
-    names = [path or layer.name for layer, path in embeddings.items()]
-    return f"the embedding layers {names}" if names else "no embedding layer"

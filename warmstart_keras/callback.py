@@ -5,8 +5,7 @@ from typing import Any
 
 import keras
 
-from warmstart_keras import keras_internals
-from warmstart_keras.bindings import find_tables, record_vocabulary, recorded_vocabulary
+from warmstart_keras.bindings import find_tables, record, recorded_vocabulary
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.options import Options
 from warmstart_keras.plan import WarmStartPlan
@@ -98,9 +97,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         if options.verbose == "auto":
             verbose = (self.params or {}).get("verbose", 1)
             options = options.with_verbose(verbose if verbose in (0, 1, 2) else 1)
-        plan = WarmStartPlan(self.model, options)
-        self._say(plan, options.verbose)
-        report = plan.apply()
+        report = WarmStartPlan(self.model, options).apply()
         if report.changed:
             self.report = report
         # What the user said about the rows of before is used up.
@@ -115,20 +112,4 @@ class VocabularyWarmStart(keras.callbacks.Callback):
             return
         for table in found.tables:
             if recorded_vocabulary(table.binding.layer) is None:
-                record_vocabulary(table.binding.layer, table.new)
-
-    def _say(self, plan: WarmStartPlan, verbose: int) -> None:
-        """Says what the user should know about layers that cannot be warm-started."""
-        for path in plan.sourceless:
-            warnings.warn(
-                f"VocabularyWarmStart: it is not known where layer '{path}' has its "
-                "vocabulary from, so a rebuild of it cannot be seen. Name the source: "
-                f"`vocabularies={{'{path.rpartition('/')[2]}': vectorizer}}`.",
-                stacklevel=2,
-            )
-        optimizer = self.model.optimizer
-        for note in plan.unknown:
-            if optimizer is not None and int(optimizer.iterations) > 0:
-                warnings.warn(f"VocabularyWarmStart: {note}", stacklevel=2)
-            elif verbose:
-                keras_internals.print_message(f"VocabularyWarmStart: {note}")
+                record(table)

@@ -40,8 +40,8 @@ class Change:
 
     @property
     def name(self) -> str:
-        """The layer's path, or the name of a layer alone."""
-        return self.binding.path or self.binding.layer.name
+        """The layer's path."""
+        return self.binding.path
 
     @property
     def resizes(self) -> bool:

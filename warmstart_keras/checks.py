@@ -36,7 +36,7 @@ def check_kept(layer: str, row_map: RowMap, min_kept: float | None) -> None:
 
 def check_other_variables(binding: Binding) -> None:
     """Refuses a layer with more variables of the vocabulary's size than its table."""
-    layer, path = binding.layer, binding.path or binding.layer.name
+    layer, path = binding.layer, binding.path
     if getattr(layer, "quantization_mode", None):
         raise WarmStartError(
             f"Layer '{path}' must not be quantised: rounded rows cannot be trained. "

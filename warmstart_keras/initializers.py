@@ -50,15 +50,17 @@ class RowInitializer:
     whole: bool = False
 
 
-def get(identifier: Any, *, as_keras: bool = False) -> RowInitializer:
+def get(
+    identifier: Any, *, as_keras: bool = False, whole: bool = False
+) -> RowInitializer:
     """The way to new rows that `identifier` names.
 
     Args:
         identifier: Name, class or instance of a Keras initializer, None for
             `"uniform"`, or any other callable, `(tokens, base) -> rows`.
-        as_keras: Whether it is used as a Keras layer uses its initializer: a plain
-            callable is called `(shape, dtype)`, and one that is not of Keras is asked for
-            the whole matrix.
+        as_keras: Whether a plain callable is called `(shape, dtype)`, as a Keras layer
+            calls its initializers; for the whole matrix, since nothing is known of it.
+        whole: Whether an initializer that is not of Keras is asked for the whole matrix.
 
     Raises:
         WarmStartError: If `identifier` is none of these.
@@ -86,7 +88,7 @@ def get(identifier: Any, *, as_keras: bool = False) -> RowInitializer:
             f"Received: {str(identifier)[:80]!r} (of type {type(identifier).__name__}): "
             f"{str(error)[:200]}"
         ) from error
-    if as_keras:
+    if whole:
         return RowInitializer(function, whole=not _is_the_same_for_each_row(function))
     return RowInitializer(function, whole=_depends_on_whole_shape(function))
 
@@ -100,6 +102,7 @@ def make_rows(
     tokens: list[Token],
     base: BaseTable,
     seed: tuple,
+    axis: int = 0,
 ) -> np.ndarray:
     """The values of new rows.
 
@@ -111,6 +114,8 @@ def make_rows(
         tokens: The new rows' tokens.
         base: The old matrix.
         seed: What the values depend on: plain values, the same in every process.
+        axis: Where the array has its rows: an initializer that is asked for the whole
+            of it is asked in the array's own order of axes.
 
     Returns:
         Array of shape `(len(rows), *shape[1:])` and dtype `dtype`.
@@ -124,19 +129,21 @@ def make_rows(
     if not initializer.as_keras:
         made = np.asarray(initializer.function(tokens, base))
     else:
-        function = _reseeded(initializer.function, seed)
-        asked = shape if initializer.whole else expected
+        asked = (*shape[1 : axis + 1], shape[0], *shape[axis + 1 :])
+        asked = asked if initializer.whole else expected
         try:
-            # NumPy's own name: Keras knows the dtypes of all its backends by name.
-            made = keras_internals.to_numpy(function(asked, dtype=np.dtype(dtype).name))
+            function = _reseeded(initializer.function, seed)
+            # Keras knows the dtypes of all its backends by NumPy's names.
+            rows_or_all = function(asked, dtype=np.dtype(dtype).name)
+            made = keras_internals.to_numpy(rows_or_all)
         except Exception as error:
             raise WarmStartError(
                 f"The initializer of new rows must give an array of shape {asked}. "
-                f"Received: {function!r}, which raised {type(error).__name__}: "
-                f"{str(error)[:200]}. Pass another `new_embeddings_initializer`."
+                f"Received: {initializer.function!r}, which raised "
+                f"{type(error).__name__}: {str(error)[:200]}. Pass another `new_embeddings_initializer`."
             ) from error
-        if made.shape == shape and initializer.whole:
-            made = made[rows]
+        if initializer.whole and made.shape == asked:
+            made = np.moveaxis(made, axis, 0)[rows]
     if made.shape != expected:
         raise WarmStartError(
             f"The initializer of new rows must give an array of shape {expected}, one "

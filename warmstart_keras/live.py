@@ -40,7 +40,7 @@ def plan_warm_start(
     >>> plan.changed
     True
     >>> report = plan.apply()
-    Warm start: ...: 1 words kept (1 moved), 1 new, 1 dropped; 1 variables and 0 ...
+    Warm start: ...: kept 1 words (1 moved), 1 new, 1 dropped; variables: 1, ...
 
     Returns:
         A `WarmStartPlan`. `str(plan)` shows what it would do, `plan.apply()` does it.

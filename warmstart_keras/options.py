@@ -3,6 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import keras
+import numpy as np
+
 from warmstart_keras import initializers
 from warmstart_keras.errors import WarmStartError
 
@@ -33,6 +36,15 @@ class Options:
                 "`min_kept` must be a share of the words, from 0 to 1, or None. "
                 f"Received: min_kept={self.min_kept!r}"
             )
+        if self.seed is not None and not isinstance(self.seed, int | np.integer):
+            raise WarmStartError(
+                "`seed` must be an integer or None. "
+                f"Received: seed={self.seed!r} (of type {type(self.seed).__name__})"
+            )
+        for model in self.models_besides:
+            _check_is(model, keras.Model, "also", "models")
+        for optimizer in self.optimizers_besides:
+            _check_is(optimizer, keras.optimizers.Optimizer, "optimizer", "optimizers")
         if self.verbose not in ("auto", 0, 1, 2):
             raise WarmStartError(
                 f'`verbose` must be "auto", 0, 1 or 2. Received: verbose={self.verbose!r}'
@@ -57,6 +69,14 @@ class Options:
     def optimizers_besides(self) -> list:
         """Optimizers that no model holds."""
         return _listed(self.optimizer)
+
+
+def _check_is(value: Any, kind: type, argument: str, plural: str) -> None:
+    if not isinstance(value, kind):
+        raise WarmStartError(
+            f"`{argument}` must be one of Keras's {plural}, or a list of them. "
+            f"Received: {value!r} (of type {type(value).__name__})"
+        )
 
 
 def _listed(value: Any) -> list:

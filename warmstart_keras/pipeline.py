@@ -43,9 +43,12 @@ def check_pipeline(dataset: Any, vectorizer: Any, texts: Any) -> None:
         WarmStartError: If the ids of a text differ, or the dataset yields fewer rows
             than there are texts. Rows that differ in trailing padding are equal.
     """
-    texts = _numpy(texts).tolist()
-    if not texts:
-        raise WarmStartError("`texts` must have at least one text. Received: none")
+    if isinstance(texts, str | bytes) or not len(texts):
+        raise WarmStartError(
+            "`texts` must be a list, array or tensor of at least one text. "
+            f"Received: {texts!r}"
+        )
+    texts = list(texts) if isinstance(texts, list | tuple) else _numpy(texts).tolist()
     expected = _rows(vectorizer(np.array(texts, dtype=object)), None)
     rank = expected[0].ndim
     found = list(islice(_dataset_rows(dataset, rank), len(texts)))
@@ -68,6 +71,12 @@ def _dataset_rows(dataset: Any, rank: int) -> Iterator[np.ndarray]:
     for element in dataset:
         while isinstance(element, list | tuple):
             element = element[0]
+        if isinstance(element, dict):
+            raise WarmStartError(
+                "The dataset must yield ids, or tuples whose first element they are. "
+                f"Received: dictionaries with the keys {sorted(element)}. Pick one: "
+                "`dataset.map(lambda features, *_: features[key])`."
+            )
         yield from _rows(element, rank)
 
 

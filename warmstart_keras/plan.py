@@ -1,13 +1,14 @@
 """Planning a warm start, all of it checked before anything moves; and applying it."""
 
 import time
+import warnings
 from contextlib import ExitStack
 from dataclasses import replace
 
 import keras
 
 from warmstart_keras import keras_internals
-from warmstart_keras.bindings import Binding, Found, Table, find_tables, record_vocabulary
+from warmstart_keras.bindings import Binding, Found, Table, find_tables, record
 from warmstart_keras.changes import Change
 from warmstart_keras.checks import check_kept, check_other_variables, check_wrapper
 from warmstart_keras.config_check import check_ancestors
@@ -29,6 +30,8 @@ class WarmStartPlan:
         notes: What the user should know, one sentence each.
         unknown: The same for each layer about whose rows nothing is known: they take
             today's vocabulary, and nothing moves.
+        unwatched: The same for each layer of which it is not known where its vocabulary
+            comes from.
         unchecked: Paths of layers whose configuration could not be checked.
     """
 
@@ -46,6 +49,12 @@ class WarmStartPlan:
         self._optimizers = self._find_optimizers()
         self.notes: list[str] = []
         self.unknown: list[str] = []
+        self.unwatched = [
+            f"layer '{path}': it is not known where its vocabulary comes from, so a "
+            "rebuild of it is not seen. Name the source: "
+            f"`vocabularies={{'{path.rpartition('/')[2]}': vectorizer}}`."
+            for path in self._found.sourceless
+        ]
         self._changes: list[Change] = []
         for table in self._found.tables:
             if table.base is None:
@@ -68,16 +77,6 @@ class WarmStartPlan:
         """Whether there is anything to move."""
         return bool(self._changes)
 
-    @property
-    def sourceless(self) -> list[str]:
-        """Paths of `WarmStartEmbedding`s for which no source is known."""
-        return self._found.sourceless
-
-    @property
-    def unbuilt(self) -> list[str]:
-        """Paths of layers that were named, and have no rows yet."""
-        return self._found.unbuilt
-
     def report(self, seconds: float = 0.0) -> WarmStartReport:
         """What the warm start does, as a report."""
         return WarmStartReport(
@@ -87,14 +86,13 @@ class WarmStartPlan:
                 for change in self._changes
             ],
             variables=[change.report() for change in self._changes],
-            notes=[*self.unknown, *self.notes],
+            notes=[*self.unwatched, *self.unknown, *self.notes],
             unchecked=self.unchecked,
             seconds=seconds,
         )
 
     def __str__(self) -> str:
-        title = "Plan of a warm start; nothing has moved yet."
-        return f"{title}\n{self.report()}"
+        return self.report().text("Plan of a warm start; nothing has moved yet")
 
     def apply(self) -> WarmStartReport:
         """Does what was planned: all of it, or nothing.
@@ -115,11 +113,21 @@ class WarmStartPlan:
             self._apply(undo)
             undo.pop_all()  # all went well: nothing is taken back
         report = replace(report, seconds=time.perf_counter() - start)
+        self._say(report)
+        return report
+
+    def _say(self, report: WarmStartReport) -> None:
+        """Prints what was done; warns of what could not be, and may be a mistake."""
         verbose = 1 if self._options.verbose == "auto" else self._options.verbose
+        trained = any(int(optimizer.iterations) > 0 for optimizer in self._optimizers)
+        for note in [*self.unwatched, *(self.unknown if trained else [])]:
+            warnings.warn(f"Warm start: {note}", stacklevel=4)
+        if verbose and not trained:
+            for note in self.unknown:
+                keras_internals.print_message(f"Warm start: {note}")
         if verbose and report.changed:
             text = str(report) if verbose == 2 else report.one_line()
             keras_internals.print_message(text)
-        return report
 
     # --- planning ---
 
@@ -200,15 +208,15 @@ class WarmStartPlan:
             for slot in find_slots(optimizer, axes):
                 owners[id(slot.owner)].plan_slot(slot)
         for change in self._changes:
-            if not change.resizes:
-                continue
-            self.notes.append(
-                f"layer '{change.name}': its number of rows changes; make functions that "
-                "you compiled yourself anew, and name other models over this layer in "
-                "`also=`."
-            )
             variable = change.binding.variable
-            if variable.trainable and id(variable) not in held:
+            unheld = variable.trainable and id(variable) not in held
+            if change.resizes:
+                self.notes.append(
+                    f"layer '{change.name}': its number of rows changes; make functions "
+                    "that you compiled yourself anew, and name other models over this "
+                    "layer in `also=`."
+                )
+            if unheld and (change.resizes or not self._optimizers):
                 self.notes.append(
                     f"layer '{change.name}': no built optimizer is known that holds its "
                     "variable. If a training loop of your own has one, pass "
@@ -254,8 +262,7 @@ class WarmStartPlan:
             for model in self._models():
                 undo.callback(keras_internals.renew_compiled_functions(model))
         for table in self._found.tables:
-            source = table.source if table.named else None
-            undo.callback(record_vocabulary(table.binding.layer, table.new, source))
+            undo.callback(record(table))
 
     def _models(self) -> list[keras.Model]:
         """The model, those inside it, and those that the user named besides."""

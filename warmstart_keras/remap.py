@@ -75,7 +75,7 @@ def warmstart_embedding_matrix(
     row_map = RowMap.entry_by_entry(base, new)
     result = np.empty((len(new), matrix.shape[1]), matrix.dtype)
     rows = initializers.make_rows(
-        initializers.get(new_embeddings_initializer, as_keras=True),
+        initializers.get(new_embeddings_initializer, as_keras=True, whole=True),
         row_map.new_rows,
         result.shape,
         matrix.dtype,
@@ -159,6 +159,7 @@ def remap(
         tokens=row_map.new_tokens,
         base=initializers.BaseTable(row_map.base, lambda: np.moveaxis(values, axis, 0)),
         seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
+        axis=axis,
     )
     return move_rows(values, row_map, rows, axis=axis, out=out)
 

@@ -114,17 +114,22 @@ class WarmStartReport:
         if not self.changed:
             return "Warm start: no vocabulary changed."
         parts = [
-            f"{v.layer}: {v.kept:,} words kept ({v.moved:,} moved), {v.new:,} new, "
+            f"{v.layer}: kept {v.kept:,} words ({v.moved:,} moved), {v.new:,} new, "
             f"{v.dropped:,} dropped"
             for v in self.vocabularies
         ]
         slots = sum(len(variable.slots) for variable in self.variables)
+        notes = f" Notes in the report: {len(self.notes)}." if self.notes else ""
         return (
-            f"Warm start: {'; '.join(parts)}; {len(self.variables)} variables and "
-            f"{slots} optimizer slots in {self.seconds:.2f} s."
+            f"Warm start: {'; '.join(parts)}; variables: {len(self.variables)}, "
+            f"optimizer slots: {slots}, in {self.seconds:.2f} s.{notes}"
         )
 
     def __str__(self) -> str:
+        return self.text(f"Warm start in {self.seconds:.2f} s")
+
+    def text(self, title: str) -> str:
+        """The report as a table under a title."""
         if not self.changed:
             return "\n".join([self.one_line(), *self._remarks()])
         words = [("layer", "kept", "moved", "new", "dropped", "fingerprint")] + [
@@ -142,7 +147,7 @@ class WarmStartReport:
             (v.path, str(v.shape_before), str(v.shape_after), str(len(v.slots)))
             for v in self.variables
         ]
-        lines = [f"Warm start in {self.seconds:.2f} s", "", *_aligned(words), ""]
+        lines = [title, "", *_aligned(words), ""]
         for change in self.vocabularies:
             for name in ("kept", "new", "dropped"):
                 tokens = getattr(change, f"first_{name}")
@@ -155,7 +160,10 @@ class WarmStartReport:
     def _remarks(self) -> list[str]:
         remarks = [f"Note: {note}" for note in self.notes]
         if self.unchecked:
-            remarks.append(f"Not checked whether these can be loaded: {self.unchecked}")
+            remarks.append(
+                "Note: it could not be checked whether these can be loaded again; their "
+                f"`get_config` must not hold the old vocabulary size: {self.unchecked}"
+            )
         return remarks
 
 
@@ -164,7 +172,7 @@ def _shown(vocabulary: Vocabulary, rows: list[int]) -> list[str | int]:
 
 
 def _printable(token: Token) -> str | int:
-    """A token that JSON takes and that no terminal obeys; what is not text is escaped."""
+    """A token that JSON takes and no terminal obeys: what is not text is escaped."""
     if isinstance(token, int):
         return token
     text = "".join(

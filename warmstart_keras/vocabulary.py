@@ -77,6 +77,11 @@ class Vocabulary:
             raise WarmStartError(
                 f'`oov_at` must be "start" or "end". Received: oov_at={oov_at!r}'
             )
+        if oov_at == "end" and oov is None:
+            raise WarmStartError(
+                '`oov_at="end"` must come with `oov`, the number of OOV rows or their '
+                "token. Received: oov=None"
+            )
         if mask is None and oov is None:
             other = read(source)
         else:
@@ -197,8 +202,13 @@ class Vocabulary:
             # Special rows are told by their place: their names carry no meaning.
             special = self.special_rows
             tokens = ["" if i in special else t for i, t in enumerate(self._tokens)]
-            place = {"mask_row": self._mask_row, "oov_rows": [*self._oov_rows]}
-            self._fingerprint = vocabulary_format.digest(tokens, place)[:16]
+            about: dict[str, Any] = {
+                "mask_row": self._mask_row,
+                "oov_rows": [*self._oov_rows],
+            }
+            if self._salt is not None:
+                about["hashing"] = self._salt
+            self._fingerprint = vocabulary_format.digest(tokens, about)[:16]
         return self._fingerprint
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Token]:
@@ -215,7 +225,7 @@ class Vocabulary:
 
     def same_rows(self, other: "Vocabulary") -> bool:
         """Whether every row stands for the same in both."""
-        return self is other or (self == other and self.oov_agrees(other))
+        return self is other or (self._same_tokens(other) and self.oov_agrees(other))
 
     def to_bytes(self) -> bytes:
         """The vocabulary in a form that no token can break, with a checksum."""
@@ -257,10 +267,19 @@ class Vocabulary:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):
             return NotImplemented
+        return self._same_tokens(other) and self._salt == other._salt
+
+    @property
+    def _salt(self) -> str | None:
+        """How OOV rows are chosen, if not as Keras does by default: ids depend on it."""
+        return None if self._hashing in ("farmhash", "floormod") else self._hashing
+
+    def _same_tokens(self, other: "Vocabulary") -> bool:
         if (self._mask_row, self._oov_rows) != (other._mask_row, other._oov_rows):
             return False
         if self._tokens == other._tokens:
             return True
+        # The names of special rows carry no meaning.
         return len(self) == len(other) and self.words == other.words
 
     def __hash__(self) -> int:

@@ -204,16 +204,16 @@ def _entries(source: Any) -> list:
 def _lines(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise WarmStartError(
-            "A vocabulary file must exist and be readable. "
-            f"Received: {str(path)!r} ({error.strerror or error})"
-        ) from error
     except UnicodeDecodeError as error:
         raise WarmStartError(
             "A vocabulary file must be UTF-8. "
             f"Received: {str(path)!r}, with {error.object[error.start :][:4]!r} at byte "
             f"{error.start}. Write the file anew with `encoding='utf-8'`."
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        raise WarmStartError(
+            "A vocabulary file must exist and be readable. "
+            f"Received: {str(path)!r} ({getattr(error, 'strerror', None) or error})"
         ) from error
     # `str.splitlines` would end a line at U+2028 and six others (V4).
     lines = text.split("\n")
