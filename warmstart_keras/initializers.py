@@ -140,7 +140,8 @@ def make_rows(
             raise WarmStartError(
                 f"The initializer of new rows must give an array of shape {asked}. "
                 f"Received: {initializer.function!r}, which raised "
-                f"{type(error).__name__}: {str(error)[:200]}. Pass another `new_embeddings_initializer`."
+                f"{type(error).__name__}: {str(error)[:200]}. Pass another "
+                "`new_embeddings_initializer`."
             ) from error
         if initializer.whole and made.shape == asked:
             made = np.moveaxis(made, axis, 0)[rows]
