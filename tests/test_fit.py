@@ -221,7 +221,7 @@ def test_a_table_too_small_for_its_vocabulary_is_told_when_training_has_built_it
     words = keras.layers.Embedding(8, WIDTH, name="words")
     model = Scorer(layer, words)
     model.compile("adam", "mse")
-    with pytest.warns(UserWarning, match=r"'words' must fit its 8 rows. Received: 9"):
+    with pytest.warns(UserWarning, match=r"Received: 9 tokens, 8 rows.*raise `input_dim`"):
         model.fit(
             texts(["film", "a", "a film"]),
             LABELS,
@@ -568,3 +568,124 @@ def test_a_callable_for_new_rows_sees_the_new_words_and_the_old_table():
     np.testing.assert_array_equal(seen["matrix"], before)
     new = embedding.get_vocabulary().index("zebra")
     np.testing.assert_array_equal(array(embedding.embeddings)[new], before[2])
+
+
+def test_a_table_resized_while_frozen_trains_after_it_is_unfrozen():
+    model, layer, embedding = models.trained_in_model()
+    embedding.trainable = False
+    model.compile(models.adam(), "mse")
+    layer.adapt(TUESDAY)
+    fit(model, texts(TUESDAY))
+    embedding.trainable = True
+    model.compile(models.adam(), "mse")
+    before = array(embedding.embeddings)
+    model.fit(texts(TUESDAY), LABELS, verbose=0)
+    assert np.any(array(embedding.embeddings) != before)
+
+
+def test_the_optimizer_of_a_model_inside_is_carried_too():
+    layer = models.vectorizer()
+    embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="words")
+    inner = models.on_ids(embedding)
+    inner.fit(layer(MONDAY), LABELS, verbose=0)
+    inputs = keras.Input((), dtype="string")
+    model = keras.Model(inputs, inner(layer(inputs)))
+    model.compile("sgd", "mse")
+    old_tokens, before = layer.get_vocabulary(), models.state(inner)
+    layer.adapt(TUESDAY)
+    warm_start(model, verbose=0)
+    after = models.state(inner)
+    for path in FOLLOWING:
+        assert_rows_followed(path, old_tokens, layer.get_vocabulary(), before, after)
+    inner.fit(layer(TUESDAY), LABELS, verbose=0)
+
+
+def test_a_plain_layer_that_also_serves_on_raw_ids_is_still_found():
+    layer = models.vectorizer()
+    plain = keras.layers.Embedding(20, WIDTH, name="words")
+    model = models.in_model(layer, plain)
+    ids = keras.Input((models.LENGTH,), dtype="int64")
+    keras.Model(ids, plain(ids))
+    fit(model, texts(MONDAY))
+    layer.adapt(TUESDAY)
+    assert warm_start(model, verbose=0).changed
+
+
+@pytest.mark.parametrize(
+    "learning_rate",
+    [keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9), lambda: 0.1],
+)
+def test_a_learning_rate_that_is_no_number_is_no_obstacle(learning_rate):
+    model, layer, _ = models.trained_in_model(
+        optimizer=keras.optimizers.Adam(learning_rate, name="adam")
+    )
+    old_tokens, before = layer.get_vocabulary(), models.state(model)
+    layer.adapt(TUESDAY)
+    warm_start(model, verbose=0)
+    for path in FOLLOWING:
+        assert_rows_followed(
+            path, old_tokens, layer.get_vocabulary(), before, models.state(model)
+        )
+
+
+def test_a_layer_not_built_yet_follows_the_source_that_the_callback_names():
+    layer = models.vectorizer()
+    words = WarmStartEmbedding(20, WIDTH, vocabulary=["other"], name="words")
+    model = Scorer(layer, words)
+    model.compile("adam", "mse")
+    callback = VocabularyWarmStart({"words": layer})
+    model.fit(texts(MONDAY), LABELS, verbose=0, callbacks=[callback])
+    assert words.get_vocabulary() == layer.get_vocabulary()
+    model.fit(texts(MONDAY), LABELS, verbose=0, callbacks=[callback])
+    assert callback.report is None
+
+
+def test_a_layer_built_in_its_first_fit_stands_for_what_the_source_said_at_its_begin():
+    layer = models.vectorizer()
+    words = keras.layers.Embedding(20, WIDTH, name="words")
+    model = Scorer(layer, words)
+    model.compile("adam", "mse")
+    tokens = layer.get_vocabulary()
+    rebuild = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: layer.adapt(TUESDAY)
+    )
+    model.fit(
+        texts(MONDAY),
+        LABELS,
+        verbose=0,
+        callbacks=[VocabularyWarmStart({"words": layer}), rebuild],
+    )
+    report = warm_start(model, {"words": layer}, verbose=0)
+    kept = len(set(tokens) & set(layer.get_vocabulary())) - 2
+    assert report.vocabularies[0].kept == kept
+
+
+def test_one_callback_in_two_models_uses_the_base_of_each_once():
+    layer = models.vectorizer()
+    old = layer.get_vocabulary()
+    pair = [
+        models.in_model(layer, keras.layers.Embedding(20, WIDTH, name="words"))
+        for _ in range(2)
+    ]
+    layer.adapt(TUESDAY)
+    callback = VocabularyWarmStart(base_vocabularies={"words": old})
+    for model in pair:
+        callback.report = None
+        model.fit(texts(TUESDAY), LABELS, verbose=0, callbacks=[callback])
+        assert callback.report.changed
+    callback.report = None
+    pair[0].fit(texts(TUESDAY), LABELS, verbose=0, callbacks=[callback])
+    assert callback.report is None
+
+
+def test_a_base_listed_by_a_lookup_with_names_of_its_own_keeps_its_special_rows():
+    lookup = keras.layers.StringLookup(
+        vocabulary=["a", "b"], mask_token="<pad>", oov_token="<unk>"
+    )
+    words = keras.layers.Embedding(10, 1, name="words", weights=np.arange(10.0)[:, None])
+    model = keras.Sequential([keras.Input((2,), dtype="string"), lookup, words])
+    old = lookup.get_vocabulary()
+    lookup.set_vocabulary(["b", "c", "a"])
+    warm_start(model, base_vocabularies={"words": old}, verbose=0)
+    rows = array(words.embeddings)[:, 0]
+    assert [rows[0], rows[1], rows[2], rows[4]] == [0, 1, 3, 2]

@@ -499,3 +499,65 @@ def test_a_plan_changes_nothing_and_tells_what_it_would_do():
     assert [binding.path for binding in plan.bindings] == ["words"]
     models.assert_same_state(before, models.state(model))
     assert embedding.get_vocabulary() == tokens
+
+
+class SizedEmbedding(keras.layers.Embedding):
+    """An embedding whose own configuration holds its size under another name."""
+
+    def __init__(self, size, **kwargs):
+        super().__init__(size, WIDTH, **kwargs)
+        self.size = size
+
+    def get_config(self):
+        return {"name": self.name, "size": self.size}
+
+
+def test_an_embedding_of_the_users_own_whose_configuration_holds_the_old_size():
+    layer = models.vectorizer()
+    words = SizedEmbedding(layer.vocabulary_size(), name="words")
+    model = models.in_model(layer, words)
+    warm_start(model)
+    layer.adapt(MONDAY + TUESDAY)
+    assert_refused(
+        model,
+        r"The configuration of 'words' \(of type SizedEmbedding\) must rebuild",
+        lambda: warm_start(model),
+    )
+
+
+def test_a_parent_in_another_model_that_is_named_besides():
+    model, new, old = encoder_model()
+    words = model.get_layer("encoder").words
+    alone = models.on_ids(words)
+    assert_refused(
+        model,
+        r"The configuration of 'encoder' \(of type Encoder\) must rebuild",
+        lambda: warm_start(alone, new, base_vocabularies=old, also=model),
+    )
+
+
+def test_a_layer_that_is_named_twice(monday):
+    model, layer, embedding = monday
+    assert_refused(
+        model,
+        "must name a layer once. Received: 'words', named twice",
+        lambda: warm_start(model, {"words": layer, embedding: layer}),
+    )
+
+
+class FlatMomentum(keras.optimizers.SGD):
+    """An optimizer whose slots have the vocabulary along no axis."""
+
+    def build(self, variables):
+        super().build(variables)
+        self.flat = [self.add_variable((int(np.prod(v.shape)),)) for v in variables]
+
+
+def test_an_optimizer_whose_slots_have_no_vocabulary_axis():
+    model, layer, _ = models.trained_in_model(optimizer=FlatMomentum())
+    layer.adapt(TUESDAY)
+    assert_refused(
+        model,
+        r"vocabulary along one of their axes. Received: .* of shape \(36,\)",
+        lambda: warm_start(model),
+    )

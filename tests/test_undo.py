@@ -388,7 +388,8 @@ def table_assigned(subject):
 
 def plain_layer_recorded(subject):
     bases = {"items": list("fedcba")}
-    warm_start(subject.model, {"items": BASE}, base_vocabularies=bases, verbose=0)
+    new = {"users": BASE, "items": BASE}
+    warm_start(subject.model, new, base_vocabularies=bases, verbose=0)
 
 
 def another_plan_applied(subject):

@@ -1,7 +1,7 @@
 """Which variables of a model have which vocabulary along which axis."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,10 +92,16 @@ class Table:
 
 @dataclass
 class Found:
-    """What was found in a model: tables, and layers that cannot be warm-started now."""
+    """What was found in a model: tables, and layers that cannot be warm-started now.
+
+    Attributes:
+        tables: The tables whose source is known.
+        unbuilt: The source of each layer that was named and has no rows yet.
+        sourceless: Paths of layers with a vocabulary whose source is not known.
+    """
 
     tables: list[Table] = field(default_factory=list)
-    unbuilt: list[str] = field(default_factory=list)
+    unbuilt: dict[keras.Layer, Any] = field(default_factory=dict)
     sourceless: list[str] = field(default_factory=list)
 
 
@@ -139,7 +145,10 @@ def _put(
 
 
 def find_tables(
-    model: keras.Layer, vocabularies: Any = None, base_vocabularies: Any = None
+    model: keras.Layer,
+    vocabularies: Any = None,
+    base_vocabularies: Any = None,
+    without_base: Collection[keras.Layer] = (),
 ) -> Found:
     """All tables of a model whose source is known.
 
@@ -147,6 +156,7 @@ def find_tables(
         model: A model, or a layer alone.
         vocabularies: A mapping from a layer or its name to a source, or one source.
         base_vocabularies: What the rows stand for now, likewise.
+        without_base: Layers for which `base_vocabularies` no longer holds.
 
     Raises:
         WarmStartError: If a name is unknown or borne by two layers, a layer has no
@@ -159,6 +169,7 @@ def find_tables(
     }
     given = by_layer(model, embeddings, vocabularies, "vocabularies")
     bases = by_layer(model, embeddings, base_vocabularies, "base_vocabularies")
+    bases = {layer: base for layer, base in bases.items() if layer not in without_base}
     lookups = {
         id(layer)
         for _, layer in keras_internals.walk(model)
@@ -183,9 +194,9 @@ def find_tables(
             continue
         if not layer.built:
             if layer in bases or layer in given:
-                found.unbuilt.append(path)
+                found.unbuilt[layer] = source
             continue
-        variable = next(v for v in layer.weights if v.name == "embeddings")
+        variable = keras_internals.embeddings_variable(layer)
         if id(variable) in seen:
             continue  # shared between layers: moved once
         seen.add(id(variable))
@@ -210,12 +221,13 @@ def _named_base(
             "now. Received: the vocabulary that they were moved from before; by now they "
             f"stand for {recorded!r}. Leave it out: it is needed only once."
         )
-    if (
-        is_plain(given)
-        and not base.special_rows
-        and len(base) < binding.rows
-        and read_as(source, None).special_rows
-    ):
+    if not is_plain(given) or base.special_rows:
+        return base
+    # Names of special rows other than "" and "[UNK]" are known to the source alone.
+    named = read_as(given, read(source))
+    if len(named) == len(base):
+        return named
+    if len(base) < binding.rows:
         raise WarmStartError(
             f"The base vocabulary of layer '{path}' must say whether its rows begin with "
             f"mask and OOV rows. Received: {len(base)} tokens without any, for "
@@ -248,7 +260,8 @@ def _table(
         raise WarmStartError(
             f"The rows of layer '{path}' stand for no known vocabulary, and today's does "
             f"not fit them. Received: {len(new)} tokens, {rows} rows. Say what the rows "
-            f"stand for: {cure}."
+            f"stand for: {cure}; or, if they stand for nothing yet, raise `input_dim` or "
+            "limit the vocabulary (`max_tokens`)."
         )
     if not follows and len(new) > rows:
         raise WarmStartError(
@@ -274,11 +287,12 @@ def _source_in_model(layer: keras.Layer, lookups: set[int]) -> Any | None:
     """The source that the layer itself knows, or the lookup of the model feeding it."""
     if isinstance(layer, WarmStartEmbedding):
         return layer.vocabulary_source
-    feeding = keras_internals.feeding_operation(layer)
-    lookup = keras_internals.lookup_of(feeding)
-    if lookup is None or id(feeding) not in lookups:
-        return None
-    return feeding if lookup.output_mode == "int" and not lookup.invert else None
+    feeding = [
+        other
+        for other in keras_internals.feeding_lookups(layer)
+        if id(other) in lookups and keras_internals.gives_ids(other)
+    ]
+    return feeding[0] if len(feeding) == 1 else None
 
 
 def _followed(source: Any, given: dict) -> Any:

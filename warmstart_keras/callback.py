@@ -1,6 +1,8 @@
 """`VocabularyWarmStart`: the warm start as a callback of `model.fit`."""
 
 import warnings
+import weakref
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -10,6 +12,7 @@ from warmstart_keras.errors import WarmStartError
 from warmstart_keras.options import Options
 from warmstart_keras.plan import WarmStartPlan
 from warmstart_keras.report import WarmStartReport
+from warmstart_keras.vocabulary import Vocabulary
 
 
 class VocabularyWarmStart(keras.callbacks.Callback):
@@ -73,6 +76,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.report: WarmStartReport | None = None
+        self._moved: weakref.WeakSet = weakref.WeakSet()
         self._options = Options(
             vocabularies=vocabularies,
             base_vocabularies=base_vocabularies,
@@ -83,7 +87,9 @@ class VocabularyWarmStart(keras.callbacks.Callback):
             seed=seed,
             verbose=verbose,
             adopt=True,
+            without_base=self._moved,
         )
+        self._unbuilt: dict[keras.Layer, Vocabulary] = {}
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Warm-starts the model, if a vocabulary was rebuilt."""
@@ -97,19 +103,27 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         if options.verbose == "auto":
             verbose = (self.params or {}).get("verbose", 1)
             options = options.with_verbose(verbose if verbose in (0, 1, 2) else 1)
-        report = WarmStartPlan(self.model, options).apply()
+        plan = WarmStartPlan(self.model, options)
+        report = plan.apply()
         if report.changed:
             self.report = report
-        # What the user said about the rows of before is used up.
-        self._options = self._options.without_bases()
+        # What the user said about rows of before is used up, for these layers.
+        self._moved.update(binding.layer for binding in plan.bindings)
+        self._unbuilt = plan.unbuilt
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Records what the rows of layers stand for that were not built before."""
         try:
-            found = find_tables(self.model, self._options.vocabularies)
+            found = find_tables(
+                self.model,
+                self._options.vocabularies,
+            )
         except WarmStartError as error:  # no reason to lose what was trained
             warnings.warn(f"VocabularyWarmStart: {error}", stacklevel=2)
             return
         for table in found.tables:
             if recorded_vocabulary(table.binding.layer) is None:
-                record(table)
+                # The ids of this training were those of its begin.
+                trained_on = self._unbuilt.get(table.binding.layer, table.new)
+                record(replace(table, new=trained_on))
+        self._unbuilt = {}

@@ -58,12 +58,14 @@ def check_ancestors(model: keras.Layer, new_rows: dict[keras.Layer, int]) -> lis
 def _owners(
     model: keras.Layer, changed: set[keras.Layer]
 ) -> Iterator[tuple[str, keras.Layer]]:
-    """The outermost parents of changed layers that have a configuration of their own."""
+    """The outermost layers around changed ones, themselves if of a class of the user's,
+    that have a configuration of their own.
+    """
 
     def visit(layer: keras.Layer, path: str) -> Iterator[tuple[str, keras.Layer]]:
-        if layer in changed or not any(
-            inside in changed for _, inside in keras_internals.walk(layer)
-        ):
+        if not any(inside in changed for _, inside in keras_internals.walk(layer)):
+            return
+        if type(layer) in (keras.layers.Embedding, WarmStartEmbedding):
             return
         if not keras_internals.rebuilds_from_its_layers(layer):
             yield path or layer.name, layer

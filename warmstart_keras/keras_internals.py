@@ -24,6 +24,12 @@ def lookup_of(layer: Any) -> Any | None:
     return None
 
 
+def gives_ids(layer: Any) -> bool:
+    """Whether a vocabulary layer turns tokens into ids: not into vectors, nor back."""
+    lookup = lookup_of(layer)
+    return lookup is not None and lookup.output_mode == "int" and not lookup.invert
+
+
 def lookup_table(lookup: Any) -> Any:
     """The table of a lookup: made anew by every rebuild, never changed in place (V1)."""
     # No leading underscore, but undocumented. `get_vocabulary()` is public, but takes
@@ -74,17 +80,22 @@ def sublayers(layer: keras.Layer) -> list[keras.Layer]:
     return list(layer._layers)
 
 
-def feeding_operation(layer: keras.Layer) -> Any | None:
-    """The one operation whose output is the layer's input in every graph; or None."""
+def feeding_lookups(layer: keras.Layer) -> list[keras.Layer]:
+    """The vocabulary layers whose output is the layer's input in any graph."""
     # The graph of a Functional model is kept in these two attributes alone.
     operations = [
         getattr(tensor, "_keras_history", (None,))[0]
         for node in layer._inbound_nodes
         for tensor in node.input_tensors
     ]
-    if not operations or any(op is not operations[0] for op in operations):
-        return None
-    return operations[0]
+    lookups = {id(op): op for op in operations if lookup_of(op) is not None}
+    return list(lookups.values())
+
+
+def embeddings_variable(layer: keras.layers.Embedding) -> Any:
+    """The table of an embedding layer."""
+    # `layer.embeddings` is a sum of products where LoRA is enabled.
+    return layer._embeddings
 
 
 def rebuilds_from_its_layers(layer: keras.Layer) -> bool:
@@ -95,7 +106,7 @@ def rebuilds_from_its_layers(layer: keras.Layer) -> bool:
     return type(layer) in (keras.Sequential, Functional)
 
 
-def in_step(model: Any = None) -> bool:
+def in_step() -> bool:
     """Whether this runs inside a compiled function, or a stateless step (L1c)."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -162,7 +173,8 @@ def replace_storage(variable: Any, value: np.ndarray) -> Callable[[], None]:
     made = keras.Variable(
         value,
         dtype=variable.dtype,
-        trainable=variable.trainable,
+        # Not `variable.trainable`: Keras freezes by its own flag, and leaves this one.
+        trainable=getattr(variable._value, "trainable", variable.trainable),
         aggregation=variable.aggregation,
         synchronization=variable.synchronization,
         layout=variable._layout,

@@ -75,12 +75,16 @@ class KnownRows:
         """Where the layer reads its vocabulary; None where that is not certain.
 
         The `vocabulary=` that was given, else the one lookup layer that feeds this
-        layer in every graph.
+        layer in a model's graph.
         """
         if self._source.value is not None:
             return self._source.value
-        feeding = keras_internals.feeding_operation(self)
-        return feeding if keras_internals.lookup_of(feeding) is not None else None
+        lookups = keras_internals.feeding_lookups(self)
+        return lookups[0] if len(lookups) == 1 else None
+
+    def follow(self, source: Any) -> None:
+        """Makes `source` the one where the layer reads its vocabulary."""
+        self._source = _Untracked(source)
 
     def stand_for(self, vocabulary: Vocabulary, source: Any = None) -> Callable[[], None]:
         """Records that rows and slots stand for `vocabulary`, and where it came from.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
@@ -23,15 +24,23 @@ def by_layer(
                 f"{type(given).__name__}, for a model with {_named(embeddings)}"
             )
         return {next(iter(embeddings)): given}
-    return {
-        _layer_of(model, embeddings, key, argument): source
-        for key, source in given.items()
-    }
+    found: dict[keras.Layer, Any] = {}
+    for key, source in given.items():
+        layer = _layer_of(model, embeddings, key, argument)
+        if layer in found:
+            raise WarmStartError(
+                f"`{argument}` must name a layer once. Received: '{embeddings[layer]}', "
+                "named twice"
+            )
+        found[layer] = source
+    return found
 
 
 def _is_token_mapping(given: Mapping) -> bool:
     """Whether a mapping is from token to row, and not from layer to source."""
-    return bool(given) and all(isinstance(value, int) for value in given.values())
+    return bool(given) and all(
+        isinstance(value, int | np.integer) for value in given.values()
+    )
 
 
 def _layer_of(

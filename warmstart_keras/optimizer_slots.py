@@ -71,9 +71,20 @@ def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
     slots = []
     for variable, one, other in zip(real, small, large, strict=True):
         owner = next((owners[n] for n in one.shape if n in owners), None)
+        differing = [i for i, n in enumerate(one.shape) if n != other.shape[i]]
+        if any(
+            owner is None or (one.shape[i], other.shape[i]) != _sizes(sizes, owner)
+            for i in differing
+        ):
+            raise WarmStartError(
+                "The slots of an optimizer must have the vocabulary along one of their "
+                f"axes. Received: '{variable.path}' of shape {tuple(variable.shape)} in "
+                f"'{optimizer.name}' (of type {type(optimizer).__name__}), whose size "
+                "depends on the vocabulary in another way. Compile with a fresh "
+                "optimizer."
+            )
         if owner is None:
             continue
-        differing = [i for i, n in enumerate(one.shape) if n != other.shape[i]]
         start = keras_internals.to_numpy(one).ravel()[0]
         own_value = id(variable) in averages or start == np.asarray(_MARK, start.dtype)
         slots.append(
@@ -85,6 +96,11 @@ def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
             )
         )
     return slots
+
+
+def _sizes(sizes: dict, owner: Any) -> tuple[int, int]:
+    """The sizes of a variable's vocabulary axis in the two twins."""
+    return sizes[id(owner)], sizes[id(owner)] + 1
 
 
 def _stand_in(variable: Any, axes: dict, sizes: dict, rows: int) -> Any:
@@ -104,7 +120,9 @@ def _twin(optimizer: Any, variables: list) -> list:
             warnings.simplefilter("ignore")  # of a lambda as learning rate, say
             config = optimizer.get_config()
             if "learning_rate" in config:
-                config["learning_rate"] = 0.001  # no slot depends on it
+                # No slot depends on it; but a number is kept in a variable of its own.
+                number = isinstance(config["learning_rate"], float)
+                config["learning_rate"] = 0.001 if number else lambda: 0.001
             twin = type(optimizer).from_config(config)
             twin.build(variables)
     except Exception as error:

@@ -1,5 +1,6 @@
 """The arguments of a warm start that say how, checked when they are given."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ class Options:
     verbose: Any = "auto"
     optimizer: Any = None
     adopt: bool = False  # a named layer without a base takes today's vocabulary
+    without_base: Collection[keras.Layer] = ()  # `base_vocabularies` no longer holds
 
     def __post_init__(self) -> None:
         if self.optimizer_state not in ("carry", "reset"):
@@ -55,10 +57,6 @@ class Options:
     def with_verbose(self, verbose: int) -> "Options":
         """The same, saying more or less."""
         return replace(self, verbose=verbose)
-
-    def without_bases(self) -> "Options":
-        """The same for the next time: by then the rows stand for something else."""
-        return replace(self, base_vocabularies=None)
 
     @property
     def models_besides(self) -> list:

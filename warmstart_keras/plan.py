@@ -12,12 +12,15 @@ from warmstart_keras.bindings import Binding, Found, Table, find_tables, record
 from warmstart_keras.changes import Change
 from warmstart_keras.checks import check_kept, check_other_variables, check_wrapper
 from warmstart_keras.config_check import check_ancestors
+from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.moves import set_attribute
 from warmstart_keras.optimizer_slots import find_slots
 from warmstart_keras.options import Options
 from warmstart_keras.report import VocabularyChange, WarmStartReport
 from warmstart_keras.row_map import RowMap
+from warmstart_keras.vocabulary import Vocabulary
+from warmstart_keras.vocabulary_sources import read
 
 
 class WarmStartPlan:
@@ -61,9 +64,12 @@ class WarmStartPlan:
                 self._adopt(table)
             elif not table.is_current:
                 self._changes.append(self._planned(table))
-        self.unchecked = check_ancestors(
-            model, {c.binding.layer: c.table.rows for c in self._changes if c.resizes}
-        )
+        resized = {c.binding.layer: c.table.rows for c in self._changes if c.resizes}
+        self.unchecked = [
+            path
+            for root in [model, *options.models_besides]
+            for path in check_ancestors(root, resized)
+        ]
         self._plan_moves()
         self._state = self._held()
 
@@ -76,6 +82,11 @@ class WarmStartPlan:
     def changed(self) -> bool:
         """Whether there is anything to move."""
         return bool(self._changes)
+
+    @property
+    def unbuilt(self) -> dict[keras.Layer, Vocabulary]:
+        """Layers that were named and have no rows yet, and what their source says."""
+        return {layer: read(source) for layer, source in self._found.unbuilt.items()}
 
     def report(self, seconds: float = 0.0) -> WarmStartReport:
         """What the warm start does, as a report."""
@@ -133,17 +144,22 @@ class WarmStartPlan:
 
     def _find(self) -> Found:
         options = self._options
-        found = find_tables(self.model, options.vocabularies, options.base_vocabularies)
+        found = find_tables(
+            self.model,
+            options.vocabularies,
+            options.base_vocabularies,
+            options.without_base,
+        )
         if found.unbuilt and not options.adopt:
             raise WarmStartError(
                 "A layer whose rows are to be moved must be built. Received: "
-                f"{found.unbuilt}, not built yet. Call the model on a batch first."
+                f"{[layer.name for layer in found.unbuilt]}, not built yet. Call the "
+                "model on a batch first."
             )
         return found
 
     def _find_optimizers(self) -> list:
-        models = [self.model, *self._options.models_besides]
-        tops = [getattr(model, "optimizer", None) for model in models]
+        tops = [getattr(model, "optimizer", None) for model in self._models()]
         found: list = []
         for top in [*tops, *self._options.optimizers_besides]:
             inner = [] if top is None else keras_internals.inner_optimizers(top)
@@ -207,6 +223,12 @@ class WarmStartPlan:
             held.update(map(id, keras_internals.optimized_variables(optimizer)))
             for slot in find_slots(optimizer, axes):
                 owners[id(slot.owner)].plan_slot(slot)
+        # After `layer.embeddings = matrix` and some training nothing may be left to do.
+        self._changes = [
+            change
+            for change in self._changes
+            if change.moves or not change.row_map.is_identity or self._lost(change)
+        ]
         for change in self._changes:
             variable = change.binding.variable
             unheld = variable.trainable and id(variable) not in held
@@ -222,6 +244,15 @@ class WarmStartPlan:
                     "variable. If a training loop of your own has one, pass "
                     "`optimizer=`."
                 )
+
+    def _lost(self, change: Change) -> bool:
+        """Whether an optimizer knows the table's variable by an old key."""
+        variable = change.binding.variable
+        return any(
+            keras_internals.stale_key(optimizer, variable)
+            != keras_internals.variable_key(optimizer, variable)
+            for optimizer in self._optimizers
+        )
 
     # --- applying ---
 
@@ -263,6 +294,9 @@ class WarmStartPlan:
                 undo.callback(keras_internals.renew_compiled_functions(model))
         for table in self._found.tables:
             undo.callback(record(table))
+        for layer, source in self._found.unbuilt.items():
+            if isinstance(layer, WarmStartEmbedding):
+                layer.follow(source)
 
     def _models(self) -> list[keras.Model]:
         """The model, those inside it, and those that the user named besides."""
