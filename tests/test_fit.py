@@ -221,7 +221,7 @@ def test_a_table_too_small_for_its_vocabulary_is_told_when_training_has_built_it
     words = keras.layers.Embedding(8, WIDTH, name="words")
     model = Scorer(layer, words)
     model.compile("adam", "mse")
-    with pytest.warns(UserWarning, match=r"Received: 9 tokens, 8 rows.*raise `input_dim`"):
+    with pytest.warns(UserWarning, match=r"9 tokens, 8 rows.*raise `input_dim`"):
         model.fit(
             texts(["film", "a", "a film"]),
             LABELS,

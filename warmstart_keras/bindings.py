@@ -1,7 +1,7 @@
 """Which variables of a model have which vocabulary along which axis."""
 
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,36 +112,30 @@ def recorded_vocabulary(layer: keras.Layer) -> Vocabulary | None:
     return _recorded.get(layer)
 
 
-def record(table: Table) -> Callable[[], None]:
+def record(table: Table, undo: ExitStack) -> None:
     """Records that the rows of a table stand for its new vocabulary from now on.
 
-    Returns what takes that back.
+    Leaves with `undo` the way back.
     """
     layer = table.binding.layer
-    used = table.base.fingerprint if table.base_named and table.base else None
-    undo = ExitStack()
-    undo.callback(_put(_used_bases, layer, used or _used_bases.get(layer)))
-    if isinstance(layer, WarmStartEmbedding):
-        source = table.source if table.named else None
-        undo.callback(layer.stand_for(table.new, source))
-    else:
-        undo.callback(_put(_recorded, layer, table.new))
-    return undo.close
+    if table.base_named and table.base is not None:
+        _put(_used_bases, layer, table.base.fingerprint, undo)
+    if not isinstance(layer, WarmStartEmbedding):
+        _put(_recorded, layer, table.new, undo)
+        return
+    layer.stand_for(table.new, undo)
+    if table.named:
+        layer.follow(table.source, undo)
 
 
 def _put(
-    records: weakref.WeakKeyDictionary, layer: keras.Layer, value: Any
-) -> Callable[[], None]:
-    before = records.get(layer)
-
-    def put(value: Any) -> None:
-        if value is None:
-            records.pop(layer, None)
-        else:
-            records[layer] = value
-
-    put(value)
-    return lambda: put(before)
+    records: weakref.WeakKeyDictionary, layer: keras.Layer, value: Any, undo: ExitStack
+) -> None:
+    if layer in records:
+        undo.callback(records.__setitem__, layer, records[layer])
+    else:
+        undo.callback(records.pop, layer, None)
+    records[layer] = value
 
 
 def find_tables(

@@ -2,6 +2,7 @@
 
 import warnings
 import weakref
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -125,5 +126,5 @@ class VocabularyWarmStart(keras.callbacks.Callback):
             if recorded_vocabulary(table.binding.layer) is None:
                 # The ids of this training were those of its begin.
                 trained_on = self._unbuilt.get(table.binding.layer, table.new)
-                record(replace(table, new=trained_on))
+                record(replace(table, new=trained_on), ExitStack())
         self._unbuilt = {}

@@ -1,5 +1,6 @@
 """`WarmStartEmbedding`: an `Embedding` that knows which token each row stands for."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import keras
@@ -200,11 +201,12 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
             )
         if not self.follows_vocabulary:
             self._check_capacity(vocabulary)
+        key = keras_internals.storage_key(self.embeddings)
         if rows == self.input_dim:
             self.embeddings.assign(values)
         else:
-            keras_internals.replace_storage(self.embeddings, values)
-        self._stand_for_assigned(vocabulary, resized=rows != self.input_dim)
+            keras_internals.replace_storage(self.embeddings, values, ExitStack())
+        self._stand_for_assigned(vocabulary, key, resized=rows != self.input_dim)
         self.input_dim = rows
 
     def get_config(self) -> dict:

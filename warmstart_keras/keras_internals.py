@@ -4,7 +4,8 @@ Nothing private is touched on import. Everything here is small and does one thin
 it is good for is decided elsewhere.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import keras
@@ -121,25 +122,16 @@ def in_step() -> bool:
 COMPILED_FUNCTIONS = ("train_function", "test_function", "predict_function")
 
 
-def renew_compiled_functions(model: Any) -> Callable[[], None]:
-    """Makes Keras compile a model's functions anew. Returns what takes that back."""
+def renew_compiled_functions(model: Any, undo: ExitStack) -> None:
+    """Makes Keras compile a model's functions anew; leaves with `undo` the way back."""
     # No public method drops them. `fit` reads `train_function` afresh at every step,
     # but makes it only before `on_train_begin` (K6).
     before = {name: getattr(model, name, None) for name in COMPILED_FUNCTIONS}
-
-    def undo() -> None:
-        for name, function in before.items():
-            setattr(model, name, function)
-
-    try:
-        for name in before:
-            setattr(model, name, None)
-        if before["train_function"] is not None:
-            model.make_train_function()
-    except BaseException:
-        undo()
-        raise
-    return undo
+    for name, function in before.items():
+        undo.callback(setattr, model, name, function)
+        setattr(model, name, None)
+    if before["train_function"] is not None:
+        model.make_train_function()
 
 
 def print_message(message: str) -> None:
@@ -162,31 +154,44 @@ def to_numpy(value: Any) -> np.ndarray:
 # --- variables -------------------------------------------------------------------------
 
 
-def replace_storage(variable: Any, value: np.ndarray) -> Callable[[], None]:
-    """Gives a variable storage of another shape. Returns what takes that back.
+def replace_storage(variable: Any, value: np.ndarray, undo: ExitStack) -> None:
+    """Gives a variable storage of another shape; leaves with `undo` the way back.
 
     The `keras.Variable` stays the same object, so everything that holds it stays valid:
     layers, models and the optimizer's lists (K2).
     """
     # `_initialize` changed its meaning several times: the public constructor makes the
     # storage, and only the two attributes that differ by shape are moved across.
-    made = keras.Variable(
-        value,
-        dtype=variable.dtype,
-        # Not `variable.trainable`: Keras freezes by its own flag, and leaves this one.
-        trainable=getattr(variable._value, "trainable", variable.trainable),
-        aggregation=variable.aggregation,
-        synchronization=variable.synchronization,
-        layout=variable._layout,
-        name=variable.name,
-    )
-    before = variable._value, variable._shape
+    with _name_scope_of(variable):
+        made = keras.Variable(
+            value,
+            dtype=variable.dtype,
+            # Not `variable.trainable`: Keras freezes by a flag of its own.
+            trainable=getattr(variable._value, "trainable", variable.trainable),
+            aggregation=variable.aggregation,
+            synchronization=variable.synchronization,
+            layout=variable._layout,
+            name=variable.name,
+        )
+    undo.callback(_set_storage, variable, (variable._value, variable._shape))
+    _set_storage(variable, (made._value, made._shape))
 
-    def undo() -> None:
-        variable._value, variable._shape = before
 
-    variable._value, variable._shape = made._value, made._shape
-    return undo
+def _set_storage(variable: Any, storage: tuple) -> None:
+    variable._value, variable._shape = storage
+
+
+def _name_scope_of(variable: Any) -> Any:
+    """The scope that gives a `tf.Variable` the same name again.
+
+    By that name an optimizer finds what `exclude_from_weight_decay(var_names=...)` means.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return nullcontext()
+    import tensorflow as tf
+
+    scope, _, _ = variable.value.name.rpartition("/")
+    return tf.name_scope(f"{scope}/") if scope else nullcontext()
 
 
 def stand_in(variable: Any, value: np.ndarray) -> Any:
@@ -214,6 +219,8 @@ def inner_optimizers(optimizer: Any) -> list:
         elif isinstance(value, list | tuple):
             for item in value:
                 visit(item)
+        elif isinstance(value, dict):
+            visit(list(value.values()))
 
     visit(optimizer)
     return found
@@ -244,38 +251,55 @@ def stale_key(optimizer: Any, variable: Any) -> Any:
     return variable_key(optimizer, variable)
 
 
-def replace_key(optimizer: Any, old: Any, new: Any) -> Callable[[], None]:
-    """Puts `new` for `old` in all that is keyed by variable. Returns the undoing (K3).
+def storage_key(variable: Any) -> Any:
+    """What an optimizer that is not built knows a variable by (TensorFlow alone)."""
+    return getattr(variable.value, "_unique_id", None)
+
+
+def attributes_not_tracked() -> Any:
+    """A scope in which Keras takes no attribute for a part of its object."""
+    from keras.src.utils.tracking import DotNotTrackScope
+
+    return DotNotTrackScope()
+
+
+def replace_key(optimizer: Any, old: Any, new: Any, undo: ExitStack) -> None:
+    """Puts `new` for `old` in all that is keyed by variable (K3).
 
     That is the index of each variable, the exclusions from weight decay and their
     cache, and the choice of a MultiOptimizer; an optimizer of the user's own may have
-    more, so every dictionary and set among the attributes is looked at.
+    more, so every container among the attributes is looked at. Leaves with `undo` the
+    way back.
     """
-    from keras.src.utils.tracking import DotNotTrackScope
+    if old == new:
+        return
+    # Not by `setattr`: TensorFlow would track the container, and fail to export a
+    # dictionary whose keys are no strings.
+    attributes = vars(optimizer)
+    for name, value in list(attributes.items()):
+        renewed = _renamed(value, old, new)
+        if renewed is not value:
+            undo.callback(attributes.__setitem__, name, value)
+            attributes[name] = renewed
 
-    before: dict[str, Any] = {}
 
-    def put(name: str, value: Any) -> None:
-        # Tracked by TensorFlow, a dictionary whose keys are no strings fails to export.
-        with DotNotTrackScope():
-            setattr(optimizer, name, value)
+def _renamed(value: Any, old: Any, new: Any) -> Any:
+    """A container with `new` for `old`; the very same one if it does not hold it."""
 
-    def undo() -> None:
-        for name, value in before.items():
-            put(name, value)
+    def rename(item: Any) -> Any:
+        if isinstance(item, str | int):
+            return new if item == old else item
+        return _renamed(item, old, new)
 
-    try:
-        for name, value in list(vars(optimizer).items()):
-            if not isinstance(value, dict | set) or old == new or old not in value:
-                continue
-            renewed: Any
-            if isinstance(value, set):
-                renewed = {new if key == old else key for key in value}
-            else:
-                renewed = {new if k == old else k: v for k, v in value.items()}
-            before[name] = value
-            put(name, renewed)
-    except BaseException:
-        undo()
-        raise
-    return undo
+    renewed: Any
+    if isinstance(value, dict):
+        renewed = {rename(key): rename(item) for key, item in value.items()}
+        before, after = [*value, *value.values()], [*renewed, *renewed.values()]
+    elif isinstance(value, list | set) or type(value) is tuple:
+        renewed = [rename(item) for item in value]
+        before, after = list(value), renewed
+        renewed = renewed if isinstance(value, list) else type(value)(renewed)
+    else:
+        return value
+    same = all(a is b for a, b in zip(before, after, strict=True))
+    return value if same else renewed

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class KnownRows:
         self._row_vocabulary: Vocabulary | None = None
         self._slot_vocabulary: Vocabulary | None = None
         self._assigned: str | None = None  # digest of a matrix assigned by hand
+        self._former_key: Any = None  # of the storage before it was resized by hand
         self._resized_by_hand = False
         self._compared = _Untracked(None)  # what the source said when last looked at
 
@@ -82,35 +83,33 @@ class KnownRows:
         lookups = keras_internals.feeding_lookups(self)
         return lookups[0] if len(lookups) == 1 else None
 
-    def follow(self, source: Any) -> None:
+    def follow(self, source: Any, undo: ExitStack) -> None:
         """Makes `source` the one where the layer reads its vocabulary."""
+        undo.callback(setattr, self, "_source", self._source)
         self._source = _Untracked(source)
 
-    def stand_for(self, vocabulary: Vocabulary, source: Any = None) -> Callable[[], None]:
-        """Records that rows and slots stand for `vocabulary`, and where it came from.
+    def stand_for(self, vocabulary: Vocabulary, undo: ExitStack | None = None) -> None:
+        """Records that rows and slots stand for `vocabulary`.
 
-        Returns what takes that back.
+        Leaves with `undo`, where that is given, the way back.
         """
-        changed = {
+        for name, value in {
             "_row_vocabulary": vocabulary,
             "_slot_vocabulary": None,
             "_assigned": None,
+            "_former_key": None,
             "_resized_by_hand": False,
             "_compared": _Untracked(vocabulary),
-            "_source": self._source if source is None else _Untracked(source),
-        }
-        before = {name: getattr(self, name) for name in changed}
-
-        def put(attributes: dict) -> None:
-            for name, value in attributes.items():
-                setattr(self, name, value)
-
-        put(changed)
-        return lambda: put(before)
+        }.items():
+            if undo is not None:
+                undo.callback(setattr, self, name, getattr(self, name))
+            setattr(self, name, value)
 
     # --- the recipe of Keras 2.15: `layer.embeddings = matrix` ---
 
-    def _stand_for_assigned(self, vocabulary: Vocabulary | None, resized: bool) -> None:
+    def _stand_for_assigned(
+        self, vocabulary: Vocabulary | None, former_key: Any, resized: bool
+    ) -> None:
         """Records that rows, but not the optimizer's slots, stand for `vocabulary`.
 
         The slots still follow the tokens of before. They are carried at the next warm
@@ -119,12 +118,18 @@ class KnownRows:
         self._slot_vocabulary = self._slot_vocabulary or self._row_vocabulary
         self._row_vocabulary = vocabulary
         self._assigned = self._digest()
+        self._former_key = self._former_key or former_key
         self._resized_by_hand = self._resized_by_hand or resized
 
     @property
     def assigned_by_hand(self) -> bool:
         """Whether `embeddings` was assigned since rows and slots last agreed."""
         return self._assigned is not None
+
+    @property
+    def former_key(self) -> Any:
+        """What optimizers knew the table by before it was resized by hand, or None."""
+        return self._former_key
 
     def slot_vocabulary(self) -> Vocabulary | None:
         """What the optimizer's slots of this layer stand for; None where not known."""

@@ -50,17 +50,18 @@ class Move:
         rows = self.new_rows(self.row_map.new_rows)
         after = move_rows(before, self.row_map, rows, axis=self.axis)
         if after.shape != before.shape:
-            undo.callback(keras_internals.replace_storage(self.variable, after))
+            keras_internals.replace_storage(self.variable, after, undo)
             return
         left = np.take(before, self.row_map.left_rows, axis=self.axis)
-        try:
-            self.variable.assign(after)
-        except BaseException:
-            self.variable.assign(before)
-            raise
-        undo.callback(self._restore, np.moveaxis(left, self.axis, 0))
+        whole = [before]  # until the variable is known to be assigned
+        undo.callback(self._restore, np.moveaxis(left, self.axis, 0), whole)
+        self.variable.assign(after)
+        whole.clear()
 
-    def _restore(self, left: np.ndarray) -> None:
+    def _restore(self, left: np.ndarray, whole: list[np.ndarray]) -> None:
+        if whole:
+            self.variable.assign(whole[0])
+            return
         now = keras_internals.to_numpy(self.variable)
         back = self.row_map.inverted()
         self.variable.assign(move_rows(now, back, left, axis=self.axis))

@@ -54,11 +54,20 @@ def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
     if not asked:
         return []
     sizes = {id(v): 5 + 4 * place for place, v in enumerate(asked)}
-    small, large = (
-        _twin(optimizer, [_stand_in(v, axes, sizes, rows) for v in held])
-        for rows in (0, 1)
-    )
     real = optimizer.variables
+
+    def twins() -> tuple[list, list]:
+        small, large = (
+            _twin(optimizer, [_stand_in(v, axes, sizes, rows) for v in held])
+            for rows in (0, 1)
+        )
+        return small, large
+
+    small, large = twins()
+    if len(small) != len(real):
+        # Inside a LossScaleOptimizer, which is built so, fewer variables are tracked.
+        with keras_internals.attributes_not_tracked():
+            small, large = twins()
     if not len(small) == len(large) == len(real):
         raise WarmStartError(
             f"An optimizer built from the configuration of '{optimizer.name}' must have "

@@ -4,6 +4,7 @@ import time
 import warnings
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import keras
 
@@ -122,9 +123,9 @@ class WarmStartPlan:
         report = self.report()  # of the shapes as they are before
         with ExitStack() as undo:
             self._apply(undo)
+            report = replace(report, seconds=time.perf_counter() - start)
+            self._say(report)
             undo.pop_all()  # all went well: nothing is taken back
-        report = replace(report, seconds=time.perf_counter() - start)
-        self._say(report)
         return report
 
     def _say(self, report: WarmStartReport) -> None:
@@ -227,7 +228,7 @@ class WarmStartPlan:
         self._changes = [
             change
             for change in self._changes
-            if change.moves or not change.row_map.is_identity or self._lost(change)
+            if change.moves or not change.row_map.is_identity or self._is_lost(change)
         ]
         for change in self._changes:
             variable = change.binding.variable
@@ -245,11 +246,18 @@ class WarmStartPlan:
                     "`optimizer=`."
                 )
 
-    def _lost(self, change: Change) -> bool:
+    def _old_key(self, optimizer: Any, change: Change) -> Any:
+        """The key by which an optimizer knows the table's variable, maybe an old one."""
+        former = getattr(change.binding.layer, "former_key", None)
+        if former is not None and not optimizer.built:
+            return former
+        return keras_internals.stale_key(optimizer, change.binding.variable)
+
+    def _is_lost(self, change: Change) -> bool:
         """Whether an optimizer knows the table's variable by an old key."""
         variable = change.binding.variable
         return any(
-            keras_internals.stale_key(optimizer, variable)
+            self._old_key(optimizer, change)
             != keras_internals.variable_key(optimizer, variable)
             for optimizer in self._optimizers
         )
@@ -258,7 +266,10 @@ class WarmStartPlan:
 
     def _is_outdated(self) -> bool:
         """Whether anything that was looked at has changed since."""
-        now, then = self._find().tables, self._found.tables
+        try:
+            now, then = self._find().tables, self._found.tables
+        except WarmStartError:
+            return True
         return (
             len(now) != len(then)
             or any(not a.is_same(b) for a, b in zip(now, then, strict=True))
@@ -277,26 +288,25 @@ class WarmStartPlan:
         # Whatever is asked of the user's own code is asked before anything moves.
         moves = [move.prepared() for change in self._changes for move in change.moves]
         keys = [
-            (optimizer, change, keras_internals.stale_key(optimizer, variable))
+            (optimizer, change, self._old_key(optimizer, change))
             for optimizer in self._optimizers
             for change in self._changes
-            for variable in [change.binding.variable]
         ]
         for move in moves:
             move.apply(undo)
         for optimizer, change, old in keys:
             new = keras_internals.variable_key(optimizer, change.binding.variable)
-            undo.callback(keras_internals.replace_key(optimizer, old, new))
+            keras_internals.replace_key(optimizer, old, new, undo)
         for change in self._changes:
             set_attribute(change.binding.layer, "input_dim", change.table.rows, undo)
         if self._changes or self.unknown:
             for model in self._models():
-                undo.callback(keras_internals.renew_compiled_functions(model))
+                keras_internals.renew_compiled_functions(model, undo)
         for table in self._found.tables:
-            undo.callback(record(table))
+            record(table, undo)
         for layer, source in self._found.unbuilt.items():
             if isinstance(layer, WarmStartEmbedding):
-                layer.follow(source)
+                layer.follow(source, undo)
 
     def _models(self) -> list[keras.Model]:
         """The model, those inside it, and those that the user named besides."""
