@@ -177,12 +177,6 @@ def words_of(model):
     return model.get_layer("words").embeddings
 
 
-def excluding(optimizer, model, var_list=None, var_names=None):
-    optimizer.exclude_from_weight_decay(var_list, var_names)
-    model.compile(optimizer, "mse", run_eagerly=True, jit_compile=False)
-    return model
-
-
 def inner_optimizers(optimizer):
     """The optimizer and those inside it, as this file's optimizers hold them."""
     yield optimizer
@@ -221,6 +215,7 @@ def state(variables):
 
 
 def rows(variable):
+    """The rows as they are now, whatever becomes of them."""
     return variable.numpy()
 
 

@@ -66,11 +66,9 @@ class WarmStartPlan:
             elif not table.is_current:
                 self._changes.append(self._planned(table))
         resized = {c.binding.layer: c.table.rows for c in self._changes if c.resizes}
-        self.unchecked = [
-            path
-            for root in [model, *options.models_besides]
-            for path in check_ancestors(root, resized)
-        ]
+        roots = [model, *options.models_besides]
+        paths = [path for root in roots for path in check_ancestors(root, resized)]
+        self.unchecked = list(dict.fromkeys(paths))
         self._plan_moves()
         self._state = self._held()
 
