@@ -689,3 +689,17 @@ def test_a_base_listed_by_a_lookup_with_names_of_its_own_keeps_its_special_rows(
     warm_start(model, base_vocabularies={"words": old}, verbose=0)
     rows = array(words.embeddings)[:, 0]
     assert [rows[0], rows[1], rows[2], rows[4]] == [0, 1, 3, 2]
+
+
+def test_new_words_where_the_first_rows_came_from_a_matrix_are_told():
+    """Pretrained vectors: by their place, new words get those of others."""
+    layer = models.vectorizer(max_tokens=9)
+    vectors = keras.initializers.Constant(np.arange(9.0 * WIDTH).reshape(9, WIDTH))
+    words = keras.layers.Embedding(9, WIDTH, vectors, name="words")
+    model = models.in_model(layer, words)
+    warm_start(model, verbose=0)
+    layer.adapt(RESHUFFLED)
+    assert warm_start(model, verbose=0).notes == []  # no new word, no row to be made
+    layer.adapt(TUESDAY)
+    report = warm_start(model, verbose=0)
+    assert "new words take the rows that an array has at their places" in str(report)

@@ -25,6 +25,7 @@ class Change:
         row_map: From the base vocabulary to the new one, without spare rows.
         moves: What moves: the variable first, then its slots.
         slots: The slots that move.
+        notes: What the user should know about it, one sentence each.
     """
 
     table: Table
@@ -32,6 +33,7 @@ class Change:
     row_map: RowMap
     moves: list[Move] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def binding(self) -> Binding:
@@ -56,6 +58,12 @@ class Change:
         layer, variable = self.binding.layer, self.binding.variable
         base, new = self.row_map.base, self.row_map.new
         initializer = self._initializer()
+        if len(rows.new_rows) and initializers.is_array(initializer):
+            self.notes.append(
+                "new words take the rows that an array has at their places. If it was "
+                "made for other words, as pretrained vectors are, pass another "
+                "`new_embeddings_initializer`."
+            )
 
         def new_rows(rows: np.ndarray) -> np.ndarray:
             return initializers.make_rows(

@@ -153,6 +153,11 @@ def make_rows(
     return made.astype(dtype, copy=False)
 
 
+def is_array(initializer: RowInitializer) -> bool:
+    """Whether it gives the rows of one matrix, made for one vocabulary."""
+    return _is_array(initializer.function)
+
+
 def _is_the_same_for_each_row(function: Any) -> bool:
     own = keras.initializers
     alike = (
@@ -167,14 +172,17 @@ def _is_the_same_for_each_row(function: Any) -> bool:
 
 
 def _depends_on_whole_shape(function: Any) -> bool:
-    if isinstance(function, keras.initializers.Constant):
-        return np.ndim(function.value) > 0
-    return isinstance(
+    return _is_array(function) or isinstance(
         function,
         keras.initializers.VarianceScaling
         | keras.initializers.Orthogonal
         | keras.initializers.Identity,
     )
+
+
+def _is_array(function: Any) -> bool:
+    constant = isinstance(function, keras.initializers.Constant)
+    return constant and np.ndim(function.value) > 0
 
 
 def _reseeded(function: Any, seed: tuple) -> Any:

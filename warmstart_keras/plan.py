@@ -51,7 +51,6 @@ class WarmStartPlan:
         self._options = options
         self._found = self._find()
         self._optimizers = self._find_optimizers()
-        self.notes: list[str] = []
         self.unknown: list[str] = []
         self.unwatched = [
             f"layer '{path}': it is not known where its vocabulary comes from, so a "
@@ -83,6 +82,16 @@ class WarmStartPlan:
         return bool(self._changes)
 
     @property
+    def notes(self) -> list[str]:
+        """What the user should know, one sentence each."""
+        of_changes = [
+            f"layer '{change.name}': {note}"
+            for change in self._changes
+            for note in change.notes
+        ]
+        return [*self.unwatched, *self.unknown, *of_changes]
+
+    @property
     def unbuilt(self) -> dict[keras.Layer, Vocabulary]:
         """Layers that were named and have no rows yet, and what their source says."""
         return {layer: read(source) for layer, source in self._found.unbuilt.items()}
@@ -96,7 +105,7 @@ class WarmStartPlan:
                 for change in self._changes
             ],
             variables=[change.report() for change in self._changes],
-            notes=[*self.unwatched, *self.unknown, *self.notes],
+            notes=self.notes,
             unchecked=self.unchecked,
             seconds=seconds,
         )
@@ -189,20 +198,19 @@ class WarmStartPlan:
         check_kept(change.name, row_map, self._options.min_kept)
         if not base.has_words:
             change.row_map = row_map.without_past()
-            self.notes.append(
-                f"layer '{change.name}': it was built before its vocabulary had a word; "
-                "every word's row takes the `embeddings_initializer`."
+            change.notes.append(
+                "it was built before its vocabulary had a word; every word's row takes "
+                "the `embeddings_initializer`."
             )
         if len(row_map.averaged_rows):
-            self.notes.append(
-                f"layer '{change.name}': {len(base.oov_rows)} OOV rows before, "
-                f"{len(new.oov_rows)} now, or hashed in another way: all start from the "
-                "mean of the old ones."
+            change.notes.append(
+                f"{len(base.oov_rows)} OOV rows before, {len(new.oov_rows)} now, or "
+                "hashed in another way: all start from the mean of the old ones."
             )
         if table.completed:
-            self.notes.append(
-                f"layer '{change.name}': the given tokens had no special rows; the mask "
-                "and OOV rows of the base were added."
+            change.notes.append(
+                "the given tokens had no special rows; the mask and OOV rows of the base "
+                "were added."
             )
         return change
 
@@ -232,16 +240,14 @@ class WarmStartPlan:
             variable = change.binding.variable
             unheld = variable.trainable and id(variable) not in held
             if change.resizes:
-                self.notes.append(
-                    f"layer '{change.name}': its number of rows changes; make functions "
-                    "that you compiled yourself anew, and name other models over this "
-                    "layer in `also=`."
+                change.notes.append(
+                    "its number of rows changes; make functions that you compiled "
+                    "yourself anew, and name other models over this layer in `also=`."
                 )
             if unheld and (change.resizes or not self._optimizers):
-                self.notes.append(
-                    f"layer '{change.name}': no built optimizer is known that holds its "
-                    "variable. If a training loop of your own has one, pass "
-                    "`optimizer=`."
+                change.notes.append(
+                    "no built optimizer is known that holds its variable. If a training "
+                    "loop of your own has one, pass `optimizer=`."
                 )
 
     def _old_key(self, optimizer: Any, change: Change) -> Any:
