@@ -172,7 +172,7 @@ def test_a_warm_start_ends_the_warning():
 
 def test_tracing_a_function_after_a_rebuild_warns():
     _, embedding = rebuilt()
-    step = tf.function(lambda ids: embedding(ids))
+    step = tf.function(lambda ids: embedding(ids), autograph=False)
     with pytest.warns(UserWarning, match=r"was rebuilt"):
         step(tf.constant([1]))
 

@@ -281,7 +281,9 @@ class WarmStartPlan:
         )
 
     def _held(self) -> list:
-        """The variables of the optimizers, and their shapes."""
+        """The variables of the optimizers, and their shapes, if any may have to move."""
+        if not self._changes:
+            return []
         return [
             (id(variable), *map(int, variable.shape))
             for optimizer in self._find_optimizers()
