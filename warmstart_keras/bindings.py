@@ -156,18 +156,17 @@ def find_tables(
         WarmStartError: If a name is unknown or borne by two layers, a layer has no
             vocabulary axis, or a vocabulary does not fit the rows.
     """
+    layers = list(keras_internals.walk(model))
     embeddings = {
         layer: path or layer.name
-        for path, layer in keras_internals.walk(model)
+        for path, layer in layers
         if isinstance(layer, keras.layers.Embedding)
     }
-    given = by_layer(model, embeddings, vocabularies, "vocabularies")
-    bases = by_layer(model, embeddings, base_vocabularies, "base_vocabularies")
+    given = by_layer(layers, embeddings, vocabularies, "vocabularies")
+    bases = by_layer(layers, embeddings, base_vocabularies, "base_vocabularies")
     bases = {layer: base for layer, base in bases.items() if layer not in without_base}
     lookups = {
-        id(layer)
-        for _, layer in keras_internals.walk(model)
-        if keras_internals.lookup_of(layer) is not None
+        id(layer) for _, layer in layers if keras_internals.lookup_of(layer) is not None
     }
     found = Found()
     seen = set()

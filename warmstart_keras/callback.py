@@ -103,7 +103,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         options = self._options
         if options.verbose == "auto":
             verbose = (self.params or {}).get("verbose", 1)
-            options = options.with_verbose(verbose if verbose in (0, 1, 2) else 1)
+            options = replace(options, verbose=verbose if verbose in (0, 1, 2) else 1)
         plan = WarmStartPlan(self.model, options)
         report = plan.apply()
         if report.changed:
@@ -115,10 +115,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
     def on_train_end(self, logs: dict | None = None) -> None:
         """Records what the rows of layers stand for that were not built before."""
         try:
-            found = find_tables(
-                self.model,
-                self._options.vocabularies,
-            )
+            found = find_tables(self.model, self._options.vocabularies)
         except WarmStartError as error:  # no reason to lose what was trained
             warnings.warn(f"VocabularyWarmStart: {error}", stacklevel=2)
             return

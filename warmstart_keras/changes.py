@@ -58,7 +58,7 @@ class Change:
         layer, variable = self.binding.layer, self.binding.variable
         base, new = self.row_map.base, self.row_map.new
         initializer = self._initializer()
-        if len(rows.new_rows) and initializers.is_array(initializer):
+        if len(rows.new_rows) and initializers.is_array(initializer.function):
             self.notes.append(
                 "new words take the rows that an array has at their places. If it was "
                 "made for other words, as pretrained vectors are, pass another "

@@ -153,9 +153,10 @@ def make_rows(
     return made.astype(dtype, copy=False)
 
 
-def is_array(initializer: RowInitializer) -> bool:
+def is_array(function: Any) -> bool:
     """Whether it gives the rows of one matrix, made for one vocabulary."""
-    return _is_array(initializer.function)
+    constant = isinstance(function, keras.initializers.Constant)
+    return constant and np.ndim(function.value) > 0
 
 
 def _is_the_same_for_each_row(function: Any) -> bool:
@@ -172,17 +173,12 @@ def _is_the_same_for_each_row(function: Any) -> bool:
 
 
 def _depends_on_whole_shape(function: Any) -> bool:
-    return _is_array(function) or isinstance(
+    return is_array(function) or isinstance(
         function,
         keras.initializers.VarianceScaling
         | keras.initializers.Orthogonal
         | keras.initializers.Identity,
     )
-
-
-def _is_array(function: Any) -> bool:
-    constant = isinstance(function, keras.initializers.Constant)
-    return constant and np.ndim(function.value) > 0
 
 
 def _reseeded(function: Any, seed: tuple) -> Any:

@@ -6,14 +6,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
 
 
 def by_layer(
-    model: keras.Layer, embeddings: dict[keras.Layer, str], given: Any, argument: str
+    layers: list[tuple[str, keras.Layer]],
+    embeddings: dict[keras.Layer, str],
+    given: Any,
+    argument: str,
 ) -> dict[keras.Layer, Any]:
-    """What the user gave, by layer object."""
+    """What the user gave, by layer object; `layers` are all of the model, with paths."""
     if given is None:
         return {}
     if not isinstance(given, Mapping) or _is_token_mapping(given):
@@ -26,7 +28,7 @@ def by_layer(
         return {next(iter(embeddings)): given}
     found: dict[keras.Layer, Any] = {}
     for key, source in given.items():
-        layer = _layer_of(model, embeddings, key, argument)
+        layer = _layer_of(layers, embeddings, key, argument)
         if layer in found:
             raise WarmStartError(
                 f"`{argument}` must name a layer once. Received: '{embeddings[layer]}', "
@@ -44,9 +46,11 @@ def _is_token_mapping(given: Mapping) -> bool:
 
 
 def _layer_of(
-    model: keras.Layer, embeddings: dict[keras.Layer, str], key: Any, argument: str
+    layers: list[tuple[str, keras.Layer]],
+    embeddings: dict[keras.Layer, str],
+    key: Any,
+    argument: str,
 ) -> keras.Layer:
-    layers = list(keras_internals.walk(model))
     if isinstance(key, str):
         matches = [(path, layer) for path, layer in layers if layer.name == key]
         if len(matches) > 1:

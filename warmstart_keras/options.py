@@ -1,7 +1,7 @@
 """The arguments of a warm start that say how, checked when they are given."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -53,10 +53,6 @@ class Options:
             )
         if self.new_embeddings_initializer is not None:
             initializers.get(self.new_embeddings_initializer)
-
-    def with_verbose(self, verbose: int) -> "Options":
-        """The same, saying more or less."""
-        return replace(self, verbose=verbose)
 
     @property
     def models_besides(self) -> list:

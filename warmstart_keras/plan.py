@@ -65,7 +65,7 @@ class WarmStartPlan:
             elif not table.is_current:
                 self._changes.append(self._planned(table))
         resized = {c.binding.layer: c.table.rows for c in self._changes if c.resizes}
-        roots = [model, *options.models_besides]
+        roots = [model, *options.models_besides] if resized else []
         paths = [path for root in roots for path in check_ancestors(root, resized)]
         self.unchecked = list(dict.fromkeys(paths))
         self._plan_moves()
