@@ -22,6 +22,7 @@ from warmstart_keras import (
     initializers,
     keras_internals,
     moves,
+    optimizer_keys,
     plan,
     plan_warm_start,
     warm_start,
@@ -190,7 +191,7 @@ DOING = {
     "storage is allocated": (keras.Variable, "__init__"),
     "storage is replaced": (keras_internals, "replace_storage"),
     "rows are moved": (moves.Move, "apply"),
-    "a key is replaced": (keras_internals, "replace_key"),
+    "a key is replaced": (optimizer_keys, "replace_key"),
     "input_dim is set": (plan, "set_attribute"),
     "compiled functions are renewed": (keras_internals, "renew_compiled_functions"),
     "the train function is made": (keras.Model, "make_train_function"),
@@ -199,7 +200,7 @@ DOING = {
 }
 # Steps that only work something out.
 ASKING = {
-    "new rows are made": (initializers, "make_rows"),
+    "new rows are made": (initializers.NewRows, "_ask"),
     "a variable is read": (keras_internals, "to_numpy"),
     "rows are put in order": (moves, "move_rows"),
     "an old key is looked up": (keras_internals, "stale_key"),

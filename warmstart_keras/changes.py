@@ -1,12 +1,12 @@
 """Which rows of which variables move, for one table and its optimizer slots."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from warmstart_keras import initializers, keras_internals
 from warmstart_keras.bindings import Binding, Table
+from warmstart_keras.checks import check_kept, check_other_variables, check_sharding
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.moves import Move
 from warmstart_keras.optimizer_slots import Slot
@@ -34,6 +34,38 @@ class Change:
     moves: list[Move] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, table: Table, options: Options) -> "Change":
+        """The change that a table's vocabularies ask for; no move is planned yet.
+
+        Raises:
+            WarmStartError: If the vocabularies, or the layer, do not allow it.
+        """
+        base, new = table.base, table.new
+        assert base is not None
+        row_map = RowMap(base, new)
+        change = cls(table, options, row_map)
+        check_other_variables(table.binding)
+        check_sharding(table)
+        check_kept(change.name, row_map, options.min_kept)
+        if not base.has_words:
+            change.row_map = row_map.without_past()
+            change.notes.append(
+                "it was built before its vocabulary had a word; every word's row takes "
+                "the `embeddings_initializer`."
+            )
+        if len(row_map.averaged_rows):
+            change.notes.append(
+                f"{len(base.oov_rows)} OOV rows before, {len(new.oov_rows)} now, or "
+                "hashed in another way: all start from the mean of the old ones."
+            )
+        if table.completed:
+            change.notes.append(
+                "the given tokens had no special rows; the mask and OOV rows of the base "
+                "were added."
+            )
+        return change
 
     @property
     def binding(self) -> Binding:
@@ -65,24 +97,17 @@ class Change:
                 "`new_embeddings_initializer`."
             )
 
-        def new_rows(rows: np.ndarray) -> np.ndarray:
-            return initializers.make_rows(
-                initializer,
-                rows,
-                (self.table.rows, *map(int, variable.shape[1:])),
-                np.dtype(variable.dtype),
-                tokens=self.row_map.new_tokens,
-                base=initializers.BaseTable(
-                    base, lambda: keras_internals.to_numpy(variable)[: len(base)]
-                ),
-                seed=(
-                    self.options.seed,
-                    layer.name,
-                    base.fingerprint,
-                    new.fingerprint,
-                ),
-            )
-
+        new_rows = initializers.NewRows(
+            initializer,
+            rows.new_rows,
+            (self.table.rows, *map(int, variable.shape[1:])),
+            np.dtype(variable.dtype),
+            tokens=self.row_map.new_tokens,
+            base=initializers.BaseTable(
+                base, lambda: keras_internals.to_numpy(variable)[: len(base)]
+            ),
+            seed=(self.options.seed, layer.name, base.fingerprint, new.fingerprint),
+        )
         self.moves.append(Move(variable, self.binding.axis, rows, new_rows))
 
     def plan_slot(self, slot: Slot) -> None:
@@ -99,15 +124,9 @@ class Change:
         if row_map.is_identity:
             return
 
-        def new_rows(rows: np.ndarray) -> Any:
-            if slot.initial is not None:
-                return slot.initial
-            return keras_internals.to_numpy(slot.owner)[rows]
-
         self.slots.append(slot)
-        self.moves.append(
-            Move(slot.variable, axis, row_map, new_rows, early=slot.initial is not None)
-        )
+        start = slot.owner if slot.initial is None else slot.initial
+        self.moves.append(Move(slot.variable, axis, row_map, start))
 
     def report(self) -> VariableChange:
         """What becomes of the variable; to be asked before it moves."""

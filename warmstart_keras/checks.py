@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from warmstart_keras import keras_internals
-from warmstart_keras.bindings import Binding
+from warmstart_keras import optimizer_keys, sharded
+from warmstart_keras.bindings import Binding, Table
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.row_map import RowMap
 
@@ -56,11 +56,25 @@ def check_other_variables(binding: Binding) -> None:
         )
 
 
+def check_sharding(table: Table) -> None:
+    """Refuses a number of rows that cannot be cut into equal shards."""
+    binding, rows = table.binding, table.rows
+    parts = sharded.shards_along(binding.variable, binding.axis)
+    if rows % parts:
+        raise WarmStartError(
+            f"The rows of layer '{binding.path}' are sharded into {parts} parts, which "
+            f"must be equal. Received: {rows} rows for the new vocabulary, where it had "
+            f"{binding.rows}. Build the layer with a capacity that is a multiple of "
+            f"{parts} and leaves room to grow: `input_dim={-(-rows // parts) * parts}` "
+            "or more. Rows past the vocabulary are spare."
+        )
+
+
 def check_wrapper(optimizer: Any) -> None:
     """Refuses an optimizer around others that keeps slots of its own."""
     inner = [
         variable
-        for other in keras_internals.inner_optimizers(optimizer)[1:]
+        for other in optimizer_keys.inner_optimizers(optimizer)[1:]
         for variable in other.variables
     ]
     own = [

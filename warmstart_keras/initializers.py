@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,10 @@ import numpy as np
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.vocabulary import Token, Vocabulary
+
+# So many new rows are drawn at a time, each part with a seed of its own: their values do
+# not depend on who makes them, nor on how a table is sharded.
+_PART = 2**16
 
 
 class BaseTable:
@@ -93,20 +97,11 @@ def get(
     return RowInitializer(function, whole=_depends_on_whole_shape(function))
 
 
-def make_rows(
-    initializer: RowInitializer,
-    rows: np.ndarray,
-    shape: tuple[int, ...],
-    dtype: Any,
-    *,
-    tokens: list[Token],
-    base: BaseTable,
-    seed: tuple,
-    axis: int = 0,
-) -> np.ndarray:
-    """The values of new rows.
+@dataclass(frozen=True, eq=False)
+class NewRows:
+    """The values of new rows, made when they are asked for.
 
-    Args:
+    Attributes:
         initializer: The way to new rows.
         rows: Which rows of the new matrix are new.
         shape: Shape of the whole new matrix, rows first.
@@ -116,41 +111,92 @@ def make_rows(
         seed: What the values depend on: plain values, the same in every process.
         axis: Where the array has its rows: an initializer that is asked for the whole
             of it is asked in the array's own order of axes.
-
-    Returns:
-        Array of shape `(len(rows), *shape[1:])` and dtype `dtype`.
-
-    Raises:
-        WarmStartError: If the initializer gives another shape.
     """
-    expected = (len(rows), *shape[1:])
-    if len(rows) == 0:
-        return np.empty(expected, dtype)
-    if not initializer.as_keras:
-        made = np.asarray(initializer.function(tokens, base))
-    else:
-        asked = (*shape[1 : axis + 1], shape[0], *shape[axis + 1 :])
-        asked = asked if initializer.whole else expected
+
+    initializer: RowInitializer
+    rows: np.ndarray
+    shape: tuple[int, ...]
+    dtype: Any
+    tokens: list[Token]
+    base: BaseTable
+    seed: tuple
+    axis: int = 0
+    values: np.ndarray | None = None  # of all rows, once they were made
+
+    def __call__(self, part: slice) -> np.ndarray:
+        """The values of the rows `rows[part]`.
+
+        Returns:
+            Array of shape `(len(rows[part]), *shape[1:])` and dtype `dtype`.
+
+        Raises:
+            WarmStartError: If the initializer gives another shape.
+        """
+        if self.values is not None:
+            return self.values[part]
+        if not self.in_parts:
+            return self._all()[part]
+        start, stop, _ = part.indices(len(self.rows))
+        values = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        for number in range(start // _PART, -(-stop // _PART)):
+            first = number * _PART
+            size = min(_PART, len(self.rows) - first)
+            seed = (*self.seed, number) if number else self.seed
+            made = self._ask((size, *self.shape[1:]), seed)
+            low, high = max(first, start), min(first + size, stop)
+            values[low - start : high - start] = made[low - first : high - first]
+        return values
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether a part of the rows can be had without all others."""
+        function = self.initializer.function
+        return not self.initializer.whole and _is_the_same_for_each_row(function)
+
+    def made(self) -> "NewRows":
+        """The same with the values of all rows made."""
+        return replace(self, values=self(slice(None)))
+
+    def _all(self) -> np.ndarray:
+        expected = (len(self.rows), *self.shape[1:])
+        if len(self.rows) == 0:
+            return np.empty(expected, self.dtype)
+        shape, axis = self.shape, self.axis
+        if not self.initializer.as_keras:
+            made = np.asarray(self.initializer.function(self.tokens, self.base))
+        elif self.initializer.whole:
+            # In the array's own order of axes.
+            made = self._ask((*shape[1 : axis + 1], shape[0], *shape[axis + 1 :]))
+            made = np.moveaxis(made, axis, 0)[self.rows]
+        else:
+            made = self._ask(expected)
+        _check_shape(made, expected)
+        return made.astype(self.dtype, copy=False)
+
+    def _ask(self, shape: tuple[int, ...], seed: tuple | None = None) -> np.ndarray:
+        """What the Keras initializer gives."""
+        function = self.initializer.function
         try:
-            function = _reseeded(initializer.function, seed)
+            reseeded = _reseeded(function, self.seed if seed is None else seed)
             # Keras knows the dtypes of all its backends by NumPy's names.
-            rows_or_all = function(asked, dtype=np.dtype(dtype).name)
-            made = keras_internals.to_numpy(rows_or_all)
+            given = reseeded(shape, dtype=np.dtype(self.dtype).name)
+            made = keras_internals.to_numpy(given)
         except Exception as error:
             raise WarmStartError(
-                f"The initializer of new rows must give an array of shape {asked}. "
-                f"Received: {initializer.function!r}, which raised "
-                f"{type(error).__name__}: {str(error)[:200]}. Pass another "
-                "`new_embeddings_initializer`."
+                f"The initializer of new rows must give an array of shape {shape}. "
+                f"Received: {function!r}, which raised {type(error).__name__}: "
+                f"{str(error)[:200]}. Pass another `new_embeddings_initializer`."
             ) from error
-        if initializer.whole and made.shape == asked:
-            made = np.moveaxis(made, axis, 0)[rows]
+        _check_shape(made, shape)
+        return made
+
+
+def _check_shape(made: np.ndarray, expected: tuple[int, ...]) -> None:
     if made.shape != expected:
         raise WarmStartError(
             f"The initializer of new rows must give an array of shape {expected}, one "
             f"row for each new token. Received: shape={made.shape}"
         )
-    return made.astype(dtype, copy=False)
 
 
 def is_array(function: Any) -> bool:

@@ -1,15 +1,41 @@
 """The only module that touches private names of Keras, each with the reason why.
 
-Nothing private is touched on import. Everything here is small and does one thing; what
-it is good for is decided elsewhere.
+Nothing private is touched on import, and every private name is asked for by `private`,
+which says what to do where a version of Keras has it no more. Everything here is small
+and does one thing; what it is good for is decided elsewhere.
 """
 
+import hashlib
+import importlib
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
 import numpy as np
+
+from warmstart_keras.errors import WarmStartError
+
+
+def private(owner: Any, name: str) -> Any:
+    """An attribute that Keras does not document; `owner` may be the path of a module.
+
+    Raises:
+        WarmStartError: If this version of Keras does not have it.
+    """
+    try:
+        if isinstance(owner, str):
+            owner = importlib.import_module(owner)
+        return getattr(owner, name)
+    except (AttributeError, ImportError) as error:
+        where = owner if isinstance(owner, str) else type(owner).__name__
+        raise WarmStartError(
+            f"Keras must have `{name}` in {where}, which warmstart_keras needs. "
+            f"Received: Keras {keras.__version__} on {keras.backend.backend()}, which "
+            "has not. Report this message to the warmstart_keras authors, and use an "
+            "earlier version of Keras until then. Nothing was changed."
+        ) from error
+
 
 # --- vocabulary layers -----------------------------------------------------------------
 
@@ -19,7 +45,7 @@ def lookup_of(layer: Any) -> Any | None:
     if isinstance(layer, keras.layers.TextVectorization):
         # Keras offers no public way to the `StringLookup` inside, which alone knows
         # the table, the number of OOV rows and the hashing.
-        return layer._lookup_layer
+        return private(layer, "_lookup_layer")
     if isinstance(layer, keras.layers.StringLookup | keras.layers.IntegerLookup):
         return layer
     return None
@@ -35,7 +61,7 @@ def lookup_table(lookup: Any) -> Any:
     """The table of a lookup: made anew by every rebuild, never changed in place (V1)."""
     # No leading underscore, but undocumented. `get_vocabulary()` is public, but takes
     # seconds at a million tokens and fails on bytes that are no UTF-8 (V5).
-    return lookup.lookup_table
+    return private(lookup, "lookup_table")
 
 
 def table_entries(table: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +80,7 @@ def saved_vocabulary_size(layer: Any) -> int | None:
     # A lookup made by `from_config` has no tokens before its assets are loaded; an
     # embedding that is built in between needs their number.
     lookup = lookup_of(layer)
-    return None if lookup is None else lookup._frozen_vocab_size
+    return None if lookup is None else private(lookup, "_frozen_vocab_size")
 
 
 # --- layers and models -----------------------------------------------------------------
@@ -70,7 +96,7 @@ def walk(root: keras.Layer) -> Iterator[tuple[str, keras.Layer]]:
             return
         seen.add(id(layer))
         yield path, layer
-        for child in layer._layers:
+        for child in sublayers(layer):
             yield from visit(child, f"{path}/{child.name}" if path else child.name)
 
     yield from visit(root, "")
@@ -78,7 +104,7 @@ def walk(root: keras.Layer) -> Iterator[tuple[str, keras.Layer]]:
 
 def sublayers(layer: keras.Layer) -> list[keras.Layer]:
     """The layers that `layer` holds itself, not those inside them."""
-    return list(layer._layers)
+    return list(private(layer, "_layers"))
 
 
 def feeding_lookups(layer: keras.Layer) -> list[keras.Layer]:
@@ -86,7 +112,7 @@ def feeding_lookups(layer: keras.Layer) -> list[keras.Layer]:
     # The graph of a Functional model is kept in these two attributes alone.
     operations = [
         getattr(tensor, "_keras_history", (None,))[0]
-        for node in layer._inbound_nodes
+        for node in private(layer, "_inbound_nodes")
         for tensor in node.input_tensors
     ]
     lookups = {id(op): op for op in operations if lookup_of(op) is not None}
@@ -96,27 +122,40 @@ def feeding_lookups(layer: keras.Layer) -> list[keras.Layer]:
 def embeddings_variable(layer: keras.layers.Embedding) -> Any:
     """The table of an embedding layer."""
     # `layer.embeddings` is a sum of products where LoRA is enabled.
-    return layer._embeddings
+    return private(layer, "_embeddings")
 
 
 def rebuilds_from_its_layers(layer: keras.Layer) -> bool:
     """Whether a model's configuration is that of its layers, and nothing of its own."""
     # `keras.Model(inputs, outputs)` is of a class that has no public name.
-    from keras.src.models.functional import Functional
+    functional = private("keras.src.models.functional", "Functional")
+    return type(layer) in (keras.Sequential, functional)
 
-    return type(layer) in (keras.Sequential, Functional)
 
-
-def in_step() -> bool:
-    """Whether this runs inside a compiled function, or a stateless step (L1c)."""
+def in_step(model: keras.Layer) -> bool:
+    """Whether this runs inside a compiled function, or a step of training (L1c)."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         if not tf.executing_eagerly():
             return True
-    from keras.src.backend.common.stateless_scope import in_stateless_scope
+    elif keras.backend.backend() == "jax":
+        tracing = private("keras.src.utils.jax_utils", "is_in_jax_tracing_scope")
+        if tracing() or any(map(_is_taken_away, model.variables)):
+            return True
+    else:
+        import torch
 
-    return in_stateless_scope()
+        if torch.compiler.is_compiling():
+            return True
+    scope = "keras.src.backend.common.stateless_scope"
+    return private(scope, "in_stateless_scope")()
+
+
+def _is_taken_away(variable: Any) -> bool:
+    """Whether `fit` on JAX keeps a variable's value in a state of its own (L1c)."""
+    value, initializer = private(variable, "_value"), private(variable, "_initializer")
+    return value is None and initializer is None
 
 
 COMPILED_FUNCTIONS = ("train_function", "test_function", "predict_function")
@@ -136,13 +175,11 @@ def renew_compiled_functions(model: Any, undo: ExitStack) -> None:
 
 def print_message(message: str) -> None:
     """Prints as Keras prints: to stdout, or to its log where the user chose so."""
-    from keras.src.utils import io_utils
-
-    io_utils.print_msg(message)
+    private("keras.src.utils.io_utils", "print_msg")(message)
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """A variable or tensor of any backend as a NumPy array."""
+    """A variable or tensor of any backend as an array, which may share its memory."""
     # Nothing private, but `convert_to_numpy` of a variable makes NumPy 2 warn.
     if isinstance(value, keras.Variable):
         value = value.value
@@ -151,53 +188,106 @@ def to_numpy(value: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(value)
 
 
+def digest(variable: Any) -> str:
+    """A digest of a variable's value; of the part that this process holds."""
+    value = variable.value
+    parts = [value]
+    if keras.backend.backend() == "jax":
+        parts = [shard.data for shard in value.addressable_shards]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(to_numpy(part)).tobytes())
+    return digest.hexdigest()
+
+
 # --- variables -------------------------------------------------------------------------
 
 
-def replace_storage(variable: Any, value: np.ndarray, undo: ExitStack) -> None:
+def replace_storage(variable: Any, value: Any, undo: ExitStack) -> None:
     """Gives a variable storage of another shape; leaves with `undo` the way back.
 
     The `keras.Variable` stays the same object, so everything that holds it stays valid:
-    layers, models and the optimizer's lists (K2).
+    layers, models and the optimizer's lists (K2). It stays where it was: on the same
+    devices, sharded or mirrored in the same way.
     """
+    old = private(variable, "_value")
     # `_initialize` changed its meaning several times: the public constructor makes the
     # storage, and only the two attributes that differ by shape are moved across.
-    with _name_scope_of(variable):
+    with _scope_of(variable):
         made = keras.Variable(
             value,
             dtype=variable.dtype,
             # Not `variable.trainable`: Keras freezes by a flag of its own.
-            trainable=getattr(variable._value, "trainable", variable.trainable),
+            trainable=getattr(old, "trainable", variable.trainable),
             aggregation=variable.aggregation,
             synchronization=variable.synchronization,
-            layout=variable._layout,
+            # Not `variable._layout`, which a variable made before
+            # `keras.distribution.set_distribution` does not have.
+            layout=getattr(old, "sharding", None),
             name=variable.name,
         )
-    undo.callback(_set_storage, variable, (variable._value, variable._shape))
-    _set_storage(variable, (made._value, made._shape))
+    shape = private(variable, "_shape")
+    if keras.backend.backend() == "torch":
+        undo.callback(_set_parameter, variable, old.data, shape, old.grad)
+        _set_parameter(variable, made.value.data, made.shape, None)
+    else:
+        undo.callback(_set_storage, variable, old, shape)
+        _set_storage(variable, private(made, "_value"), private(made, "_shape"))
 
 
-def _set_storage(variable: Any, storage: tuple) -> None:
-    variable._value, variable._shape = storage
+def _set_storage(variable: Any, value: Any, shape: Any) -> None:
+    variable._value, variable._shape = value, shape
 
 
-def _name_scope_of(variable: Any) -> Any:
-    """The scope that gives a `tf.Variable` the same name again.
+def _set_parameter(variable: Any, data: Any, shape: Any, gradient: Any) -> None:
+    # On PyTorch layers and users hold the `Parameter` (K2b): that object stays too.
+    import torch
 
-    By that name an optimizer finds what `exclude_from_weight_decay(var_names=...)` means.
+    parameter = private(variable, "_value")
+    # Between, another dtype: only that makes PyTorch forget the node that accumulates
+    # gradients of the old shape, which any tensor computed from it may keep alive.
+    other = torch.float32 if data.dtype == torch.float64 else torch.float64
+    parameter.data = torch.empty(0, dtype=other, device=data.device)
+    parameter.data = data
+    parameter.grad = gradient
+    variable._shape = shape
+
+
+def clear_gradient(variable: Any, undo: ExitStack) -> None:
+    """Forgets a gradient that PyTorch keeps for rows which have moved (K2b)."""
+    gradient = getattr(variable.value, "grad", None)
+    if keras.backend.backend() == "torch" and gradient is not None:
+        undo.callback(setattr, variable.value, "grad", gradient)
+        variable.value.grad = None
+
+
+@contextmanager
+def _scope_of(variable: Any) -> Iterator[None]:
+    """What a `tf.Variable` must be made in to be like another one.
+
+    The strategy that it is mirrored by (K4), and the scope of its name: by that name an
+    optimizer finds what `exclude_from_weight_decay(var_names=...)` means.
     """
     if keras.backend.backend() != "tensorflow":
-        return nullcontext()
+        yield
+        return
     import tensorflow as tf
 
-    scope, _, _ = variable.value.name.rpartition("/")
-    return tf.name_scope(f"{scope}/") if scope else nullcontext()
+    with ExitStack() as scopes:
+        value = private(variable, "_value")
+        if isinstance(value, tf.distribute.DistributedValues):
+            scopes.enter_context(value.distribute_strategy.scope())
+        scope, _, _ = value.name.rpartition("/")
+        if scope:
+            scopes.enter_context(tf.name_scope(f"{scope}/"))
+        yield
 
 
 def stand_in(variable: Any, value: np.ndarray) -> Any:
     """A variable of another shape that an optimizer treats as it treats `variable`."""
     made = keras.Variable(value, dtype=variable.dtype, name=variable.name)
     # Optimizers choose by path (Muon, MultiOptimizer) and by this flag (float8).
+    private(made, "_path")
     made._path = variable.path
     made.overwrite_with_gradient = variable.overwrite_with_gradient
     return made
@@ -206,30 +296,10 @@ def stand_in(variable: Any, value: np.ndarray) -> Any:
 # --- optimizers ------------------------------------------------------------------------
 
 
-def inner_optimizers(optimizer: Any) -> list:
-    """The optimizer and all that it wraps (LossScaleOptimizer, MultiOptimizer, ...)."""
-    found: list = []
-
-    def visit(value: Any) -> None:
-        if isinstance(value, keras.optimizers.Optimizer):
-            if not any(value is known for known in found):
-                found.append(value)
-                for attribute in vars(value).values():
-                    visit(attribute)
-        elif isinstance(value, list | tuple):
-            for item in value:
-                visit(item)
-        elif isinstance(value, dict):
-            visit(list(value.values()))
-
-    visit(optimizer)
-    return found
-
-
 def optimized_variables(optimizer: Any) -> list:
     """The model's variables that a built optimizer holds, in its order."""
     # The public `variables` are the optimizer's own: they do not say whose they are.
-    return list(optimizer._trainable_variables)
+    return list(private(optimizer, "_trainable_variables"))
 
 
 def moving_averages(optimizer: Any) -> list:
@@ -239,14 +309,14 @@ def moving_averages(optimizer: Any) -> list:
 
 def variable_key(optimizer: Any, variable: Any) -> Any:
     """What an optimizer knows a variable by: on TensorFlow it changes with storage."""
-    return optimizer._var_key(variable)
+    return private(optimizer, "_var_key")(variable)
 
 
 def stale_key(optimizer: Any, variable: Any) -> Any:
     """The key by which a built optimizer still knows a variable, maybe an old one."""
     for index, held in enumerate(optimized_variables(optimizer)):
         if held is variable:
-            indices = optimizer._trainable_variables_indices
+            indices = private(optimizer, "_trainable_variables_indices")
             return next(key for key, place in indices.items() if place == index)
     return variable_key(optimizer, variable)
 
@@ -258,48 +328,4 @@ def storage_key(variable: Any) -> Any:
 
 def attributes_not_tracked() -> Any:
     """A scope in which Keras takes no attribute for a part of its object."""
-    from keras.src.utils.tracking import DotNotTrackScope
-
-    return DotNotTrackScope()
-
-
-def replace_key(optimizer: Any, old: Any, new: Any, undo: ExitStack) -> None:
-    """Puts `new` for `old` in all that is keyed by variable (K3).
-
-    That is the index of each variable, the exclusions from weight decay and their
-    cache, and the choice of a MultiOptimizer; an optimizer of the user's own may have
-    more, so every container among the attributes is looked at. Leaves with `undo` the
-    way back.
-    """
-    if old == new:
-        return
-    # Not by `setattr`: TensorFlow would track the container, and fail to export a
-    # dictionary whose keys are no strings.
-    attributes = vars(optimizer)
-    for name, value in list(attributes.items()):
-        renewed = _renamed(value, old, new)
-        if renewed is not value:
-            undo.callback(attributes.__setitem__, name, value)
-            attributes[name] = renewed
-
-
-def _renamed(value: Any, old: Any, new: Any) -> Any:
-    """A container with `new` for `old`; the very same one if it does not hold it."""
-
-    def rename(item: Any) -> Any:
-        if isinstance(item, str | int):
-            return new if item == old else item
-        return _renamed(item, old, new)
-
-    renewed: Any
-    if isinstance(value, dict):
-        renewed = {rename(key): rename(item) for key, item in value.items()}
-        before, after = [*value, *value.values()], [*renewed, *renewed.values()]
-    elif isinstance(value, list | set) or type(value) is tuple:
-        renewed = [rename(item) for item in value]
-        before, after = list(value), renewed
-        renewed = renewed if isinstance(value, list) else type(value)(renewed)
-    else:
-        return value
-    same = all(a is b for a, b in zip(before, after, strict=True))
-    return value if same else renewed
+    return private("keras.src.utils.tracking", "DotNotTrackScope")()

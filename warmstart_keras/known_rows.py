@@ -1,6 +1,5 @@
 """What the rows of a layer stand for: known, watched, saved and loaded with it."""
 
-import hashlib
 import os
 import warnings
 from contextlib import ExitStack
@@ -138,8 +137,7 @@ class KnownRows:
         return self._slot_vocabulary if self._assigned == self._digest() else None
 
     def _digest(self) -> str:
-        values = np.ascontiguousarray(keras_internals.to_numpy(self.embeddings))
-        return hashlib.sha256(values.tobytes()).hexdigest()
+        return keras_internals.digest(self.embeddings)
 
     # --- the guard ---
 

@@ -1,14 +1,17 @@
 """Moving the rows of one variable, so that it can be undone."""
 
-from collections.abc import Callable
+import hashlib
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+import keras
 import numpy as np
 
-from warmstart_keras import keras_internals
-from warmstart_keras.remap import move_rows
+from warmstart_keras import keras_internals, sharded
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.initializers import NewRows
+from warmstart_keras.remap import mean_of_rows, move_rows
 from warmstart_keras.row_map import RowMap
 
 
@@ -20,23 +23,41 @@ class Move:
         variable: The `keras.Variable`.
         axis: The axis that has the vocabulary.
         row_map: Where each of its new rows comes from.
-        new_rows: Called with the numbers of the rows that start anew; gives their
-            values, rows first, or one number for all.
-        early: Whether `new_rows` can be called before anything has moved.
+        start: What the rows that start anew have: `NewRows`, one number for all, or the
+            variable whose rows, in their new places, they are equal to.
     """
 
     variable: Any
     axis: int
     row_map: RowMap
-    new_rows: Callable[[np.ndarray], Any]
-    early: bool = True
+    start: NewRows | keras.Variable | float
 
     def prepared(self) -> "Move":
-        """The same with its new rows made, where that can be done ahead."""
-        if not self.early:
+        """The same with all asked of the user's code that can be asked ahead.
+
+        Raises:
+            WarmStartError: If that cannot be had for a variable of several processes.
+        """
+        if not isinstance(self.start, NewRows):
             return self
-        rows = self.new_rows(self.row_map.new_rows)
-        return replace(self, new_rows=lambda _: rows)
+        if self.start.in_parts and sharded.sharding_of(self.variable) is not None:
+            return self  # made shard by shard: all of them may be more than memory holds
+        if sharded.spans_processes(self.variable) and len(self.row_map.new_rows):
+            raise WarmStartError(
+                f"Across processes new rows of '{self.variable.path}' must be made by an "
+                "initializer that makes each row by itself. Received: "
+                f"{self.start.initializer.function!r}, which may need the whole table, "
+                "and no process holds it. Pass a `new_embeddings_initializer` that is "
+                'row-wise ("uniform", "normal", "zeros", ...), or warm start in one '
+                "process and load what it saves."
+            )
+        return replace(self, start=self.start.made())
+
+    def digest(self) -> str:
+        """What must be the same in every process."""
+        values = self.start.values if isinstance(self.start, NewRows) else None
+        made = "" if values is None else hashlib.sha256(values.tobytes()).hexdigest()
+        return f"new rows of '{self.variable.path}': {made[:16] or 'made in parts'}"
 
     def apply(self, undo: ExitStack) -> None:
         """Moves the rows, and leaves with `undo` what takes that back.
@@ -46,25 +67,96 @@ class Move:
         back through the inverse row map. Else it gets new storage, and the old one is
         kept until all is done, since compiled functions hold that very object.
         """
+        keras_internals.clear_gradient(self.variable, undo)
+        if sharded.sharding_of(self.variable) is None:
+            self._apply_on_host(undo)
+        else:
+            self._apply_sharded(undo)
+
+    # --- on one device ---
+
+    def _apply_on_host(self, undo: ExitStack) -> None:
         before = keras_internals.to_numpy(self.variable)
-        rows = self.new_rows(self.row_map.new_rows)
-        after = move_rows(before, self.row_map, rows, axis=self.axis)
+        new_rows: Any = self.start
+        if isinstance(new_rows, NewRows):
+            new_rows = new_rows(slice(None))
+        elif isinstance(new_rows, keras.Variable):
+            new_rows = keras_internals.to_numpy(new_rows)[self.row_map.new_rows]
+        after = move_rows(before, self.row_map, new_rows, axis=self.axis)
         if after.shape != before.shape:
             keras_internals.replace_storage(self.variable, after, undo)
             return
         left = np.take(before, self.row_map.left_rows, axis=self.axis)
-        whole = [before]  # until the variable is known to be assigned
-        undo.callback(self._restore, np.moveaxis(left, self.axis, 0), whole)
+        in_doubt = [after]  # until the variable is known to be assigned
+        undo.callback(self._restore, np.moveaxis(left, self.axis, 0), in_doubt)
         self.variable.assign(after)
-        whole.clear()
+        in_doubt.clear()
 
-    def _restore(self, left: np.ndarray, whole: list[np.ndarray]) -> None:
-        if whole:
-            self.variable.assign(whole[0])
-            return
+    def _restore(self, left: np.ndarray, in_doubt: list[np.ndarray]) -> None:
         now = keras_internals.to_numpy(self.variable)
+        if in_doubt and now.tobytes() != in_doubt[0].tobytes():
+            return  # it was not assigned
         back = self.row_map.inverted()
         self.variable.assign(move_rows(now, back, left, axis=self.axis))
+
+    # --- on several devices, with JAX ---
+
+    def _apply_sharded(self, undo: ExitStack) -> None:
+        before = self.variable.value
+        after = self._moved_in_place(before)
+        if after.shape != before.shape:
+            keras_internals.replace_storage(self.variable, after, undo)
+            return
+        left_rows = self.row_map.left_rows
+        left = sharded.taken(before, self.axis, left_rows)
+        in_doubt = [before]  # arrays of JAX never change
+        undo.callback(self._restore_sharded, left_rows, left, in_doubt)
+        self.variable.assign(after)
+        in_doubt.clear()
+
+    def _moved_in_place(self, before: Any) -> Any:
+        row_map, axis, start = self.row_map, self.axis, self.start
+        averaged = np.asarray(row_map.averaged_rows, np.int64)
+        new = row_map.new_rows
+        if isinstance(start, keras.Variable):
+            new = np.empty(0, np.int64)  # merged below
+        made = np.sort(np.concatenate([averaged, new]))
+        mean = None
+        if len(averaged):
+            from_rows = np.asarray(row_map.averaged_from, np.int64)
+            mean = mean_of_rows(sharded.read_rows(before, axis, from_rows))
+
+        def rows(part: slice) -> np.ndarray:
+            values = np.empty((part.stop - part.start, *shape), before.dtype)
+            of_mean = np.isin(made[part], averaged)
+            if mean is not None:
+                values[of_mean] = mean
+            if not of_mean.all():
+                first, last = np.searchsorted(new, made[part][~of_mean][[0, -1]])
+                asked = slice(int(first), int(last) + 1)
+                values[~of_mean] = start(asked) if isinstance(start, NewRows) else start
+            return values
+
+        shape = (*before.shape[:axis], *before.shape[axis + 1 :])
+        after = sharded.filled(before, axis, len(row_map), made, rows)
+        if isinstance(start, keras.Variable):
+            places = np.full(len(row_map), -1)
+            places[row_map.new_rows] = row_map.new_rows
+            after = sharded.merged(after, start.value, places, axis)
+        return sharded.merged(after, before, row_map.indices, axis)
+
+    def _restore_sharded(self, left_rows: np.ndarray, left: Any, in_doubt: list) -> None:
+        if in_doubt:
+            self.variable.assign(in_doubt[0])
+            return
+        inverse = self.row_map.inverse()
+        places = np.full(len(inverse), -1)
+        places[left_rows] = np.arange(len(left_rows))
+        none = np.empty(0, np.int64)
+        now = self.variable.value
+        back = sharded.filled(now, self.axis, len(inverse), none, lambda _: 0)
+        back = sharded.merged(back, left, places, self.axis)
+        self.variable.assign(sharded.merged(back, now, inverse, self.axis))
 
 
 def set_attribute(owner: Any, name: str, value: Any, undo: ExitStack) -> None:

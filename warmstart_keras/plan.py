@@ -8,18 +8,18 @@ from typing import Any
 
 import keras
 
-from warmstart_keras import keras_internals
+from warmstart_keras import keras_internals, optimizer_keys
 from warmstart_keras.bindings import Binding, Found, Table, find_tables, record
 from warmstart_keras.changes import Change
-from warmstart_keras.checks import check_kept, check_other_variables, check_wrapper
+from warmstart_keras.checks import check_wrapper
 from warmstart_keras.config_check import check_ancestors
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.moves import set_attribute
+from warmstart_keras.moves import Move, set_attribute
 from warmstart_keras.optimizer_slots import find_slots
 from warmstart_keras.options import Options
+from warmstart_keras.processes import agreement
 from warmstart_keras.report import VocabularyChange, WarmStartReport
-from warmstart_keras.row_map import RowMap
 from warmstart_keras.vocabulary import Vocabulary
 from warmstart_keras.vocabulary_sources import read
 
@@ -40,7 +40,7 @@ class WarmStartPlan:
     """
 
     def __init__(self, model: keras.Layer, options: Options) -> None:
-        if keras_internals.in_step():
+        if keras_internals.in_step(model):
             raise WarmStartError(
                 "A warm start must not run inside a training step or a compiled "
                 "function. Received: a call from within one. Call `warm_start(model)` "
@@ -49,6 +49,11 @@ class WarmStartPlan:
             )
         self.model = model
         self._options = options
+        with agreement("plan a warm start", self._facts):
+            self._plan()
+
+    def _plan(self) -> None:
+        options = self._options
         self._found = self._find()
         self._optimizers = self._find_optimizers()
         self.unknown: list[str] = []
@@ -63,9 +68,9 @@ class WarmStartPlan:
             if table.base is None:
                 self._adopt(table)
             elif not table.is_current:
-                self._changes.append(self._planned(table))
+                self._changes.append(Change.of(table, self._options))
         resized = {c.binding.layer: c.table.rows for c in self._changes if c.resizes}
-        roots = [model, *options.models_besides] if resized else []
+        roots = [self.model, *options.models_besides] if resized else []
         paths = [path for root in roots for path in check_ancestors(root, resized)]
         self.unchecked = list(dict.fromkeys(paths))
         self._plan_moves()
@@ -121,15 +126,19 @@ class WarmStartPlan:
                 the plan was made. Whatever is raised, the model is as it was before.
         """
         start = time.perf_counter()
-        if self._is_outdated():
-            raise WarmStartError(
-                "A plan must be applied to the model that it was made for. Received: a "
-                "model whose layers, optimizer or vocabularies have changed since. Call "
-                "`plan_warm_start` again."
-            )
-        report = self.report()  # of the shapes as they are before
+        moves: list[Move] = []
+        with agreement("apply a warm start", lambda: [m.digest() for m in moves]):
+            if self._is_outdated():
+                raise WarmStartError(
+                    "A plan must be applied to the model that it was made for. Received: "
+                    "a model whose layers, optimizer or vocabularies have changed since. "
+                    "Call `plan_warm_start` again."
+                )
+            report = self.report()  # of the shapes as they are before
+            # Whatever is asked of the user's own code is asked before anything moves.
+            moves += [m.prepared() for change in self._changes for m in change.moves]
         with ExitStack() as undo:
-            self._apply(undo)
+            self._apply(moves, undo)
             report = replace(report, seconds=time.perf_counter() - start)
             self._say(report)
             undo.pop_all()  # all went well: nothing is taken back
@@ -147,6 +156,21 @@ class WarmStartPlan:
         if verbose and report.changed:
             text = str(report) if verbose == 2 else report.one_line()
             keras_internals.print_message(text)
+
+    def _facts(self) -> list[str]:
+        """What must be the same in every process that trains the model."""
+        options = self._options
+        facts = [f"seed={options.seed}", f"optimizer_state={options.optimizer_state!r}"]
+        for table in self._found.tables:
+            base = None if table.base is None else table.base.fingerprint
+            facts.append(
+                f"layer '{table.binding.path}': {len(table.new)} tokens with fingerprint "
+                f"{table.new.fingerprint}, base {base}, {table.binding.rows} rows"
+            )
+        return facts + [
+            f"layer '{change.name}' moves {len(change.moves)} variables"
+            for change in self._changes
+        ]
 
     # --- planning ---
 
@@ -170,7 +194,7 @@ class WarmStartPlan:
         tops = [getattr(model, "optimizer", None) for model in self._models()]
         found: list = []
         for top in [*tops, *self._options.optimizers_besides]:
-            inner = [] if top is None else keras_internals.inner_optimizers(top)
+            inner = [] if top is None else optimizer_keys.inner_optimizers(top)
             found += [o for o in inner if not any(o is known for known in found)]
         return found
 
@@ -189,31 +213,6 @@ class WarmStartPlan:
             f"`base_vocabularies={{'{layer.name}': old_tokens}}`."
         )
 
-    def _planned(self, table: Table) -> Change:
-        base, new = table.base, table.new
-        assert base is not None
-        row_map = RowMap(base, new)
-        change = Change(table, self._options, row_map)
-        check_other_variables(table.binding)
-        check_kept(change.name, row_map, self._options.min_kept)
-        if not base.has_words:
-            change.row_map = row_map.without_past()
-            change.notes.append(
-                "it was built before its vocabulary had a word; every word's row takes "
-                "the `embeddings_initializer`."
-            )
-        if len(row_map.averaged_rows):
-            change.notes.append(
-                f"{len(base.oov_rows)} OOV rows before, {len(new.oov_rows)} now, or "
-                "hashed in another way: all start from the mean of the old ones."
-            )
-        if table.completed:
-            change.notes.append(
-                "the given tokens had no special rows; the mask and OOV rows of the base "
-                "were added."
-            )
-        return change
-
     def _plan_moves(self) -> None:
         """Plans the moves of every table, and of the slots that belong to it."""
         owners = {id(change.binding.variable): change for change in self._changes}
@@ -224,7 +223,7 @@ class WarmStartPlan:
         for optimizer in self._optimizers if self._changes else []:
             if not optimizer.built:
                 continue
-            if len(keras_internals.inner_optimizers(optimizer)) > 1:
+            if len(optimizer_keys.inner_optimizers(optimizer)) > 1:
                 check_wrapper(optimizer)
                 continue
             held.update(map(id, keras_internals.optimized_variables(optimizer)))
@@ -290,9 +289,7 @@ class WarmStartPlan:
             for variable in optimizer.variables
         ]
 
-    def _apply(self, undo: ExitStack) -> None:
-        # Whatever is asked of the user's own code is asked before anything moves.
-        moves = [move.prepared() for change in self._changes for move in change.moves]
+    def _apply(self, moves: list[Move], undo: ExitStack) -> None:
         keys = [
             (optimizer, change, self._old_key(optimizer, change))
             for optimizer in self._optimizers
@@ -302,7 +299,7 @@ class WarmStartPlan:
             move.apply(undo)
         for optimizer, change, old in keys:
             new = keras_internals.variable_key(optimizer, change.binding.variable)
-            keras_internals.replace_key(optimizer, old, new, undo)
+            optimizer_keys.replace_key(optimizer, old, new, undo)
         for change in self._changes:
             set_attribute(change.binding.layer, "input_dim", change.table.rows, undo)
         if self._changes or self.unknown:

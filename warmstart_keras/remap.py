@@ -74,7 +74,7 @@ def warmstart_embedding_matrix(
         )
     row_map = RowMap.entry_by_entry(base, new)
     result = np.empty((len(new), matrix.shape[1]), matrix.dtype)
-    rows = initializers.make_rows(
+    rows = initializers.NewRows(
         initializers.get(new_embeddings_initializer, as_keras=True, whole=True),
         row_map.new_rows,
         result.shape,
@@ -82,7 +82,7 @@ def warmstart_embedding_matrix(
         tokens=[],
         base=initializers.BaseTable(base, lambda: matrix),
         seed=("warmstart_embedding_matrix", base.fingerprint, new.fingerprint),
-    )
+    )(slice(None))
     return keras.ops.convert_to_tensor(move_rows(matrix, row_map, rows, out=result))
 
 
@@ -151,7 +151,7 @@ def remap(
             f"dtype={getattr(out, 'dtype', None)}"
         )
     rows_first = (shape[axis], *shape[:axis], *shape[axis + 1 :])
-    rows = initializers.make_rows(
+    rows = initializers.NewRows(
         initializers.get(new_embeddings_initializer),
         row_map.new_rows,
         rows_first,
@@ -160,7 +160,7 @@ def remap(
         base=initializers.BaseTable(row_map.base, lambda: np.moveaxis(values, axis, 0)),
         seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
         axis=axis,
-    )
+    )(slice(None))
     return move_rows(values, row_map, rows, axis=axis, out=out)
 
 
@@ -187,9 +187,13 @@ def move_rows(
     rows_first[row_map.new_rows] = new_rows
     if len(row_map.averaged_rows):
         averaged = np.moveaxis(array, axis, 0)[row_map.averaged_from]
-        wide = np.float64 if averaged.dtype.itemsize < 8 else None
-        rows_first[row_map.averaged_rows] = averaged.mean(axis=0, dtype=wide)
+        rows_first[row_map.averaged_rows] = mean_of_rows(averaged)
     return moved
+
+
+def mean_of_rows(rows: np.ndarray) -> np.ndarray:
+    """The mean over the first axis, worked out in float64 at least."""
+    return rows.mean(axis=0, dtype=np.float64 if rows.dtype.itemsize < 8 else None)
 
 
 def _numeric(array: Any, name: str) -> np.ndarray:

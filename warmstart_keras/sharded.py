@@ -1,0 +1,223 @@
+"""Rows of JAX arrays that lie on several devices, moved without gathering them.
+
+The row map travels, the rows move where they live: no device and no process ever holds
+more of a sharded array than its own shard, and a block of that of a neighbour.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import keras
+import numpy as np
+
+# Bytes of a neighbour's shard that a device holds at a time.
+_BLOCK = 64 * 2**20
+
+
+def sharding_of(variable: Any) -> Any | None:
+    """The `jax.sharding.NamedSharding` of a variable; None where it is on one device."""
+    if keras.backend.backend() != "jax":
+        return None
+    import jax
+
+    sharding = getattr(variable.value, "sharding", None)
+    return sharding if isinstance(sharding, jax.sharding.NamedSharding) else None
+
+
+def spans_processes(variable: Any) -> bool:
+    """Whether no process holds a variable's whole value."""
+    value = variable.value
+    return sharding_of(variable) is not None and not (
+        value.is_fully_addressable or value.is_fully_replicated
+    )
+
+
+def shards_along(variable: Any, axis: int) -> int:
+    """Into how many parts an axis of a variable is cut."""
+    sharding = sharding_of(variable)
+    return 1 if sharding is None else _parts(sharding, axis)
+
+
+def filled(
+    like: Any, axis: int, rows: int, positions: np.ndarray, values: Callable
+) -> Any:
+    """An array sharded as another one, zero but for some of its rows.
+
+    Args:
+        like: The other array.
+        axis: The axis that has the rows.
+        rows: How many rows it shall have.
+        positions: Rows that are not zero, ascending.
+        values: Called with a slice of `positions`; gives their values, rows first, or
+            a scalar. It is asked for one shard's rows at a time.
+    """
+    import jax
+
+    shape = (*like.shape[:axis], rows, *like.shape[axis + 1 :])
+
+    def shard(place: tuple[slice, ...]) -> np.ndarray:
+        whole = [part.indices(size) for part, size in zip(place, shape, strict=True)]
+        made = np.zeros([stop - start for start, stop, _ in whole], like.dtype)
+        start, stop, _ = whole[axis]
+        first, last = np.searchsorted(positions, (start, stop))
+        if first < last:
+            made_rows = np.asarray(values(slice(first, last)))
+            if made_rows.ndim:  # those columns that are in this shard
+                others = [part for i, part in enumerate(place) if i != axis]
+                made_rows = made_rows[(slice(None), *others)]
+            np.moveaxis(made, axis, 0)[positions[first:last] - start] = made_rows
+        return made
+
+    return jax.make_array_from_callback(shape, like.sharding, shard)
+
+
+def merged(into: Any, source: Any, indices: np.ndarray, axis: int) -> Any:
+    """The array `into`, but with those rows of `source` that `indices` names.
+
+    Args:
+        into: The array; it is used up.
+        source: Array with the same sharding of all axes but maybe this one.
+        indices: For each row of `into` the row of `source` that shall stand there; -1
+            where it stays as it is.
+        axis: The axis that has the rows.
+    """
+    import jax
+
+    mesh, spec = source.sharding.mesh, _spec(source)
+    names = jax.sharding.PartitionSpec(_spec(into)[axis])
+    places = jax.make_array_from_callback(
+        indices.shape,
+        jax.sharding.NamedSharding(mesh, names),
+        lambda place: indices[place].astype(np.int32),
+    )
+    return _merge(mesh, _spec(into), spec, axis)(into, places, source)
+
+
+def read_rows(value: Any, axis: int, rows: np.ndarray) -> np.ndarray:
+    """A few rows of an array, rows first, in every process."""
+    import jax
+
+    spec = list(_spec(value))
+    spec[axis] = None
+    sharding = jax.sharding.NamedSharding(
+        value.sharding.mesh, jax.sharding.PartitionSpec(*spec)
+    )
+    shape = (*value.shape[:axis], len(rows), *value.shape[axis + 1 :])
+    empty = jax.make_array_from_callback(
+        shape, sharding, lambda place: np.zeros(sharding.shard_shape(shape), value.dtype)
+    )
+    found = merged(empty, value, rows, axis)
+    replicated = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+    return np.moveaxis(np.asarray(jax.device_put(found, replicated)), axis, 0)
+
+
+def taken(value: Any, axis: int, rows: np.ndarray) -> Any:
+    """Some rows of an array, sharded as it is: filled up with rows that mean nothing."""
+    parts = _parts(value.sharding, axis)
+    indices = np.full(-(-len(rows) // parts) * parts, -1)
+    indices[: len(rows)] = rows
+    empty = filled(value, axis, len(indices), np.empty(0, np.int64), lambda _: 0)
+    return merged(empty, value, indices, axis)
+
+
+def _spec(value: Any) -> tuple:
+    """The mesh axes by which each axis of an array is cut."""
+    spec = tuple(value.sharding.spec)
+    return spec + (None,) * (value.ndim - len(spec))
+
+
+def _parts(sharding: Any, axis: int) -> int:
+    names = dict(enumerate(sharding.spec)).get(axis)
+    names = (names,) if isinstance(names, str) else names or ()
+    return int(np.prod([sharding.mesh.shape[name] for name in names], dtype=int))
+
+
+@lru_cache(maxsize=64)
+def _merge(mesh: Any, into_spec: tuple, source_spec: tuple, axis: int) -> Any:
+    """The compiled function that does the work of `merged`.
+
+    The shards of `source` go round in a ring, in blocks: each device takes from what
+    passes by the rows that it wants. They are moved as integers, which no arithmetic
+    touches: bit for bit, NaN and -0.0 included.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    names = source_spec[axis]
+    parts = 1 if names is None else int(np.prod([mesh.shape[n] for n in _tuple(names)]))
+    spec = jax.sharding.PartitionSpec
+
+    def shards(into: Any, places: Any, source: Any) -> Any:
+        size = source.shape[axis]
+        mine = 0 if names is None else jax.lax.axis_index(names)
+        wide = [1] * into.ndim
+        wide[axis] = places.shape[0]
+
+        def block(into: Any, passing: Any) -> Any:
+            def step(number: Any, state: tuple) -> tuple:
+                into, passing = state
+                local = places - ((mine + number) % parts) * size
+                here = ((local >= 0) & (local < size)).reshape(wide)
+                found = jnp.take(passing, jnp.clip(local, 0, size - 1), axis=axis)
+                into = jnp.where(here, found, into)
+                if parts > 1:
+                    ring = [(i, (i - 1) % parts) for i in range(parts)]
+                    passing = jax.lax.ppermute(passing, names, ring)
+                return into, passing
+
+            return jax.lax.fori_loop(0, parts, step, (into, passing))[0]
+
+        return _by_blocks(block, into, source, axis) if size else into
+
+    @partial(jax.jit, donate_argnums=0)
+    def merge(into: Any, places: Any, source: Any) -> Any:
+        dtype = into.dtype
+        bits = _bits(dtype)
+        if bits is not None:
+            into, source = (jax.lax.bitcast_convert_type(a, bits) for a in (into, source))
+        made = jax.shard_map(
+            shards,
+            mesh=mesh,
+            in_specs=(spec(*into_spec), spec(into_spec[axis]), spec(*source_spec)),
+            out_specs=spec(*into_spec),
+            check_vma=False,  # what it cannot see: all devices take the same rows
+        )(into, places, source)
+        return made if bits is None else jax.lax.bitcast_convert_type(made, dtype)
+
+    return merge
+
+
+def _by_blocks(block: Callable, into: Any, source: Any, axis: int) -> Any:
+    """Applies `block` to blocks of columns, so that little of a shard travels at once."""
+    import jax
+
+    others = [i for i in range(source.ndim) if i != axis]
+    if not others or source.nbytes <= _BLOCK:
+        return block(into, source)
+    cut = max(others, key=lambda i: source.shape[i])
+    width = source.shape[cut]
+    step = max(1, min(width, width * _BLOCK // source.nbytes))
+
+    def one(number: Any, into: Any) -> Any:
+        # The last block may overlap the one before it: it writes the same rows again.
+        start = jax.numpy.minimum(number * step, width - step)
+        part = jax.lax.dynamic_slice_in_dim(into, start, step, cut)
+        passing = jax.lax.dynamic_slice_in_dim(source, start, step, cut)
+        part = block(part, passing)
+        return jax.lax.dynamic_update_slice_in_dim(into, part, start, cut)
+
+    return jax.lax.fori_loop(0, -(-width // step), one, into)
+
+
+def _bits(dtype: Any) -> Any | None:
+    """The unsigned integer as wide as a floating dtype; None for any other."""
+    import jax.numpy as jnp
+
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return None
+    return np.dtype(f"uint{8 * np.dtype(dtype).itemsize}")
+
+
+def _tuple(names: Any) -> tuple:
+    return (names,) if isinstance(names, str) else tuple(names)
