@@ -2,9 +2,19 @@
 
 import keras
 import numpy as np
-import tensorflow as tf
+import pytest
 
 from warmstart_keras import WarmStartEmbedding
+from warmstart_keras.keras_internals import to_numpy
+
+BACKEND = keras.backend.backend()
+on_tensorflow = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="is about TensorFlow itself: tf.function, export, ..."
+)
+with_strings_in_model = pytest.mark.skipif(
+    BACKEND != "tensorflow",
+    reason="strings enter a model on the TensorFlow backend alone",
+)
 
 WIDTH = 4
 LENGTH = 5
@@ -27,7 +37,18 @@ def adam():
 
 
 def in_model(layer, embedding, optimizer=None, **compile_args):
-    """text -> ids -> embedding -> score, the vocabulary layer inside."""
+    """text -> ids -> embedding -> score, the vocabulary layer inside.
+
+    Where strings cannot enter a model, texts become ids just before, as in a mapped
+    dataset.
+    """
+    if BACKEND != "tensorflow":
+        return mapped(on_ids(embedding, optimizer, **compile_args), layer)
+    return over_texts(layer, embedding, optimizer, **compile_args)
+
+
+def over_texts(layer, embedding, optimizer=None, **compile_args):
+    """text -> ids -> embedding -> score: a graph that runs on TensorFlow alone."""
     texts = keras.Input((), dtype="string")
     hidden = keras.layers.Flatten()(embedding(layer(texts)))
     model = keras.Model(texts, keras.layers.Dense(1, name="score")(hidden))
@@ -37,11 +58,41 @@ def in_model(layer, embedding, optimizer=None, **compile_args):
 
 def on_ids(embedding, optimizer=None, **compile_args):
     """ids -> embedding -> score, for ids that a dataset was mapped to."""
-    ids = keras.Input((LENGTH,), dtype="int64")
+    ids = keras.Input((LENGTH,), dtype="int32")
     hidden = keras.layers.Flatten()(embedding(ids))
     model = keras.Model(ids, keras.layers.Dense(1, name="score")(hidden))
     model.compile(optimizer or adam(), "mse", **compile_args)
     return model
+
+
+def text_input(layer):
+    """The input of a model over texts, and their ids: as in `in_model`."""
+    if BACKEND != "tensorflow":
+        inputs = keras.Input((LENGTH,), dtype="int32")
+        return inputs, inputs
+    inputs = keras.Input((), dtype="string")
+    return inputs, layer(inputs)
+
+
+def named(layer):
+    """`vocabularies` for the plain layer of `in_model`; None where its graph tells."""
+    return None if BACKEND == "tensorflow" else {"words": layer}
+
+
+def mapped(model, layer):
+    """The model, whose methods take texts, and map them to ids by the layer."""
+    if BACKEND != "tensorflow":
+        for name in ("fit", "predict", "train_on_batch"):
+            method = getattr(type(model), name)
+            setattr(
+                model, name, lambda x, *a, m=method, **k: m(model, ids(layer, x), *a, **k)
+            )
+    return model
+
+
+def ids(layer, values):
+    """The ids of texts, as an array."""
+    return array(layer(list(values)))
 
 
 def trained_in_model(embedding=None, layer=None, **compile_args):
@@ -56,12 +107,52 @@ def trained_in_model(embedding=None, layer=None, **compile_args):
 
 
 def texts(values):
+    """Texts in the form in which they enter a model."""
+    if BACKEND != "tensorflow":
+        return list(values)
+    import tensorflow as tf
+
     return tf.constant(list(values))
+
+
+def numbers(values):
+    """Texts as rows of integers, a number for each word: they enter every model."""
+    rows = [[int.from_bytes(w.encode()[:3]) for w in text.split()] for text in values]
+    return np.array([(row + [0] * LENGTH)[:LENGTH] for row in rows], "int32")
+
+
+def own_step(optimizer, variables, loss):
+    """A step of a training loop of one's own, as the backend has it.
+
+    Args:
+        optimizer: The optimizer.
+        variables: What is trained.
+        loss: A function without arguments; gives what shall become smaller.
+    """
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            value = loss()
+        optimizer.apply(tape.gradient(value, variables), variables)
+    elif BACKEND == "torch":
+        for variable in variables:
+            variable.value.grad = None
+        loss().backward()
+        optimizer.apply([variable.value.grad for variable in variables], variables)
+    else:
+        import jax
+
+        def of(values):
+            with keras.StatelessScope(zip(variables, values, strict=True)):
+                return loss()
+
+        optimizer.apply(jax.grad(of)([v.value for v in variables]), variables)
 
 
 def array(value):
     """A NumPy array of its own, of a variable or tensor."""
-    return np.array(value.numpy() if hasattr(value, "numpy") else value)
+    return np.array(to_numpy(value))
 
 
 def state(model):

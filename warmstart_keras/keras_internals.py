@@ -253,6 +253,13 @@ def _set_parameter(variable: Any, data: Any, shape: Any, gradient: Any) -> None:
     variable._shape = shape
 
 
+def storage_is_held() -> bool:
+    """Whether others than a `keras.Variable` itself hold its storage, by identity."""
+    # Compiled functions of TensorFlow do; those of JAX are given it at every call, and
+    # on PyTorch the `Parameter` stays.
+    return keras.backend.backend() == "tensorflow"
+
+
 def clear_gradient(variable: Any, undo: ExitStack) -> None:
     """Forgets a gradient that PyTorch keeps for rows which have moved (K2b)."""
     gradient = getattr(variable.value, "grad", None)

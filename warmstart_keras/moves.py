@@ -1,6 +1,7 @@
 """Moving the rows of one variable, so that it can be undone."""
 
 import hashlib
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -63,9 +64,9 @@ class Move:
         """Moves the rows, and leaves with `undo` what takes that back.
 
         Where the shape stays, the variable is assigned, so that nothing else that holds
-        it is disturbed (K1b), and undoing needs only the rows that left: the others come
-        back through the inverse row map. Else it gets new storage, and the old one is
-        kept until all is done, since compiled functions hold that very object.
+        it is disturbed (K1b). Undoing needs only the rows that left: the others come back
+        through the inverse row map. But on TensorFlow a variable that gets new storage
+        must get its very old one back, since compiled functions hold that object.
         """
         keras_internals.clear_gradient(self.variable, undo)
         if sharded.sharding_of(self.variable) is None:
@@ -83,80 +84,82 @@ class Move:
         elif isinstance(new_rows, keras.Variable):
             new_rows = keras_internals.to_numpy(new_rows)[self.row_map.new_rows]
         after = move_rows(before, self.row_map, new_rows, axis=self.axis)
-        if after.shape != before.shape:
+        if after.shape != before.shape and keras_internals.storage_is_held():
             keras_internals.replace_storage(self.variable, after, undo)
             return
         left = np.take(before, self.row_map.left_rows, axis=self.axis)
-        in_doubt = [after]  # until the variable is known to be assigned
+        in_doubt = [after]  # until the variable is known to have it
         undo.callback(self._restore, np.moveaxis(left, self.axis, 0), in_doubt)
-        self.variable.assign(after)
+        self._put(after)
         in_doubt.clear()
 
     def _restore(self, left: np.ndarray, in_doubt: list[np.ndarray]) -> None:
         now = keras_internals.to_numpy(self.variable)
         if in_doubt and now.tobytes() != in_doubt[0].tobytes():
-            return  # it was not assigned
+            return  # it does not have it
         back = self.row_map.inverted()
-        self.variable.assign(move_rows(now, back, left, axis=self.axis))
+        self._put(move_rows(now, back, left, axis=self.axis))
+
+    def _put(self, value: Any) -> None:
+        """Gives the variable a value of any number of rows: wholly, or not at all."""
+        if value.shape == tuple(self.variable.shape):
+            self.variable.assign(value)
+            return
+        undo = ExitStack()
+        try:
+            keras_internals.replace_storage(self.variable, value, undo)
+        except BaseException:
+            undo.close()
+            raise
 
     # --- on several devices, with JAX ---
 
     def _apply_sharded(self, undo: ExitStack) -> None:
         before = self.variable.value
         after = self._moved_in_place(before)
-        if after.shape != before.shape:
-            keras_internals.replace_storage(self.variable, after, undo)
-            return
         left_rows = self.row_map.left_rows
         left = sharded.taken(before, self.axis, left_rows)
         in_doubt = [before]  # arrays of JAX never change
         undo.callback(self._restore_sharded, left_rows, left, in_doubt)
-        self.variable.assign(after)
+        del before
+        self._put(after)
         in_doubt.clear()
 
     def _moved_in_place(self, before: Any) -> Any:
         row_map, axis, start = self.row_map, self.axis, self.start
-        averaged = np.asarray(row_map.averaged_rows, np.int64)
-        new = row_map.new_rows
-        if isinstance(start, keras.Variable):
-            new = np.empty(0, np.int64)  # merged below
-        made = np.sort(np.concatenate([averaged, new]))
-        mean = None
-        if len(averaged):
-            from_rows = np.asarray(row_map.averaged_from, np.int64)
-            mean = mean_of_rows(sharded.read_rows(before, axis, from_rows))
-
-        def rows(part: slice) -> np.ndarray:
-            values = np.empty((part.stop - part.start, *shape), before.dtype)
-            of_mean = np.isin(made[part], averaged)
-            if mean is not None:
-                values[of_mean] = mean
-            if not of_mean.all():
-                first, last = np.searchsorted(new, made[part][~of_mean][[0, -1]])
-                asked = slice(int(first), int(last) + 1)
-                values[~of_mean] = start(asked) if isinstance(start, NewRows) else start
-            return values
-
-        shape = (*before.shape[:axis], *before.shape[axis + 1 :])
-        after = sharded.filled(before, axis, len(row_map), made, rows)
-        if isinstance(start, keras.Variable):
+        number = start if isinstance(start, int | float) else 0
+        after = sharded.full(before, axis, len(row_map), number)
+        if isinstance(start, NewRows):
+            after = self._merged_into(after, row_map.new_rows, start)
+        elif isinstance(start, keras.Variable):
             places = np.full(len(row_map), -1)
             places[row_map.new_rows] = row_map.new_rows
             after = sharded.merged(after, start.value, places, axis)
+        if len(row_map.averaged_rows):
+            from_rows = np.asarray(row_map.averaged_from)
+            mean = mean_of_rows(sharded.read_rows(before, axis, from_rows))
+            rows = np.broadcast_to(mean, (len(row_map.averaged_rows), *mean.shape))
+            after = self._merged_into(after, row_map.averaged_rows, rows.__getitem__)
         return sharded.merged(after, before, row_map.indices, axis)
+
+    def _merged_into(self, array: Any, places: Any, rows: Callable) -> Any:
+        """The array with rows that this process makes in some places."""
+        made = sharded.stacked(array, self.axis, len(places), rows)
+        indices = np.full(array.shape[self.axis], -1)
+        indices[places] = np.arange(len(places))
+        return sharded.merged(array, made, indices, self.axis)
 
     def _restore_sharded(self, left_rows: np.ndarray, left: Any, in_doubt: list) -> None:
         if in_doubt:
-            self.variable.assign(in_doubt[0])
+            self._put(in_doubt[0])
             return
         inverse = self.row_map.inverse()
         places = np.full(len(inverse), -1)
         places[left_rows] = np.arange(len(left_rows))
-        none = np.empty(0, np.int64)
         now = self.variable.value
-        back = sharded.filled(now, self.axis, len(inverse), none, lambda _: 0)
+        back = sharded.full(now, self.axis, len(inverse), 0)
         back = sharded.merged(back, left, places, self.axis)
-        self.variable.assign(sharded.merged(back, now, inverse, self.axis))
+        self._put(sharded.merged(back, now, inverse, self.axis))
 
 
 def set_attribute(owner: Any, name: str, value: Any, undo: ExitStack) -> None:

@@ -8,9 +8,12 @@ variables follows the vocabulary (K8, L3).
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
@@ -119,13 +122,25 @@ def _stand_in(variable: Any, axes: dict, sizes: dict, rows: int) -> Any:
         # Never `size` along another axis: between the twins, `size` and `size + 1`.
         shape = [sizes[id(variable)] + 2 + (i % 2) for i in range(len(shape))]
         shape[axes[id(variable)]] = sizes[id(variable)] + rows
-    return keras_internals.stand_in(variable, np.full(shape, _MARK))
+    with _undistributed():
+        return keras_internals.stand_in(variable, np.full(shape, _MARK))
+
+
+@contextmanager
+def _undistributed() -> Iterator[None]:
+    """Sets `keras.distribution` aside: sizes so small cannot be sharded."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
 def _twin(optimizer: Any, variables: list) -> list:
     """The variables of an optimizer of the same configuration, built on `variables`."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _undistributed():
             warnings.simplefilter("ignore")  # of a lambda as learning rate, say
             config = optimizer.get_config()
             if "learning_rate" in config:

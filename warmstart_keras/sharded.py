@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 # Bytes of a neighbour's shard that a device holds at a time.
-_BLOCK = 64 * 2**20
+_BLOCK = 8 * 2**20
 
 
 def sharding_of(variable: Any) -> Any | None:
@@ -39,34 +39,40 @@ def shards_along(variable: Any, axis: int) -> int:
     return 1 if sharding is None else _parts(sharding, axis)
 
 
-def filled(
-    like: Any, axis: int, rows: int, positions: np.ndarray, values: Callable
-) -> Any:
-    """An array sharded as another one, zero but for some of its rows.
-
-    Args:
-        like: The other array.
-        axis: The axis that has the rows.
-        rows: How many rows it shall have.
-        positions: Rows that are not zero, ascending.
-        values: Called with a slice of `positions`; gives their values, rows first, or
-            a scalar. It is asked for one shard's rows at a time.
-    """
+def full(like: Any, axis: int, rows: int, value: float) -> Any:
+    """An array of one number, sharded as another one, with `rows` along an axis."""
     import jax
 
     shape = (*like.shape[:axis], rows, *like.shape[axis + 1 :])
+    make = partial(jax.numpy.full, shape, value, like.dtype)
+    return jax.jit(make, out_shardings=like.sharding)()
 
-    def shard(place: tuple[slice, ...]) -> np.ndarray:
-        whole = [part.indices(size) for part, size in zip(place, shape, strict=True)]
-        made = np.zeros([stop - start for start, stop, _ in whole], like.dtype)
-        start, stop, _ = whole[axis]
-        first, last = np.searchsorted(positions, (start, stop))
-        if first < last:
-            made_rows = np.asarray(values(slice(first, last)))
-            if made_rows.ndim:  # those columns that are in this shard
-                others = [part for i, part in enumerate(place) if i != axis]
-                made_rows = made_rows[(slice(None), *others)]
-            np.moveaxis(made, axis, 0)[positions[first:last] - start] = made_rows
+
+def stacked(like: Any, axis: int, rows: int, values: Callable) -> Any:
+    """Rows that are made by this process, sharded as an array is.
+
+    Args:
+        like: The array.
+        axis: The axis that has the rows.
+        rows: How many rows there are. As many rows that mean nothing follow them as it
+            takes to cut them into equal parts.
+        values: Called with a slice; gives those rows, rows first. It is asked for the
+            rows of one shard at a time.
+    """
+    import jax
+
+    parts = _parts(like.sharding, axis)
+    shape = (*like.shape[:axis], -(-rows // parts) * parts, *like.shape[axis + 1 :])
+
+    def shard(place: tuple[slice, ...] | None) -> np.ndarray:
+        assert place is not None
+        bounds = [cut.indices(size)[:2] for cut, size in zip(place, shape, strict=True)]
+        made = np.zeros([stop - start for start, stop in bounds], like.dtype)
+        start, stop = bounds[axis]
+        if start < rows:
+            columns = [cut for i, cut in enumerate(place) if i != axis]
+            found = values(slice(start, min(stop, rows)))[(slice(None), *columns)]
+            np.moveaxis(made, axis, 0)[: len(found)] = found
         return made
 
     return jax.make_array_from_callback(shape, like.sharding, shard)
@@ -113,12 +119,11 @@ def read_rows(value: Any, axis: int, rows: np.ndarray) -> np.ndarray:
 
 
 def taken(value: Any, axis: int, rows: np.ndarray) -> Any:
-    """Some rows of an array, sharded as it is: filled up with rows that mean nothing."""
+    """Some rows of an array, sharded as it is: followed by some that mean nothing."""
     parts = _parts(value.sharding, axis)
     indices = np.full(-(-len(rows) // parts) * parts, -1)
     indices[: len(rows)] = rows
-    empty = filled(value, axis, len(indices), np.empty(0, np.int64), lambda _: 0)
-    return merged(empty, value, indices, axis)
+    return merged(full(value, axis, len(indices), 0), value, indices, axis)
 
 
 def _spec(value: Any) -> tuple:
@@ -138,8 +143,8 @@ def _merge(mesh: Any, into_spec: tuple, source_spec: tuple, axis: int) -> Any:
     """The compiled function that does the work of `merged`.
 
     The shards of `source` go round in a ring, in blocks: each device takes from what
-    passes by the rows that it wants. They are moved as integers, which no arithmetic
-    touches: bit for bit, NaN and -0.0 included.
+    passes by the rows that it wants. There is no arithmetic: they arrive bit for bit,
+    NaN and -0.0 included.
     """
     import jax
     import jax.numpy as jnp
@@ -172,18 +177,14 @@ def _merge(mesh: Any, into_spec: tuple, source_spec: tuple, axis: int) -> Any:
 
     @partial(jax.jit, donate_argnums=0)
     def merge(into: Any, places: Any, source: Any) -> Any:
-        dtype = into.dtype
-        bits = _bits(dtype)
-        if bits is not None:
-            into, source = (jax.lax.bitcast_convert_type(a, bits) for a in (into, source))
         made = jax.shard_map(
             shards,
             mesh=mesh,
             in_specs=(spec(*into_spec), spec(into_spec[axis]), spec(*source_spec)),
             out_specs=spec(*into_spec),
             check_vma=False,  # what it cannot see: all devices take the same rows
-        )(into, places, source)
-        return made if bits is None else jax.lax.bitcast_convert_type(made, dtype)
+        )(_as_bits(into), places, _as_bits(source))
+        return _from_bits(made, into.dtype)
 
     return merge
 
@@ -210,13 +211,26 @@ def _by_blocks(block: Callable, into: Any, source: Any, axis: int) -> Any:
     return jax.lax.fori_loop(0, -(-width // step), one, into)
 
 
-def _bits(dtype: Any) -> Any | None:
-    """The unsigned integer as wide as a floating dtype; None for any other."""
-    import jax.numpy as jnp
+def _as_bits(values: Any) -> Any:
+    """Short floating numbers as the unsigned integers that their bits are.
 
-    if not jnp.issubdtype(dtype, jnp.floating):
-        return None
-    return np.dtype(f"uint{8 * np.dtype(dtype).itemsize}")
+    XLA widens them even where it only copies, which changes some kinds of NaN.
+    """
+    import jax
+
+    short = values.dtype.itemsize < 4
+    if not short or not jax.numpy.issubdtype(values.dtype, jax.numpy.floating):
+        return values
+    bits = np.dtype(f"uint{8 * values.dtype.itemsize}")
+    return jax.lax.bitcast_convert_type(values, bits)
+
+
+def _from_bits(values: Any, dtype: Any) -> Any:
+    import jax
+
+    if values.dtype == dtype:
+        return values
+    return jax.lax.bitcast_convert_type(values, dtype)
 
 
 def _tuple(names: Any) -> tuple:
