@@ -24,11 +24,11 @@ from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParalle
 from warmstart_keras import sharded
 
 WIDTH = 4
-BASE = [f"w{i}" for i in range(16)]
+BASE = list("abcdefghijklmnop")
 REBUILDS = {
-    "same size": "w9 w3 t w0 w15 w14 u v w7 w6 w5 w4 w2 w1 x w8".split(),
-    "grown": "s w15 w14 w2 t w0 w1 w3 w9 w8 w7 w6 w5 w4 w13 w12 x y z w11".split(),
-    "shrunk": "w9 w3 t w0 w15 w14 w1 w2".split(),
+    "same size": list("jdTapoUVhgfecbXi"),
+    "grown": list("SpocTabdjihgfenmXYZl"),
+    "shrunk": list("jdTapobc"),
 }
 AXES = ("batch", "model")
 # The shape of the mesh of four devices, and how the table is cut over it.
