@@ -7,11 +7,13 @@ model held before. Each model has two tables: `words`, a `WarmStartEmbedding`, a
 wide, so that sizes tell nothing about which axis is which.
 """
 
+import functools
 import inspect
 
 import keras
 import numpy as np
 import pytest
+from models import BACKEND, array
 
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, warm_start
 
@@ -133,8 +135,15 @@ def build(vocabularies, make_optimizer, *, dtype=None, compiled=False, jit=False
     flat = keras.layers.Flatten(dtype=dtype)(both)
     head = keras.layers.Dense(1, name="head", dtype=dtype)
     model = keras.Model([words, users], head(flat))
+    jit = jit or (compiled and BACKEND == "jax")  # where nothing else compiles a step
     # Eagerly unless asked for: for a few steps that is faster than to compile them.
     model.compile(make_optimizer(model), "mse", run_eagerly=not compiled, jit_compile=jit)
+    if BACKEND == "jax" and not compiled:
+        import jax
+
+        # Else JAX compiles the branches of every `cond` anew at every step.
+        update = model.optimizer.stateless_apply
+        model.optimizer.stateless_apply = jax.disable_jit()(update)
     return model
 
 
@@ -164,7 +173,7 @@ def slots_of(optimizer):
 
 
 def values(variables):
-    return [variable.numpy() for variable in variables]
+    return [array(variable) for variable in variables]
 
 
 # --- the oracle ------------------------------------------------------------------------
@@ -202,7 +211,7 @@ def bring_up(control, warm, new, weights, slots):
     for ours, theirs, before in zip(control.weights, warm.weights, weights, strict=True):
         layer = ours.path.partition("/")[0]
         if layer in LAYERS:
-            made = theirs.numpy()  # rows of new words are drawn at random
+            made = array(theirs)  # rows of new words are drawn at random
             before = rows_by_token(before, BASE, new[layer], otherwise=made)
         ours.assign(before)
     for slot, layer, before in zip(
@@ -212,9 +221,9 @@ def bring_up(control, warm, new, weights, slots):
         strict=True,
     ):
         if layer is not None:
-            initial = slot.numpy()
+            initial = array(slot)
             if starts_at_its_row(slot):
-                initial = control.get_layer(layer).embeddings.numpy()
+                initial = array(control.get_layer(layer).embeddings)
             before = rows_by_token(before, BASE, new[layer], otherwise=initial)
         slot.assign(before)
 
@@ -238,7 +247,7 @@ def assert_same_state(warm, control, rtol=0.0, atol=0.0):
         [*control.weights, *slots_of(control.optimizer)],
         strict=True,
     ):
-        path, ours, theirs = ours.path, ours.numpy(), theirs.numpy()
+        path, ours, theirs = ours.path, array(ours), array(theirs)
         assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), path
         np.testing.assert_allclose(
             ours.astype("float64"), theirs.astype("float64"), rtol, atol, err_msg=path
@@ -256,10 +265,22 @@ def assert_trains_as_control(warm, control, new, rtol=1e-5, atol=1e-6):
     # Else there was nothing to compare.
     assert np.isfinite(losses).all()
     for variable, before in zip(control.weights, start, strict=True):
-        assert not np.array_equal(variable.numpy(), before), variable.path
+        assert not np.array_equal(array(variable), before), variable.path
 
 
 # --- the tests -------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_quickly():
+    if BACKEND != "jax":
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -356,6 +377,19 @@ def test_compiled_training_with_more_involved_optimizers_goes_on(optimizer):
     assert_trains_as_control(warm, control, new)
 
 
+@pytest.fixture
+def _traced_by_torch(monkeypatch):
+    if BACKEND == "torch":
+        import torch
+
+        # All but the C++ compiler, which takes a minute and knows nothing of variables.
+        traced = functools.partial(torch.compile, backend="eager")
+        monkeypatch.setattr(torch, "compile", traced)
+
+
+# What PyTorch warns of while it traces, as an error, makes `torch.compile` fail.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("_traced_by_torch")
 def test_training_compiled_by_xla_goes_on_as_that_of_a_control():
     new = REBUILDS["words-grow"]
     make = OPTIMIZERS["Adam"]

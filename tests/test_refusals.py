@@ -1,17 +1,21 @@
 """Bad input: an error that says what was received and the cure; the model untouched."""
 
+import ast
+import functools
+from pathlib import Path
+
 import keras
 import models
 import numpy as np
 import pytest
-import tensorflow as tf
-from models import LABELS, MONDAY, TUESDAY, WIDTH, texts
+from models import BACKEND, LABELS, MONDAY, TUESDAY, WIDTH, named, texts
 
 from warmstart_keras import (
     Vocabulary,
     VocabularyWarmStart,
     WarmStartEmbedding,
     WarmStartError,
+    keras_internals,
     plan_warm_start,
     warm_start,
 )
@@ -267,10 +271,8 @@ class Encoder(keras.layers.Layer):
 
 def encoder_model(**kwargs):
     layer = models.vectorizer()
-    inputs = keras.Input((), dtype="string")
     encoder = Encoder(layer.vocabulary_size(), name="encoder", **kwargs)
-    model = keras.Model(inputs, keras.layers.Dense(1)(encoder(layer(inputs))))
-    model.compile("adam", "mse")
+    model = models.in_model(layer, encoder)
     model.fit(texts(MONDAY), LABELS, verbose=0)
     old = layer.get_vocabulary()
     layer.adapt(MONDAY + TUESDAY)
@@ -329,11 +331,11 @@ def test_a_base_that_was_used_up_is_not_taken_twice():
     model = models.in_model(layer, words)
     old = layer.get_vocabulary()
     layer.adapt(TUESDAY)
-    warm_start(model, base_vocabularies={"words": old}, verbose=0)
+    warm_start(model, named(layer), base_vocabularies={"words": old}, verbose=0)
     assert_refused(
         model,
         r"by now they stand for <Vocabulary of 10 tokens .*Leave it out",
-        lambda: warm_start(model, base_vocabularies={"words": old}),
+        lambda: warm_start(model, named(layer), base_vocabularies={"words": old}),
     )
 
 
@@ -346,10 +348,10 @@ def test_a_base_of_words_alone_for_a_table_with_spare_rows():
     assert_refused(
         model,
         r"whether its rows begin with mask and OOV rows. Received: 7 tokens without any",
-        lambda: warm_start(model, base_vocabularies={"words": old_words}),
+        lambda: warm_start(model, named(layer), base_vocabularies={"words": old_words}),
     )
-    base = Vocabulary(old_words, mask=True, oov=1)
-    assert warm_start(model, base_vocabularies={"words": base}, verbose=0).changed
+    base = {"words": Vocabulary(old_words, mask=True, oov=1)}
+    assert warm_start(model, named(layer), base_vocabularies=base, verbose=0).changed
 
 
 def test_a_base_that_overrules_what_was_only_taken_for_granted():
@@ -358,8 +360,10 @@ def test_a_base_that_overrules_what_was_only_taken_for_granted():
     model = models.in_model(layer, words)
     old, before = layer.get_vocabulary(), models.state(model)
     layer.adapt(TUESDAY)
-    warm_start(model, verbose=0)  # nothing was known: today's tokens
-    warm_start(model, base_vocabularies={"words": old}, verbose=0)
+    callback = VocabularyWarmStart(named(layer), verbose=0)
+    callback.set_model(model)
+    callback.on_train_begin()  # nothing was known: today's tokens
+    warm_start(model, named(layer), base_vocabularies={"words": old}, verbose=0)
     np.testing.assert_array_equal(
         models.array(words.embeddings)[layer.get_vocabulary().index("good")],
         before["words/embeddings"][old.index("good")],
@@ -370,8 +374,8 @@ def test_a_plain_layer_that_was_named_before_and_is_not_now_is_told():
     layer = models.vectorizer()
     words = keras.layers.Embedding(20, WIDTH, name="words")
     model = models.on_ids(words)
-    named = {"words": layer}
-    warm_start(model, named, base_vocabularies={"words": layer.get_vocabulary()})
+    source = {"words": layer}
+    warm_start(model, source, base_vocabularies={"words": layer.get_vocabulary()})
     with pytest.warns(UserWarning, match=r"'words': it is not known where its vocab"):
         report = warm_start(model)
     assert "Name the source" in str(report)
@@ -467,14 +471,72 @@ def test_an_optimizer_that_is_none(monday):
     )
 
 
+def compiled(function):
+    """A function of a tensor as the backend compiles it."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False)
+    if BACKEND == "torch":
+        import torch
+
+        return torch.compile(function, backend="eager")
+    import jax
+
+    return jax.jit(function)
+
+
 def test_a_warm_start_inside_a_training_step(monday):
     model, _, _ = monday
 
-    @tf.function(autograph=False)
-    def step():
+    @compiled
+    def step(value):
         warm_start(model)
+        return value + 1
 
-    assert_refused(model, "must not run inside a training step", step)
+    one = keras.ops.ones(1)
+    assert_refused(model, "must not run inside a training step", lambda: step(one))
+
+
+def test_a_warm_start_inside_a_stateless_scope(monday):
+    model, _, _ = monday
+
+    def act():
+        with keras.StatelessScope():
+            warm_start(model)
+
+    assert_refused(model, "must not run inside a training step", act)
+
+
+class WarmStartAtEveryStep(keras.callbacks.Callback):
+    """Tries, by a reference to the model of its own; counts the refusals.
+
+    By `self.model` it could be done: that gives the model its values back.
+    """
+
+    def __init__(self, held):
+        super().__init__()
+        self.held, self.refusals = held, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        with pytest.raises(WarmStartError, match="must not run inside a training step"):
+            warm_start(self.held, {"words": ["film", "good", "other"]})
+        self.refusals += 1
+
+
+@pytest.mark.skipif(
+    BACKEND != "jax", reason="on JAX alone `fit` takes the values from its model"
+)
+def test_a_warm_start_between_the_steps_of_a_fit():
+    states = []
+    for trying in (True, False):
+        keras.utils.set_random_seed(1)
+        model, _, _ = models.trained_in_model()
+        callbacks = [WarmStartAtEveryStep(model)] if trying else []
+        model.fit(texts(MONDAY), LABELS, batch_size=1, verbose=0, callbacks=callbacks)
+        states.append(models.state(model))
+        assert [callback.refusals for callback in callbacks] == [3] * trying
+    models.assert_same_state(*states)
 
 
 def test_a_plan_whose_model_has_changed_since():
@@ -516,12 +578,12 @@ def test_an_embedding_of_the_users_own_whose_configuration_holds_the_old_size():
     layer = models.vectorizer()
     words = SizedEmbedding(layer.vocabulary_size(), name="words")
     model = models.in_model(layer, words)
-    warm_start(model)
+    old = layer.get_vocabulary()
     layer.adapt(MONDAY + TUESDAY)
     assert_refused(
         model,
         r"The configuration of 'words' \(of type SizedEmbedding\) must rebuild",
-        lambda: warm_start(model),
+        lambda: warm_start(model, named(layer), base_vocabularies={"words": old}),
     )
 
 
@@ -561,3 +623,69 @@ def test_an_optimizer_whose_slots_have_no_vocabulary_axis():
         r"vocabulary along one of their axes. Received: .* of shape \(36,\)",
         lambda: warm_start(model),
     )
+
+
+# --- names that Keras may take away ----------------------------------------------------
+
+
+def private_names():
+    """Every private name of Keras that the package asks for."""
+    tree = ast.parse(Path(keras_internals.__file__).read_text())
+    return {
+        node.args[1].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "private"
+    }
+
+
+def rebuilt():
+    """A trained model, whose vocabulary has grown since."""
+    optimizer = keras.optimizers.LossScaleOptimizer(models.adam(), 8.0)
+    model, layer, _ = models.trained_in_model(optimizer=optimizer, run_eagerly=True)
+    layer.adapt(MONDAY + TUESDAY)
+    return model
+
+
+@pytest.fixture(scope="module")
+def grown():
+    """Such a model, never changed by a test of this module."""
+    return rebuilt()
+
+
+@functools.cache
+def asked_names():
+    """Those private names that its warm start asks for on this backend."""
+    model, asked, private = rebuilt(), set(), keras_internals.private
+
+    def noted(owner, name):
+        asked.add(name)
+        return private(owner, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras_internals, "private", noted)
+        warm_start(model)
+    return asked
+
+
+def test_a_warm_start_needs_private_names_of_variables_and_optimizers():
+    of_variables = {"_value", "_shape", "_path", "_embeddings"}
+    of_optimizers = {"_trainable_variables", "_trainable_variables_indices", "_var_key"}
+    assert of_variables | of_optimizers <= asked_names() <= private_names()
+
+
+@pytest.mark.parametrize("name", sorted(private_names()))
+def test_a_private_name_that_keras_has_no_more(grown, monkeypatch, name):
+    needed, private = name in asked_names(), keras_internals.private
+    monkeypatch.setattr(
+        keras_internals,
+        "private",
+        lambda owner, asked: private(owner, asked + "_gone" * (asked == name)),
+    )
+    if needed:
+        message = (
+            rf"Keras must have `{name}_gone` in .*Received: Keras {keras.__version__} on "
+            rf"{BACKEND}, which has not. Report .*Nothing was changed"
+        )
+        assert_refused(grown, message, lambda: warm_start(grown))
+    else:
+        assert warm_start(rebuilt()).changed

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.utils.tracking import is_tracking_enabled
+from models import BACKEND, array
 
 import warmstart_keras
 from warmstart_keras import (
@@ -53,6 +54,17 @@ def rebuilds_unnoticed():
         yield
 
 
+def storage(variable):
+    """What must be the same object; on JAX every assignment makes another."""
+    return None if BACKEND == "jax" else id(variable.value)
+
+
+def gradient(variable):
+    """The gradient that PyTorch keeps with a parameter."""
+    found = variable.value.grad if BACKEND == "torch" else None
+    return None if found is None else array(found).tobytes()
+
+
 class Subject:
     """A compiled and trained model with three tables, and a rebuild of all three.
 
@@ -88,7 +100,8 @@ class Subject:
             0.1, weight_decay=0.1, use_ema=True, ema_overwrite_frequency=2
         )
         optimizer.exclude_from_weight_decay([t.embeddings for t in self.tables[:2]])
-        model.compile(optimizer, "mse", jit_compile=False, run_eagerly=eager)
+        jit = BACKEND == "jax" and not eager  # there nothing is compiled without
+        model.compile(optimizer, "mse", jit_compile=jit, run_eagerly=eager)
         return model
 
     def plan(self, **options):
@@ -114,9 +127,10 @@ class Subject:
         model, words = self.model, self.tables[0]
         state = {}
         for variable in model.variables + model.optimizer.variables:
-            state[f"value of {variable.path}"] = variable.numpy().tobytes()
+            state[f"value of {variable.path}"] = array(variable).tobytes()
             state[f"shape of {variable.path}"] = tuple(variable.shape)
-            state[f"storage of {variable.path}"] = id(variable.value)
+            state[f"storage of {variable.path}"] = storage(variable)
+            state[f"gradient of {variable.path}"] = gradient(variable)
         for layer in self.tables:
             state[f"input_dim of {layer.name}"] = layer.input_dim
             known = bindings.recorded_vocabulary(layer)
@@ -190,6 +204,7 @@ DOING = {
     "a variable is assigned": (keras.Variable, "assign"),
     "storage is allocated": (keras.Variable, "__init__"),
     "storage is replaced": (keras_internals, "replace_storage"),
+    "a gradient is forgotten": (keras_internals, "clear_gradient"),
     "rows are moved": (moves.Move, "apply"),
     "a key is replaced": (optimizer_keys, "replace_key"),
     "input_dim is set": (plan, "set_attribute"),
@@ -241,6 +256,21 @@ def test_every_step_is_taken(rebuild):
     missing = {step for step, calls in calls_of_steps(rebuild).items() if not calls}
     storage = {"storage is allocated", "storage is replaced"}
     assert missing == (storage if rebuild == "same size" else set())
+
+
+@pytest.mark.parametrize("rebuild", REBUILDS)
+def test_what_a_warm_start_changes_is_seen(rebuild):
+    subject = Subject(rebuild, eager=True)
+    subject.plan(verbose=0).apply()
+    seen = {name.removesuffix(" words/embeddings") for name in subject.changed()}
+    expected = {"value of", "what words stand for", "get_vocabulary()", "train_function"}
+    if BACKEND == "torch":
+        expected |= {"gradient of"}
+    if rebuild == "resized":
+        expected |= {"shape of", "input_dim of words"}
+    if rebuild == "resized" and BACKEND == "tensorflow":
+        expected |= {"storage of", "optimizer._trainable_variables_indices"}
+    assert expected <= seen
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -320,8 +350,8 @@ def test_after_faults_a_warm_start_succeeds_and_trains_as_if_none_had_been(rebui
         subject.plan().apply()
         subject.ids %= 3
         losses = subject.train(3)
-        values = [v.numpy().tobytes() for v in subject.model.variables]
-        values += [v.numpy().tobytes() for v in subject.model.optimizer.variables]
+        values = [array(v).tobytes() for v in subject.model.variables]
+        values += [array(v).tobytes() for v in subject.model.optimizer.variables]
         results.append([losses, values, subject.predictions()])
     assert results[0] == results[1]
 

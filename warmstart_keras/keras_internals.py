@@ -152,6 +152,12 @@ def in_step(model: keras.Layer) -> bool:
     return private(scope, "in_stateless_scope")()
 
 
+def in_symbolic_call() -> bool:
+    """Whether Keras only works out shapes, as `fit` does before its callbacks begin."""
+    scope = "keras.src.backend.common.symbolic_scope"
+    return private(scope, "in_symbolic_scope")()
+
+
 def _is_taken_away(variable: Any) -> bool:
     """Whether `fit` on JAX keeps a variable's value in a state of its own (L1c)."""
     value, initializer = private(variable, "_value"), private(variable, "_initializer")

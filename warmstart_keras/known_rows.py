@@ -143,7 +143,7 @@ class KnownRows:
 
     def _warn_if_rebuilt(self) -> None:
         """Warns, once for each rebuild, that rows stand for other tokens than ids do."""
-        if self._resized_by_hand:
+        if self._resized_by_hand and not keras_internals.in_symbolic_call():
             self._resized_by_hand = False
             warnings.warn(
                 f"Layer '{self.name}' was given a matrix with another number of rows: "
@@ -156,7 +156,7 @@ class KnownRows:
         if self._row_vocabulary is None or not self._is_watched(source):
             return
         vocabulary = read(source)
-        if vocabulary is self._compared.value:
+        if vocabulary is self._compared.value or keras_internals.in_symbolic_call():
             return
         self._compared = _Untracked(vocabulary)
         if not vocabulary.same_rows(self._row_vocabulary):
