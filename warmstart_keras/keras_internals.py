@@ -317,7 +317,22 @@ def optimized_variables(optimizer: Any) -> list:
 
 def moving_averages(optimizer: Any) -> list:
     """The EMA slots: they start at the value of their variable, though built as zeros."""
-    return list(getattr(optimizer, "_model_variables_moving_average", []))
+    averages = getattr(optimizer, "_model_variables_moving_average", [])
+    return [average for average in averages if average is not None]
+
+
+def separate_averages(optimizer: Any) -> None:
+    """Gives each average of weights a buffer of its own.
+
+    At the end of `fit` Keras puts the averages in the place of the weights. On JAX both
+    are one buffer then, which the next `fit` fails to donate twice (K11).
+    """
+    if keras.backend.backend() != "jax":
+        return
+    averages = {id(average.value) for average in moving_averages(optimizer)}
+    for variable in optimized_variables(optimizer) if averages else []:
+        if id(variable.value) in averages:
+            variable.assign(keras.ops.copy(variable.value))
 
 
 def variable_key(optimizer: Any, variable: Any) -> Any:
