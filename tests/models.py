@@ -1,6 +1,9 @@
 """Small models and views of their state, for tests of what happens to a model."""
 
+from contextlib import nullcontext
+
 import keras
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from warmstart_keras import WarmStartEmbedding
 from warmstart_keras.keras_internals import to_numpy
 
 BACKEND = keras.backend.backend()
+KERAS = tuple(map(int, keras.__version__.split(".")[:2]))
 on_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="is about TensorFlow itself: tf.function, export, ..."
 )
@@ -34,6 +38,25 @@ def vectorizer(texts=MONDAY, **kwargs):
 def adam():
     """Adam whose variables bear the same paths in every test."""
     return keras.optimizers.Adam(name="adam")
+
+
+def optimizer(name, *args, **kwargs):
+    """One of Keras's optimizers; where this Keras has none so named, a skip."""
+    if not hasattr(keras.optimizers, name):
+        pytest.skip(f"Keras {keras.__version__} has no keras.optimizers.{name}")
+    if name == "Muon" and KERAS < (3, 13) and BACKEND == "tensorflow":
+        pytest.skip(f"Muon of Keras {keras.__version__} cannot train on TensorFlow")
+    return getattr(keras.optimizers, name)(*args, **kwargs)
+
+
+def lookup(made, **kwargs):
+    """A lookup layer; where this Keras does not know one of its arguments, a skip."""
+    try:
+        return made(**kwargs)
+    except ValueError as error:
+        if "Unrecognized keyword" not in str(error):
+            raise
+        pytest.skip(f"Keras {keras.__version__}: {error}")
 
 
 def in_model(layer, embedding, optimizer=None, **compile_args):
@@ -153,6 +176,40 @@ def own_step(optimizer, variables, loss):
 def array(value):
     """A NumPy array of its own, of a variable or tensor."""
     return np.array(to_numpy(value))
+
+
+def tensor_of(values):
+    """A tensor of the backend with the bits of an array.
+
+    On PyTorch Keras converts bfloat16 by way of float32, which makes one NaN of all.
+    """
+    if BACKEND == "torch" and values.dtype == ml_dtypes.bfloat16:
+        import torch
+
+        return torch.from_numpy(values.view("int16")).view(torch.bfloat16)
+    return keras.ops.convert_to_tensor(values)
+
+
+def array_of(tensor):
+    """An array with the bits of a tensor of the backend."""
+    if BACKEND == "torch" and keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
+        import torch
+
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return array(tensor)
+
+
+def is_held(dtype):
+    """Whether the backend has a dtype: JAX has none of 64 bits unless asked for them."""
+    tensor = keras.ops.convert_to_tensor(np.zeros(1, dtype))
+    return keras.backend.standardize_dtype(tensor.dtype) == np.dtype(dtype).name
+
+
+def warns_unless_held(dtype):
+    """Expects a warning that values are cut, where the backend has not the dtype."""
+    if is_held(dtype):
+        return nullcontext()
+    return pytest.warns(UserWarning, match=f"{np.dtype(dtype).name}.* truncated")
 
 
 def state(model):

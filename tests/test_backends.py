@@ -9,6 +9,7 @@ from models import BACKEND, array, own_step
 from test_control_model import rows_by_token
 
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, warm_start
+from warmstart_keras.keras_internals import to_tensor
 
 WIDTH = 4
 BASE = list("abcdefgh")
@@ -76,6 +77,20 @@ def test_from_equal_values_kept_rows_and_slots_are_equal_on_all_backends(rebuild
             kept = [row for row, token in enumerate(new) if token in BASE]
             digest.update(after[kept].tobytes())
     assert digest.hexdigest()[:8] == DIGESTS[rebuild]
+
+
+@pytest.mark.parametrize("rebuild", REBUILDS)
+def test_short_floats_move_bit_for_bit(rebuild):
+    new = REBUILDS[rebuild]
+    words = WarmStartEmbedding(output_dim=512, vocabulary=BASE, dtype="bfloat16")
+    words.build()
+    raw = np.random.default_rng(0).integers(2**16, size=(8, 512), dtype="uint16")
+    before = raw.view(array(words.embeddings).dtype)
+    words.embeddings.assign(to_tensor(before))
+    warm_start(words, new, verbose=0)
+    after = array(words.embeddings)
+    expected = rows_by_token(before, BASE, new, otherwise=after)
+    assert after.tobytes() == expected.tobytes()
 
 
 class OwnStep(keras.Model):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from models import BACKEND, array
 
 from warmstart_keras import WarmStartError, check_pipeline
 
@@ -92,6 +93,22 @@ def test_a_list_of_pairs_of_numpy_arrays_passes(vectorizer):
     assert check_pipeline(batches, vectorizer, TEXTS) is None
 
 
+@pytest.mark.parametrize("wrap", [keras.ops.convert_to_tensor, tf.constant])
+def test_a_generator_of_tensors_passes(vectorizer, wrap):
+    batches = (wrap(np.asarray(vectorizer(TEXTS[i : i + 2]))) for i in (0, 2))
+    assert check_pipeline(batches, vectorizer, TEXTS) is None
+
+
+def test_a_data_loader_of_pytorch_passes(vectorizer):
+    data = pytest.importorskip("torch.utils.data")
+    rows = [(array(vectorizer(text)), 0) for text in TEXTS[:2]]
+    loader = data.DataLoader(rows, batch_size=1)
+    assert check_pipeline(loader, vectorizer, TEXTS[:2]) is None
+
+
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="Keras gives ragged ids on TensorFlow alone"
+)
 def test_ragged_ids_pass():
     vectorizer = keras.layers.TextVectorization(vocabulary=TODAY, ragged=True)
     assert check_pipeline(mapped(vectorizer), vectorizer, TEXTS) is None
@@ -186,6 +203,16 @@ def test_yesterdays_cache_on_disk_fails(vectorizer, tmp_path):
     message = r"'the film' the ids \[2, 3\], .* \[3, 2\]\. .*so does a cache on disk"
     with pytest.raises(WarmStartError, match=message):
         check_pipeline(pipeline(vectorizer), vectorizer, TEXTS)
+
+
+@pytest.mark.parametrize("wrap", [keras.ops.convert_to_tensor, tf.constant])
+def test_tensors_that_were_made_before_the_rebuild_fail(vectorizer, wrap):
+    vectorizer.set_vocabulary(YESTERDAY)
+    batches = [(wrap(np.asarray(vectorizer(TEXTS))), np.zeros(3))]
+    vectorizer.set_vocabulary(TODAY)
+    message = r"'the film' the ids \[2, 3\], where the vectorizer gives \[3, 2\]"
+    with pytest.raises(WarmStartError, match=message):
+        check_pipeline(batches, vectorizer, TEXTS)
 
 
 def test_one_id_that_is_another_fails():

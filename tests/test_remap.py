@@ -8,6 +8,7 @@ import strategies
 import tensorflow as tf
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from models import is_held, tensor_of, warns_unless_held
 
 from warmstart_keras import RowMap, Vocabulary, WarmStartError, remap
 from warmstart_keras.initializers import BaseTable
@@ -31,6 +32,13 @@ def bits(array):
     return [np.ascontiguousarray(row).tobytes() for row in array]
 
 
+def as_variable(array):
+    # PyTorch has gradients of floats alone.
+    trainable = array.dtype.kind not in "iu"
+    name = array.dtype.name
+    return keras.Variable(tensor_of(array), dtype=name, trainable=trainable)
+
+
 def literal(*tokens):
     """A vocabulary without special rows."""
     return Vocabulary([*tokens], oov=0)
@@ -48,6 +56,18 @@ def test_kept_rows_are_equal_bit_for_bit_in_every_dtype(dtype):
     array = random_bits((4, 33), dtype)
     row_map = RowMap(["a", "b", "c", "d"], ["d", "new", "b"])
     moved = remap(array, row_map, new_embeddings_initializer=zeros_for)
+    assert moved.dtype == array.dtype
+    assert bits(moved[[0, 2]]) == bits(array[[3, 1]])
+
+
+@pytest.mark.parametrize("wrap", [tensor_of, as_variable])
+@pytest.mark.parametrize(
+    "dtype", [*filter(is_held, NUMBERS)], ids=lambda dtype: np.dtype(dtype).name
+)
+def test_kept_rows_of_tensors_and_variables_are_equal_bit_for_bit(dtype, wrap):
+    array = random_bits((4, 513), dtype)
+    row_map = RowMap(["a", "b", "c", "d"], ["d", "new", "b"])
+    moved = remap(wrap(array), row_map, new_embeddings_initializer=zeros_for)
     assert moved.dtype == array.dtype
     assert bits(moved[[0, 2]]) == bits(array[[3, 1]])
 
@@ -146,8 +166,20 @@ def test_the_array_that_is_given_stays_as_it_is():
 
 @pytest.mark.parametrize(
     "wrap",
-    [tf.constant, tf.Variable, keras.Variable, keras.ops.convert_to_tensor],
-    ids=["tf.constant", "tf.Variable", "keras.Variable", "tensor of the backend"],
+    [
+        tf.constant,
+        tf.Variable,
+        keras.Variable,
+        lambda array: keras.Variable(array).value,
+        keras.ops.convert_to_tensor,
+    ],
+    ids=[
+        "tf.constant",
+        "tf.Variable",
+        "keras.Variable",
+        "value of a keras.Variable",
+        "tensor of the backend",
+    ],
 )
 def test_tensors_and_variables_give_a_numpy_array(wrap):
     array = np.array([[1.0, 2.0], [3.0, 4.0]], "float32")
@@ -273,6 +305,9 @@ def test_the_array_must_hold_numbers(array):
         lambda tokens, base: np.ones((len(tokens), 2)),
         lambda tokens, base: [[1, 1] for _ in tokens],
         lambda tokens, base: keras.ops.ones((len(tokens), 2)),
+        lambda tokens, base: keras.layers.Dense(2, kernel_initializer="ones")(
+            keras.ops.ones((len(tokens), 1))
+        ),
     ],
     ids=[
         "name",
@@ -283,6 +318,7 @@ def test_the_array_must_hold_numbers(array):
         "callable",
         "callable to a list",
         "callable to a tensor",
+        "callable to what a layer gives",
     ],
 )
 def test_new_rows_come_from_the_initializer(initializer):
@@ -292,7 +328,9 @@ def test_new_rows_come_from_the_initializer(initializer):
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: np.dtype(dtype).name)
 def test_new_rows_have_the_dtype_of_the_array(dtype):
-    moved = remap(ARRAY.astype(dtype), ROW_MAP, new_embeddings_initializer="ones")
+    array = ARRAY.astype(dtype)
+    with warns_unless_held(dtype):
+        moved = remap(array, ROW_MAP, new_embeddings_initializer="ones")
     assert moved.dtype == dtype
     assert moved[1].tolist() == [1, 1]
 
@@ -401,8 +439,9 @@ def test_an_initializer_is_asked_for_the_new_rows_alone():
 
 def test_an_initializer_is_asked_for_rows_whatever_the_axis():
     spy = Spy()
-    remap(np.zeros((3, 2, 5)), ROW_MAP, axis=1, new_embeddings_initializer=spy)
-    assert spy.asked == [((1, 3, 5), "float64")]
+    array = np.zeros((3, 2, 5), "float16")
+    remap(array, ROW_MAP, axis=1, new_embeddings_initializer=spy)
+    assert spy.asked == [((1, 3, 5), "float16")]
 
 
 def test_an_initializer_is_not_asked_where_no_row_is_new():
@@ -456,7 +495,8 @@ def test_an_array_gives_each_new_row_the_row_of_its_place():
 
 def test_new_rows_of_an_orthogonal_matrix_are_orthogonal():
     row_map = RowMap(["a"], ["x", "y", "a", "z"])
-    moved = remap(np.zeros((1, 4)), row_map, new_embeddings_initializer="orthogonal")
+    array = np.zeros((1, 4), "float32")
+    moved = remap(array, row_map, new_embeddings_initializer="orthogonal")
     rows = moved[[0, 1, 3]]
     np.testing.assert_allclose(rows @ rows.T, np.eye(3), atol=1e-6)
 

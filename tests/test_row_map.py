@@ -6,6 +6,7 @@ import pytest
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import lookup
 
 from warmstart_keras import RowMap, Vocabulary
 
@@ -208,8 +209,8 @@ def test_equally_many_oov_rows_of_strings_continue_where_the_salt_agrees(
     base, new, agree
 ):
     row_map = RowMap(
-        StringLookup(vocabulary=["a"], num_oov_indices=2, **base),
-        StringLookup(vocabulary=["a"], num_oov_indices=2, **new),
+        lookup(StringLookup, vocabulary=["a"], num_oov_indices=2, **base),
+        lookup(StringLookup, vocabulary=["a"], num_oov_indices=2, **new),
     )
     assert row_map.indices.tolist() == ([0, 1, 2] if agree else [-1, -1, 2])
 
@@ -222,23 +223,23 @@ def test_equally_many_oov_rows_of_integers_continue_where_the_method_agrees(
     base, new, agree
 ):
     row_map = RowMap(
-        IntegerLookup(vocabulary=[7], num_oov_indices=2, oov_method=base),
-        IntegerLookup(vocabulary=[7], num_oov_indices=2, oov_method=new),
+        lookup(IntegerLookup, vocabulary=[7], num_oov_indices=2, oov_method=base),
+        lookup(IntegerLookup, vocabulary=[7], num_oov_indices=2, oov_method=new),
     )
     assert row_map.indices.tolist() == ([0, 1, 2] if agree else [-1, -1, 2])
 
 
 def test_one_oov_row_continues_one_whatever_the_salt():
-    base = StringLookup(vocabulary=["a"], salt=3)
-    new = StringLookup(vocabulary=["a"], salt=4)
+    base = lookup(StringLookup, vocabulary=["a"], salt=3)
+    new = lookup(StringLookup, vocabulary=["a"], salt=4)
     assert RowMap(base, new).is_identity
 
 
 @pytest.mark.parametrize("salted", ["base", "new"])
 def test_a_side_that_does_not_know_its_salt_agrees_with_any(salted):
-    lookup = StringLookup(vocabulary=["a"], num_oov_indices=2, salt=3)
+    layer = lookup(StringLookup, vocabulary=["a"], num_oov_indices=2, salt=3)
     plain = ["[UNK]", "[UNK]", "a"]
-    pair = (lookup, plain) if salted == "base" else (plain, lookup)
+    pair = (layer, plain) if salted == "base" else (plain, layer)
     assert RowMap(*pair).is_identity
 
 

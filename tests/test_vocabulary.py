@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import keras
+import models
 import numpy as np
 import pytest
 import strategies
@@ -153,14 +154,29 @@ def test_any_list_keeps_its_length_and_its_text(source):
     assert Vocabulary(source).tokens == [text(token) for token in source]
 
 
-def test_an_array_of_rank_2_is_refused():
+ARRAYS = {
+    "array": np.array,
+    "tf.constant": tf.constant,
+    "tensor of the backend": keras.ops.convert_to_tensor,
+}
+
+
+@pytest.mark.parametrize("make", ARRAYS.values(), ids=ARRAYS)
+def test_an_array_of_rank_2_is_refused(make):
     with pytest.raises(WarmStartError, match=r"must have rank 1.*shape=\(1, 2\)"):
-        Vocabulary(np.array([["a", "b"]]))
+        Vocabulary(make([[7, 5]]))
 
 
-def test_an_array_of_rank_0_is_refused():
+@pytest.mark.parametrize("make", ARRAYS.values(), ids=ARRAYS)
+def test_an_array_of_rank_0_is_refused(make):
     with pytest.raises(WarmStartError, match=r"must have rank 1.*shape=\(\)"):
-        Vocabulary(np.array("a"))
+        Vocabulary(make(7))
+
+
+@pytest.mark.parametrize("make", ARRAYS.values(), ids=ARRAYS)
+def test_an_array_of_floats_is_refused(make):
+    with pytest.raises(WarmStartError, match=r"Received: 1\.5 \(of type float\)"):
+        Vocabulary(make([1.5, 2.5]))
 
 
 @pytest.mark.parametrize("source", [None, 3, object(), {"a", "b"}])
@@ -517,8 +533,8 @@ def test_special_tokens_of_a_string_lookup_may_be_bytes():
     ids=["one row", "two rows", "salt", "one number as salt"],
 )
 def test_hashing_names_what_chooses_among_oov_rows_of_strings(arguments, hashing):
-    lookup = StringLookup(vocabulary=["a"], **arguments)
-    assert Vocabulary(lookup).hashing == hashing
+    layer = models.lookup(StringLookup, vocabulary=["a"], **arguments)
+    assert Vocabulary(layer).hashing == hashing
 
 
 @pytest.mark.parametrize(
@@ -531,7 +547,7 @@ def test_hashing_names_what_chooses_among_oov_rows_of_strings(arguments, hashing
     ids=["default", "farmhash", "salt"],
 )
 def test_hashing_names_what_chooses_among_oov_rows_of_integers(arguments, hashing):
-    lookup = IntegerLookup(vocabulary=[1], num_oov_indices=2, **arguments)
+    lookup = models.lookup(IntegerLookup, vocabulary=[1], num_oov_indices=2, **arguments)
     assert Vocabulary(lookup).hashing == hashing
 
 
@@ -736,7 +752,7 @@ def test_oov_rows_are_at_the_start_or_at_the_end():
 
 
 def text_base(**arguments):
-    return Vocabulary(StringLookup(vocabulary=["a", "b"], **arguments))
+    return Vocabulary(models.lookup(StringLookup, vocabulary=["a", "b"], **arguments))
 
 
 @pytest.mark.parametrize(
@@ -859,6 +875,13 @@ def test_every_plain_source_is_given_the_special_rows_of_the_base(make):
     assert content(read_as(new, text_base())) == (["[UNK]", "b", "c"], None, [0])
 
 
+@pytest.mark.parametrize("make", ARRAYS.values(), ids=ARRAYS)
+def test_integers_in_an_array_are_given_the_special_rows_of_the_base(make):
+    base = Vocabulary(IntegerLookup(vocabulary=[7], mask_token=0))
+    assert content(read_as(make([5, 7]), base)) == ([0, -1, 5, 7], 0, [1])
+    assert content(read_as(make([0, -1, 5]), base)) == ([0, -1, 5], 0, [1])
+
+
 def test_a_file_is_given_the_special_rows_of_the_base(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("b\nc\n")
@@ -952,6 +975,11 @@ def test_the_fingerprint_is_that_of_the_content_whatever_the_source(source, tmp_
     path.write_text("\n[UNK]\nthe\nfilm\n")
     vocabulary = Vocabulary(source(["the", "film"], path))
     assert vocabulary.fingerprint == Vocabulary(["", "[UNK]", "the", "film"]).fingerprint
+
+
+@pytest.mark.parametrize("make", [list, *ARRAYS.values()], ids=["list", *ARRAYS])
+def test_the_fingerprint_of_integers_is_that_of_the_content(make):
+    assert PINNED[Vocabulary(make([7, -3])).fingerprint] == [7, -3]
 
 
 @pytest.mark.parametrize(
@@ -1088,7 +1116,9 @@ def test_equal_vocabularies_of_special_rows_alone_have_equal_hashes():
 
 def test_oov_rows_chosen_another_way_are_not_the_same_rows():
     plain_hash = Vocabulary(StringLookup(vocabulary=["a"], num_oov_indices=2))
-    salted = Vocabulary(StringLookup(vocabulary=["a"], num_oov_indices=2, salt=3))
+    salted = Vocabulary(
+        models.lookup(StringLookup, vocabulary=["a"], num_oov_indices=2, salt=3)
+    )
     assert plain_hash.tokens == salted.tokens
     assert not plain_hash.same_rows(salted)
 
@@ -1121,7 +1151,8 @@ def test_repr_shows_the_first_six_tokens():
 
 def test_a_salt_changes_the_ids_and_so_the_fingerprint():
     words = {"vocabulary": ["a", "b"], "num_oov_indices": 2}
-    plain, salted = StringLookup(**words), StringLookup(**words, salt=3)
+    plain = StringLookup(**words)
+    salted = models.lookup(StringLookup, **words, salt=3)
     assert Vocabulary(plain) != Vocabulary(salted)
     assert Vocabulary(plain).fingerprint != Vocabulary(salted).fingerprint
     listed = Vocabulary(plain.get_vocabulary())

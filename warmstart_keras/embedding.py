@@ -29,8 +29,8 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
     >>> vectorizer = keras.layers.TextVectorization()
     >>> vectorizer.adapt(["a good film", "a bad film"])
     >>> embedding = WarmStartEmbedding(output_dim=8, vocabulary=vectorizer)
-    >>> embedding(vectorizer(["a film", "a plot"])).shape
-    TensorShape([2, 2, 8])
+    >>> tuple(embedding(vectorizer(["a film", "a plot"])).shape)
+    (2, 2, 8)
     >>> embedding.get_vocabulary()
     ['', '[UNK]', 'film', 'a', 'good', 'bad']
 

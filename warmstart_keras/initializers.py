@@ -163,7 +163,9 @@ class NewRows:
             return np.empty(expected, self.dtype)
         shape, axis = self.shape, self.axis
         if not self.initializer.as_keras:
-            made = np.asarray(self.initializer.function(self.tokens, self.base))
+            given = self.initializer.function(self.tokens, self.base)
+            plain = isinstance(given, np.ndarray | list | tuple)
+            made = np.asarray(given if plain else keras_internals.to_numpy(given))
         elif self.initializer.whole:
             # In the array's own order of axes.
             made = self._ask((*shape[1 : axis + 1], shape[0], *shape[axis + 1 :]))

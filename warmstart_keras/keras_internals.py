@@ -189,9 +189,33 @@ def to_numpy(value: Any) -> np.ndarray:
     # Nothing private, but `convert_to_numpy` of a variable makes NumPy 2 warn.
     if isinstance(value, keras.Variable):
         value = value.value
-    if keras.backend.backend() == "tensorflow" and hasattr(value, "numpy"):
+    backend = keras.backend.backend()
+    if backend == "tensorflow" and hasattr(value, "numpy"):
         return value.numpy()
+    if backend == "torch" and str(getattr(value, "dtype", "")) == "torch.bfloat16":
+        # By way of float32, as Keras does it, some kinds of NaN change.
+        import torch
+
+        bits = value.detach().cpu().view(torch.int16).numpy()
+        return bits.view(_bfloat16())
     return keras.ops.convert_to_numpy(value)
+
+
+def to_tensor(array: np.ndarray) -> Any:
+    """What makes a tensor of the same bits when it is given to the backend."""
+    if keras.backend.backend() != "torch" or array.dtype != _bfloat16():
+        return array
+    import torch
+
+    bits = np.ascontiguousarray(array).view(np.int16)
+    return torch.from_numpy(bits).view(torch.bfloat16)
+
+
+def _bfloat16() -> np.dtype:
+    """The dtype that NumPy arrays of bfloat16 have: of ml_dtypes, which Keras needs."""
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)
 
 
 def digest(variable: Any) -> str:

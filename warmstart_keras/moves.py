@@ -102,7 +102,9 @@ class Move:
 
     def _put(self, value: Any) -> None:
         """Gives the variable a value of any number of rows: wholly, or not at all."""
-        if value.shape == tuple(self.variable.shape):
+        if isinstance(value, np.ndarray):
+            value = keras_internals.to_tensor(value)
+        if tuple(value.shape) == tuple(self.variable.shape):
             self.variable.assign(value)
             return
         undo = ExitStack()

@@ -83,7 +83,8 @@ def warmstart_embedding_matrix(
         base=initializers.BaseTable(base, lambda: matrix),
         seed=("warmstart_embedding_matrix", base.fingerprint, new.fingerprint),
     )(slice(None))
-    return keras.ops.convert_to_tensor(move_rows(matrix, row_map, rows, out=result))
+    moved = move_rows(matrix, row_map, rows, out=result)
+    return keras.ops.convert_to_tensor(keras_internals.to_tensor(moved))
 
 
 def remap(
