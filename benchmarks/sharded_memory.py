@@ -41,7 +41,7 @@ def work(process, port, rows, width, capacity):
 
     mesh = DeviceMesh((1, 4), ("batch", "model"), keras.distribution.list_devices())
     layout_map = LayoutMap(mesh)
-    layout_map["words/embeddings"] = TensorLayout(("model", None), mesh)
+    layout_map[".*words/embeddings"] = TensorLayout(("model", None), mesh)
     keras.distribution.set_distribution(
         ModelParallel(
             layout_map=layout_map, batch_dim_name="batch", auto_shard_dataset=False

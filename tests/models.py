@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from warmstart_keras import WarmStartEmbedding
-from warmstart_keras.keras_internals import to_numpy
+from warmstart_keras.tensors import to_numpy
 
 BACKEND = keras.backend.backend()
 KERAS = tuple(map(int, keras.__version__.split(".")[:2]))

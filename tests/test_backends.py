@@ -9,7 +9,7 @@ from models import BACKEND, array, own_step
 from test_control_model import rows_by_token
 
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, warm_start
-from warmstart_keras.keras_internals import to_tensor
+from warmstart_keras.tensors import to_tensor
 
 WIDTH = 4
 BASE = list("abcdefgh")

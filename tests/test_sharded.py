@@ -51,7 +51,7 @@ def distribution(layout):
     shape, cut = LAYOUTS[layout]
     mesh = DeviceMesh(shape=shape, axis_names=AXES, devices=devices())
     layout_map = LayoutMap(mesh)
-    layout_map["words/embeddings"] = keras.distribution.TensorLayout(cut, mesh)
+    layout_map[".*words/embeddings"] = keras.distribution.TensorLayout(cut, mesh)
     return ModelParallel(layout_map=layout_map, batch_dim_name="batch")
 
 
@@ -248,9 +248,23 @@ def test_rows_that_cannot_be_cut_into_equal_shards_are_refused_with_the_cure():
 
 
 @pytest.mark.usefixtures("rows_sharded")
-def test_keras_itself_refuses_to_build_such_a_table():
-    with pytest.raises(ValueError, match=r"divisible|divide"):
+def test_a_table_that_cannot_be_cut_is_refused_with_the_cure_when_it_is_built():
+    message = r"layer 'words' are to be cut into 2 equal .*17 rows.*`input_dim=18`"
+    with pytest.raises(WarmStartError, match=message):
         build([*BASE, "one more"])
+    layer = WarmStartEmbedding(
+        output_dim=WIDTH, vocabulary=[*BASE, "one more"], name="words"
+    )
+    model = keras.Sequential([layer, keras.layers.Flatten(), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    with pytest.raises(WarmStartError, match=message):
+        model.predict(np.zeros((4, 3), "int32"), verbose=0)
+
+
+@pytest.mark.usefixtures("rows_sharded")
+def test_keras_itself_refuses_a_plain_table_that_cannot_be_cut():
+    with pytest.raises(ValueError, match=r"divi"):
+        keras.layers.Embedding(17, WIDTH, name="words").build()
 
 
 @pytest.mark.usefixtures("rows_sharded")

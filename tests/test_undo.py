@@ -26,6 +26,7 @@ from warmstart_keras import (
     optimizer_keys,
     plan,
     plan_warm_start,
+    tensors,
     warm_start,
 )
 
@@ -216,7 +217,7 @@ DOING = {
 # Steps that only work something out.
 ASKING = {
     "new rows are made": (initializers.NewRows, "_ask"),
-    "a variable is read": (keras_internals, "to_numpy"),
+    "a variable is read": (tensors, "to_numpy"),
     "rows are put in order": (moves, "move_rows"),
     "an old key is looked up": (keras_internals, "stale_key"),
     "a new key is looked up": (keras_internals, "variable_key"),

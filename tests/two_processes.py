@@ -48,7 +48,7 @@ def distribution():
     # Along "model" the mesh goes over both processes: each holds a half of the table.
     mesh = DeviceMesh((1, 4), ("batch", "model"), devices)
     layout_map = LayoutMap(mesh)
-    layout_map["words/embeddings"] = TensorLayout(CUTS[layout], mesh)
+    layout_map[".*words/embeddings"] = TensorLayout(CUTS[layout], mesh)
     return ModelParallel(
         layout_map=layout_map, batch_dim_name="batch", auto_shard_dataset=False
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from warmstart_keras import initializers, keras_internals
+from warmstart_keras import initializers, tensors
 from warmstart_keras.bindings import Binding, Table
 from warmstart_keras.checks import check_kept, check_other_variables, check_sharding
 from warmstart_keras.embedding import WarmStartEmbedding
@@ -104,7 +104,7 @@ class Change:
             np.dtype(variable.dtype),
             tokens=self.row_map.new_tokens,
             base=initializers.BaseTable(
-                base, lambda: keras_internals.to_numpy(variable)[: len(base)]
+                base, lambda: tensors.to_numpy(variable)[: len(base)]
             ),
             seed=(self.options.seed, layer.name, base.fingerprint, new.fingerprint),
         )

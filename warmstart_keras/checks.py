@@ -64,9 +64,10 @@ def check_sharding(table: Table) -> None:
         raise WarmStartError(
             f"The rows of layer '{binding.path}' are sharded into {parts} parts, which "
             f"must be equal. Received: {rows} rows for the new vocabulary, where it had "
-            f"{binding.rows}. Build the layer with a capacity that is a multiple of "
-            f"{parts} and leaves room to grow: `input_dim={-(-rows // parts) * parts}` "
-            "or more. Rows past the vocabulary are spare."
+            f"{binding.rows}. Limit the vocabulary to a multiple of {parts} tokens "
+            "(`max_tokens`); or build a model whose layer has a capacity that leaves "
+            f"room to grow: `input_dim={-(-rows // parts) * parts}` or more. Rows past "
+            "the vocabulary are spare."
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from warmstart_keras import initializers, keras_internals
+from warmstart_keras import initializers, keras_internals, sharded, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.known_rows import KnownRows
 from warmstart_keras.vocabulary import Vocabulary
@@ -128,9 +128,23 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
             if vocabulary is not None and len(vocabulary) != self.input_dim:
                 vocabulary = None  # not loaded yet, or another than the rows were for
         self._check_capacity(vocabulary)
+        self._check_shards()
         super().build(input_shape)
         if vocabulary is not None:
             self.stand_for(vocabulary)
+
+    def _check_shards(self) -> None:
+        """Refuses rows that `keras.distribution` could not cut into equal shards."""
+        rows, path = int(self.input_dim or 0), f"{self.path}/embeddings"
+        parts = sharded.shards_of_new(path, (rows, self.output_dim))
+        if rows % parts:
+            raise WarmStartError(
+                f"The rows of layer '{self.name}' are to be cut into {parts} equal "
+                f"shards. Received: {rows} rows. Give the layer a capacity that can be "
+                "cut, and leaves room to grow: "
+                f"`input_dim={-(-rows // parts) * parts}` or more. Rows past the "
+                "vocabulary are spare."
+            )
 
     def _rows_to_build(self, vocabulary: Vocabulary | None) -> int:
         if self._rows_at_build is not None:
@@ -179,9 +193,7 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
                 f"quantization_mode={self.quantization_mode}"
             )
         values = np.asarray(
-            matrix
-            if isinstance(matrix, np.ndarray | list)
-            else keras_internals.to_numpy(matrix)
+            matrix if isinstance(matrix, np.ndarray | list) else tensors.to_numpy(matrix)
         )
         source = self.vocabulary_source
         vocabulary = self._row_vocabulary
@@ -202,10 +214,11 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
         if not self.follows_vocabulary:
             self._check_capacity(vocabulary)
         key = keras_internals.storage_key(self.embeddings)
+        tensor = tensors.to_tensor(values)
         if rows == self.input_dim:
-            self.embeddings.assign(values)
+            self.embeddings.assign(tensor)
         else:
-            keras_internals.replace_storage(self.embeddings, values, ExitStack())
+            keras_internals.replace_storage(self.embeddings, tensor, ExitStack())
         self._stand_for_assigned(vocabulary, key, resized=rows != self.input_dim)
         self.input_dim = rows
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from warmstart_keras import keras_internals
+from warmstart_keras import tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.vocabulary import Token, Vocabulary
 
@@ -165,7 +165,7 @@ class NewRows:
         if not self.initializer.as_keras:
             given = self.initializer.function(self.tokens, self.base)
             plain = isinstance(given, np.ndarray | list | tuple)
-            made = np.asarray(given if plain else keras_internals.to_numpy(given))
+            made = np.asarray(given if plain else tensors.to_numpy(given))
         elif self.initializer.whole:
             # In the array's own order of axes.
             made = self._ask((*shape[1 : axis + 1], shape[0], *shape[axis + 1 :]))
@@ -182,7 +182,7 @@ class NewRows:
             reseeded = _reseeded(function, self.seed if seed is None else seed)
             # Keras knows the dtypes of all its backends by NumPy's names.
             given = reseeded(shape, dtype=np.dtype(self.dtype).name)
-            made = keras_internals.to_numpy(given)
+            made = tensors.to_numpy(given)
         except Exception as error:
             raise WarmStartError(
                 f"The initializer of new rows must give an array of shape {shape}. "

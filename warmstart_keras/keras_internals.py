@@ -5,7 +5,6 @@ which says what to do where a version of Keras has it no more. Everything here i
 and does one thing; what it is good for is decided elsewhere.
 """
 
-import hashlib
 import importlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -159,9 +158,11 @@ def in_symbolic_call() -> bool:
 
 
 def _is_taken_away(variable: Any) -> bool:
-    """Whether `fit` on JAX keeps a variable's value in a state of its own (L1c)."""
+    """Whether a step on JAX holds a variable's value (L1c), or has used it up."""
     value, initializer = private(variable, "_value"), private(variable, "_initializer")
-    return value is None and initializer is None
+    if value is None:
+        return initializer is None
+    return getattr(value, "is_deleted", bool)()
 
 
 COMPILED_FUNCTIONS = ("train_function", "test_function", "predict_function")
@@ -182,52 +183,6 @@ def renew_compiled_functions(model: Any, undo: ExitStack) -> None:
 def print_message(message: str) -> None:
     """Prints as Keras prints: to stdout, or to its log where the user chose so."""
     private("keras.src.utils.io_utils", "print_msg")(message)
-
-
-def to_numpy(value: Any) -> np.ndarray:
-    """A variable or tensor of any backend as an array, which may share its memory."""
-    # Nothing private, but `convert_to_numpy` of a variable makes NumPy 2 warn.
-    if isinstance(value, keras.Variable):
-        value = value.value
-    backend = keras.backend.backend()
-    if backend == "tensorflow" and hasattr(value, "numpy"):
-        return value.numpy()
-    if backend == "torch" and str(getattr(value, "dtype", "")) == "torch.bfloat16":
-        # By way of float32, as Keras does it, some kinds of NaN change.
-        import torch
-
-        bits = value.detach().cpu().view(torch.int16).numpy()
-        return bits.view(_bfloat16())
-    return keras.ops.convert_to_numpy(value)
-
-
-def to_tensor(array: np.ndarray) -> Any:
-    """What makes a tensor of the same bits when it is given to the backend."""
-    if keras.backend.backend() != "torch" or array.dtype != _bfloat16():
-        return array
-    import torch
-
-    bits = np.ascontiguousarray(array).view(np.int16)
-    return torch.from_numpy(bits).view(torch.bfloat16)
-
-
-def _bfloat16() -> np.dtype:
-    """The dtype that NumPy arrays of bfloat16 have: of ml_dtypes, which Keras needs."""
-    import ml_dtypes
-
-    return np.dtype(ml_dtypes.bfloat16)
-
-
-def digest(variable: Any) -> str:
-    """A digest of a variable's value; of the part that this process holds."""
-    value = variable.value
-    parts = [value]
-    if keras.backend.backend() == "jax":
-        parts = [shard.data for shard in value.addressable_shards]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(np.ascontiguousarray(to_numpy(part)).tobytes())
-    return digest.hexdigest()
 
 
 # --- variables -------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart_keras import keras_internals
+from warmstart_keras import keras_internals, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.vocabulary import Token, Vocabulary
 from warmstart_keras.vocabulary_sources import read
@@ -137,7 +137,7 @@ class KnownRows:
         return self._slot_vocabulary if self._assigned == self._digest() else None
 
     def _digest(self) -> str:
-        return keras_internals.digest(self.embeddings)
+        return tensors.digest(self.embeddings)
 
     # --- the guard ---
 

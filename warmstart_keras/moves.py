@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from warmstart_keras import keras_internals, sharded
+from warmstart_keras import keras_internals, sharded, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.initializers import NewRows
 from warmstart_keras.remap import mean_of_rows, move_rows
@@ -77,12 +77,12 @@ class Move:
     # --- on one device ---
 
     def _apply_on_host(self, undo: ExitStack) -> None:
-        before = keras_internals.to_numpy(self.variable)
+        before = tensors.to_numpy(self.variable)
         new_rows: Any = self.start
         if isinstance(new_rows, NewRows):
             new_rows = new_rows(slice(None))
         elif isinstance(new_rows, keras.Variable):
-            new_rows = keras_internals.to_numpy(new_rows)[self.row_map.new_rows]
+            new_rows = tensors.to_numpy(new_rows)[self.row_map.new_rows]
         after = move_rows(before, self.row_map, new_rows, axis=self.axis)
         if after.shape != before.shape and keras_internals.storage_is_held():
             keras_internals.replace_storage(self.variable, after, undo)
@@ -94,7 +94,7 @@ class Move:
         in_doubt.clear()
 
     def _restore(self, left: np.ndarray, in_doubt: list[np.ndarray]) -> None:
-        now = keras_internals.to_numpy(self.variable)
+        now = tensors.to_numpy(self.variable)
         if in_doubt and now.tobytes() != in_doubt[0].tobytes():
             return  # it does not have it
         back = self.row_map.inverted()
@@ -103,7 +103,7 @@ class Move:
     def _put(self, value: Any) -> None:
         """Gives the variable a value of any number of rows: wholly, or not at all."""
         if isinstance(value, np.ndarray):
-            value = keras_internals.to_tensor(value)
+            value = tensors.to_tensor(value)
         if tuple(value.shape) == tuple(self.variable.shape):
             self.variable.assign(value)
             return

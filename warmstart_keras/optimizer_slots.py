@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from warmstart_keras import keras_internals
+from warmstart_keras import keras_internals, tensors
 from warmstart_keras.errors import WarmStartError
 
 # Rows of the stand-ins hold this, so that a slot which starts at its row's own value
@@ -97,7 +97,7 @@ def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
             )
         if owner is None:
             continue
-        start = keras_internals.to_numpy(one).ravel()[0]
+        start = tensors.to_numpy(one).ravel()[0]
         own_value = id(variable) in averages or start == np.asarray(_MARK, start.dtype)
         slots.append(
             Slot(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart_keras import keras_internals
+from warmstart_keras import tensors
 from warmstart_keras.errors import WarmStartError
 
 _CURE = (
@@ -90,7 +90,7 @@ def _rows(ids: Any, rank: int | None) -> list[np.ndarray]:
 
 def _numpy(values: Any) -> np.ndarray:
     plain = isinstance(values, list | tuple | np.ndarray) or hasattr(values, "numpy")
-    return np.asarray(values) if plain else keras_internals.to_numpy(values)
+    return np.asarray(values) if plain else tensors.to_numpy(values)
 
 
 def _shown(text: Any) -> str:

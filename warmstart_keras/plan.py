@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from warmstart_keras import keras_internals, optimizer_keys
+from warmstart_keras import keras_internals, optimizer_keys, tensors
 from warmstart_keras.bindings import Binding, Found, Table, find_tables, record
 from warmstart_keras.changes import Change
 from warmstart_keras.checks import check_wrapper
@@ -45,7 +45,8 @@ class WarmStartPlan:
                 "A warm start must not run inside a training step or a compiled "
                 "function. Received: a call from within one. Call `warm_start(model)` "
                 "before `fit`, or use `VocabularyWarmStart()`, which acts in "
-                "`on_train_begin`."
+                "`on_train_begin`. If a JAX loop of your own holds the values, assign "
+                "them to the variables first."
             )
         self.model = model
         self._options = options
@@ -147,7 +148,7 @@ class WarmStartPlan:
     def _say(self, report: WarmStartReport) -> None:
         """Prints what was done; warns of what could not be, and may be a mistake."""
         verbose = 1 if self._options.verbose == "auto" else self._options.verbose
-        steps = [keras_internals.to_numpy(o.iterations) for o in self._optimizers]
+        steps = [tensors.to_numpy(o.iterations) for o in self._optimizers]
         trained = any(step > 0 for step in steps)
         for note in [*self.unwatched, *(self.unknown if trained else [])]:
             warnings.warn(f"Warm start: {note}", stacklevel=4)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from warmstart_keras import initializers, keras_internals
+from warmstart_keras import initializers, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.vocabulary import Vocabulary
@@ -54,7 +54,7 @@ def warmstart_embedding_matrix(
 
     Returns:
         Tensor of the active backend, of shape `(len(new_vocabulary), width)` and the
-        dtype of `base_embeddings`.
+        dtype of `base_embeddings`; a warning says so where the backend has it not.
 
     Raises:
         WarmStartError: If a vocabulary cannot be read, or `base_embeddings` has another
@@ -84,7 +84,8 @@ def warmstart_embedding_matrix(
         seed=("warmstart_embedding_matrix", base.fingerprint, new.fingerprint),
     )(slice(None))
     moved = move_rows(matrix, row_map, rows, out=result)
-    return keras.ops.convert_to_tensor(keras_internals.to_tensor(moved))
+    # Asked by name, JAX without 64 bits warns where it must cut.
+    return keras.ops.convert_to_tensor(tensors.to_tensor(moved), moved.dtype.name)
 
 
 def remap(
@@ -198,7 +199,7 @@ def mean_of_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def _numeric(array: Any, name: str) -> np.ndarray:
-    values = array if isinstance(array, np.ndarray) else keras_internals.to_numpy(array)
+    values = array if isinstance(array, np.ndarray) else tensors.to_numpy(array)
     # bfloat16 and its like (ml_dtypes) are of kind "V", but can be cast.
     kind = values.dtype.kind
     if kind in "iufc" or (kind == "V" and np.can_cast(values.dtype, np.float32)):

@@ -6,6 +6,7 @@ more of a sharded array than its own shard, and a block of that of a neighbour.
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -37,6 +38,18 @@ def shards_along(variable: Any, axis: int) -> int:
     """Into how many parts an axis of a variable is cut."""
     sharding = sharding_of(variable)
     return 1 if sharding is None else _parts(sharding, axis)
+
+
+def shards_of_new(path: str, shape: tuple[int, ...]) -> int:
+    """Into how many parts the rows of a variable will be cut that is made now."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    # All that a distribution asks of a variable which has no layout of its own.
+    described = SimpleNamespace(path=path, shape=shape)
+    layout = distribution.get_variable_layout(described)
+    name, mesh = layout.axes[0], layout.device_mesh
+    return 1 if name is None else int(mesh.shape[mesh.axis_names.index(name)])
 
 
 def full(like: Any, axis: int, rows: int, value: float) -> Any:
