@@ -78,6 +78,12 @@ DIFFERENT = "All processes must come to the same.*"
                 "differ": [DIFFERENT + "layer 'words'"] * 2,
                 "fail": ["an error in process 1", "Too few words of layer 'words'"],
                 "ask": ["Across processes new rows.*row-wise"] * 2,
+                "initializers": [DIFFERENT + "rows of 'words/embeddings'"] * 2,
+                "broken_initializer": ["which raised", "an error in process 0"],
+                "late": [
+                    "no more disk and no more disk",
+                    "finish a warm.*process 0.* and .*finish a warm.*process 0",
+                ],
             },
         ),
         (
@@ -85,6 +91,9 @@ DIFFERENT = "All processes must come to the same.*"
             {
                 "differ": [DIFFERENT + "layer 'words'"] * 2,
                 "random_rows": [DIFFERENT + "new rows"] * 2,
+                "initializers": [DIFFERENT + "rows of 'words/embeddings'"] * 2,
+                "late": ["no more disk", "finish a warm"],
+                "alone": ["", ""],
             },
         ),
     ],

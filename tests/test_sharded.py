@@ -305,8 +305,12 @@ def test_an_assigned_matrix_is_sharded_as_the_table_was():
 # --- the ring --------------------------------------------------------------------------
 
 
+# A cut over two axes of the mesh too, in both orders.
+CUTS = [cut for _, cut in LAYOUTS.values()] + [(AXES, None), (AXES[::-1], None)]
+
+
 @pytest.mark.parametrize("block", [40, 2**26])
-@pytest.mark.parametrize("cut", [cut for _, cut in LAYOUTS.values()] + [(AXES, None)])
+@pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
 def test_rows_move_bit_for_bit(dtype, cut, block, monkeypatch):
     monkeypatch.setattr(sharded, "_BLOCK", block)
@@ -321,7 +325,7 @@ def test_rows_move_bit_for_bit(dtype, cut, block, monkeypatch):
     indices = rng.integers(-1, 16, 20)
     new = np.flatnonzero(indices == -1)
     rows = rng.normal(size=(len(new), 6)).astype(dtype)
-    made = sharded.stacked(array, 0, len(new), rows.__getitem__)
+    made = sharded.stacked(array, 0, len(new), lambda part, rest: rows[(part, *rest)])
     places = np.full(20, -1)
     places[new] = np.arange(len(new))
     start = sharded.merged(sharded.full(array, 0, 20, 0), made, places, 0)

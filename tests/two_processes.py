@@ -31,7 +31,7 @@ from keras.distribution import (
     TensorLayout,
 )
 
-from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, warm_start
+from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, plan, warm_start
 
 WIDTH = 4
 BASE = [f"w{i}" for i in range(16)]
@@ -166,6 +166,47 @@ def ask():
         SHUFFLED,
         new_embeddings_initializer=lambda tokens, base: base.matrix[: len(tokens)],
     )
+
+
+def initializers():
+    """A row-wise initializer of another value in each process."""
+    start = keras.initializers.Constant(float(process))
+    return refused(SHUFFLED, new_embeddings_initializer=start)
+
+
+def broken_initializer():
+    """A row-wise initializer that fails in one process."""
+    start = keras.initializers.RandomNormal(stddev="x" if process == 0 else 1.0)
+    return refused(SHUFFLED, new_embeddings_initializer=start)
+
+
+def late():
+    """One process alone fails when all rows have moved, resized or not."""
+    results = []
+    for new in (SHUFFLED, GROWN):
+        record = plan.record
+
+        def fail(*args, record=record):
+            if process == 0:
+                raise ValueError("no more disk")
+            record(*args)
+
+        plan.record = fail
+        try:
+            results.append(refused(new))
+        finally:
+            plan.record = record
+    return results[0] | {"message": " and ".join(r["message"] for r in results)}
+
+
+def alone():
+    """A model of one process alone needs no other process."""
+    keras.distribution.set_distribution(None)
+    model = build(BASE)
+    if process == 0:
+        warm_start(model, GROWN, verbose=0)
+    keras.distribution.set_distribution(distribution())
+    return {"message": "", "losses": []}
 
 
 def random_rows():

@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 
-from warmstart_keras import keras_internals, optimizer_keys
 from warmstart_keras.bindings import find_tables, record, recorded_vocabulary
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.options import Options
@@ -112,9 +111,6 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         # What the user said about rows of before is used up, for these layers.
         self._moved.update(binding.layer for binding in plan.bindings)
         self._unbuilt = plan.unbuilt
-        for optimizer in optimizer_keys.inner_optimizers(self.model.optimizer):
-            if optimizer.built:
-                keras_internals.separate_averages(optimizer)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Records what the rows of layers stand for that were not built before."""

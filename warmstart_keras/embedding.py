@@ -192,7 +192,7 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
                 f"built={self.built}, lora_enabled={self.lora_enabled}, "
                 f"quantization_mode={self.quantization_mode}"
             )
-        values = np.asarray(
+        values = np.array(  # a copy: some backends would share the caller's memory
             matrix if isinstance(matrix, np.ndarray | list) else tensors.to_numpy(matrix)
         )
         source = self.vocabulary_source

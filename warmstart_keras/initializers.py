@@ -123,29 +123,49 @@ class NewRows:
     axis: int = 0
     values: np.ndarray | None = None  # of all rows, once they were made
 
-    def __call__(self, part: slice) -> np.ndarray:
-        """The values of the rows `rows[part]`.
+    def __call__(self, part: slice, others: tuple[slice, ...] = ()) -> np.ndarray:
+        """The values of the rows `rows[part]`; of each other axis its slice in `others`.
 
         Returns:
-            Array of shape `(len(rows[part]), *shape[1:])` and dtype `dtype`.
+            Array of shape `(len(rows[part]), *shape[1:])`, where `others` does not cut
+            it, and dtype `dtype`.
 
         Raises:
             WarmStartError: If the initializer gives another shape.
         """
         if self.values is not None:
-            return self.values[part]
+            return self.values[(part, *others)]
         if not self.in_parts:
-            return self._all()[part]
+            return self._all()[(part, *others)]
         start, stop, _ = part.indices(len(self.rows))
-        values = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        one_row = np.broadcast_to(0, self.shape[1:])[others]
+        values = np.empty((stop - start, *one_row.shape), self.dtype)
         for number in range(start // _PART, -(-stop // _PART)):
             first = number * _PART
             size = min(_PART, len(self.rows) - first)
             seed = (*self.seed, number) if number else self.seed
             made = self._ask((size, *self.shape[1:]), seed)
             low, high = max(first, start), min(first + size, stop)
-            values[low - start : high - start] = made[low - first : high - first]
+            made = made[(slice(low - first, high - first), *others)]
+            values[low - start : high - start] = made
         return values
+
+    def digest(self) -> str:
+        """What tells whether another process makes the same rows."""
+        if self.values is not None:
+            about: Any = self.values.tobytes()
+        else:
+            function: Any = self.initializer.function
+            about = json.dumps(
+                [type(function).__name__, function.get_config(), self.seed], default=str
+            ).encode()
+        return hashlib.sha256(about).hexdigest()
+
+    def tried(self) -> "NewRows":
+        """The same, after one row was made: what fails there fails before all moves."""
+        if len(self.rows):
+            self._ask((1, *self.shape[1:]))
+        return self
 
     @property
     def in_parts(self) -> bool:

@@ -214,7 +214,7 @@ def replace_storage(variable: Any, value: Any, undo: ExitStack) -> None:
     shape = private(variable, "_shape")
     if keras.backend.backend() == "torch":
         undo.callback(_set_parameter, variable, old.data, shape, old.grad)
-        _set_parameter(variable, made.value.data, made.shape, None)
+        _set_parameter(variable, made.value.data.to(old.device), made.shape, None)
     else:
         undo.callback(_set_storage, variable, old, shape)
         _set_storage(variable, private(made, "_value"), private(made, "_shape"))
@@ -269,6 +269,8 @@ def _scope_of(variable: Any) -> Iterator[None]:
         value = private(variable, "_value")
         if isinstance(value, tf.distribute.DistributedValues):
             scopes.enter_context(value.distribute_strategy.scope())
+        else:
+            scopes.enter_context(tf.device(value.device))
         scope, _, _ = value.name.rpartition("/")
         if scope:
             scopes.enter_context(tf.name_scope(f"{scope}/"))

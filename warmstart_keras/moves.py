@@ -42,7 +42,8 @@ class Move:
         if not isinstance(self.start, NewRows):
             return self
         if self.start.in_parts and sharded.sharding_of(self.variable) is not None:
-            return self  # made shard by shard: all of them may be more than memory holds
+            # Made shard by shard: all of them may be more than memory holds.
+            return replace(self, start=self.start.tried())
         if sharded.spans_processes(self.variable) and len(self.row_map.new_rows):
             raise WarmStartError(
                 f"Across processes new rows of '{self.variable.path}' must be made by an "
@@ -56,9 +57,13 @@ class Move:
 
     def digest(self) -> str:
         """What must be the same in every process."""
-        values = self.start.values if isinstance(self.start, NewRows) else None
-        made = "" if values is None else hashlib.sha256(values.tobytes()).hexdigest()
-        return f"new rows of '{self.variable.path}': {made[:16] or 'made in parts'}"
+        rows = self.row_map
+        map_ = f"{rows.indices.tolist()} {rows.averaged_rows} {rows.averaged_from}"
+        made = self.start.digest() if isinstance(self.start, NewRows) else ""
+        return (
+            f"rows of '{self.variable.path}' along axis {self.axis}: "
+            f"{hashlib.sha256(map_.encode()).hexdigest()[:16]}, new rows {made[:16]}"
+        )
 
     def apply(self, undo: ExitStack) -> None:
         """Moves the rows, and leaves with `undo` what takes that back.
@@ -103,7 +108,7 @@ class Move:
     def _put(self, value: Any) -> None:
         """Gives the variable a value of any number of rows: wholly, or not at all."""
         if isinstance(value, np.ndarray):
-            value = tensors.to_tensor(value)
+            value = tensors.to_tensor(value, like=self.variable)
         if tuple(value.shape) == tuple(self.variable.shape):
             self.variable.assign(value)
             return
@@ -121,6 +126,7 @@ class Move:
         after = self._moved_in_place(before)
         left_rows = self.row_map.left_rows
         left = sharded.taken(before, self.axis, left_rows)
+        sharded.wait_for(after, left)  # what fails there fails here
         in_doubt = [before]  # arrays of JAX never change
         undo.callback(self._restore_sharded, left_rows, left, in_doubt)
         del before
@@ -141,7 +147,9 @@ class Move:
             from_rows = np.asarray(row_map.averaged_from)
             mean = mean_of_rows(sharded.read_rows(before, axis, from_rows))
             rows = np.broadcast_to(mean, (len(row_map.averaged_rows), *mean.shape))
-            after = self._merged_into(after, row_map.averaged_rows, rows.__getitem__)
+            after = self._merged_into(
+                after, row_map.averaged_rows, lambda part, others: rows[(part, *others)]
+            )
         return sharded.merged(after, before, row_map.indices, axis)
 
     def _merged_into(self, array: Any, places: Any, rows: Callable) -> Any:
@@ -161,7 +169,9 @@ class Move:
         now = self.variable.value
         back = sharded.full(now, self.axis, len(inverse), 0)
         back = sharded.merged(back, left, places, self.axis)
-        self._put(sharded.merged(back, now, inverse, self.axis))
+        back = sharded.merged(back, now, inverse, self.axis)
+        sharded.wait_for(back)
+        self._put(back)
 
 
 def set_attribute(owner: Any, name: str, value: Any, undo: ExitStack) -> None:

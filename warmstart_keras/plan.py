@@ -50,7 +50,7 @@ class WarmStartPlan:
             )
         self.model = model
         self._options = options
-        with agreement("plan a warm start", self._facts):
+        with agreement(model, "plan a warm start", self._facts):
             self._plan()
 
     def _plan(self) -> None:
@@ -128,7 +128,9 @@ class WarmStartPlan:
         """
         start = time.perf_counter()
         moves: list[Move] = []
-        with agreement("apply a warm start", lambda: [m.digest() for m in moves]):
+        with agreement(
+            self.model, "apply a warm start", lambda: [m.digest() for m in moves]
+        ):
             if self._is_outdated():
                 raise WarmStartError(
                     "A plan must be applied to the model that it was made for. Received: "
@@ -138,10 +140,15 @@ class WarmStartPlan:
             report = self.report()  # of the shapes as they are before
             # Whatever is asked of the user's own code is asked before anything moves.
             moves += [m.prepared() for change in self._changes for m in change.moves]
+        keys = self._old_keys()
         with ExitStack() as undo:
-            self._apply(moves, undo)
-            report = replace(report, seconds=time.perf_counter() - start)
-            self._say(report)
+            for move in moves:
+                move.apply(undo)
+            # What fails in one process from here on is taken back in all.
+            with agreement(self.model, "finish a warm start", list):
+                self._finish(keys, undo)
+                report = replace(report, seconds=time.perf_counter() - start)
+                self._say(report)
             undo.pop_all()  # all went well: nothing is taken back
         return report
 
@@ -291,14 +298,16 @@ class WarmStartPlan:
             for variable in optimizer.variables
         ]
 
-    def _apply(self, moves: list[Move], undo: ExitStack) -> None:
-        keys = [
+    def _old_keys(self) -> list[tuple[Any, Change, Any]]:
+        """By which key each optimizer knows each table before anything moves."""
+        return [
             (optimizer, change, self._old_key(optimizer, change))
             for optimizer in self._optimizers
             for change in self._changes
         ]
-        for move in moves:
-            move.apply(undo)
+
+    def _finish(self, keys: list[tuple[Any, Change, Any]], undo: ExitStack) -> None:
+        """All that there is to do besides moving rows."""
         for optimizer, change, old in keys:
             new = keras_internals.variable_key(optimizer, change.binding.variable)
             optimizer_keys.replace_key(optimizer, old, new, undo)
@@ -312,6 +321,9 @@ class WarmStartPlan:
         for layer, source in self._found.unbuilt.items():
             if isinstance(layer, WarmStartEmbedding):
                 layer.follow(source, undo)
+        for optimizer in self._optimizers:
+            if optimizer.built:
+                keras_internals.separate_averages(optimizer)
 
     def _models(self) -> list[keras.Model]:
         """The model, those inside it, and those that the user named besides."""

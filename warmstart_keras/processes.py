@@ -27,11 +27,21 @@ def number_of_processes() -> int:
     return jax.process_count()
 
 
+def is_shared(model: keras.Layer) -> bool:
+    """Whether several processes train the model together, not each one of its own."""
+    return number_of_processes() > 1 and any(
+        not variable.value.is_fully_addressable for variable in model.variables
+    )
+
+
 @contextmanager
-def agreement(what: str, facts: Callable[[], list[str]]) -> Iterator[None]:
+def agreement(
+    model: keras.Layer, what: str, facts: Callable[[], list[str]]
+) -> Iterator[None]:
     """All processes get to the end of the block with equal facts, or all get an error.
 
     Args:
+        model: The model; if it is this process's own, there is nothing to agree on.
         what: What is done in the block, for the error.
         facts: Says after the block what must be the same everywhere.
 
@@ -39,7 +49,7 @@ def agreement(what: str, facts: Callable[[], list[str]]) -> Iterator[None]:
         WarmStartError: If the facts of another process differ, or it failed. A process
             that failed itself gets its own error.
     """
-    if number_of_processes() == 1:
+    if not is_shared(model):
         yield
         return
     try:

@@ -1,7 +1,8 @@
 """Rows of JAX arrays that lie on several devices, moved without gathering them.
 
 The row map travels, the rows move where they live: no device and no process ever holds
-more of a sharded array than its own shard, and a block of that of a neighbour.
+more of a sharded array than its own shard, and a block of that of a neighbour: of its
+columns, so that an array of one column travels by whole shards.
 """
 
 from collections.abc import Callable
@@ -48,8 +49,9 @@ def shards_of_new(path: str, shape: tuple[int, ...]) -> int:
     # All that a distribution asks of a variable which has no layout of its own.
     described = SimpleNamespace(path=path, shape=shape)
     layout = distribution.get_variable_layout(described)
-    name, mesh = layout.axes[0], layout.device_mesh
-    return 1 if name is None else int(mesh.shape[mesh.axis_names.index(name)])
+    sharding = getattr(layout, "backend_layout", layout)
+    # Whatever else a distribution of the user's own may give is Keras's to judge.
+    return _parts(sharding, 0) if hasattr(sharding, "spec") else 1
 
 
 def full(like: Any, axis: int, rows: int, value: float) -> Any:
@@ -69,8 +71,8 @@ def stacked(like: Any, axis: int, rows: int, values: Callable) -> Any:
         axis: The axis that has the rows.
         rows: How many rows there are. As many rows that mean nothing follow them as it
             takes to cut them into equal parts.
-        values: Called with a slice; gives those rows, rows first. It is asked for the
-            rows of one shard at a time.
+        values: Called with a slice of the rows and one of each other axis; gives that
+            part, rows first. It is asked for one shard at a time.
     """
     import jax
 
@@ -83,8 +85,8 @@ def stacked(like: Any, axis: int, rows: int, values: Callable) -> Any:
         made = np.zeros([stop - start for start, stop in bounds], like.dtype)
         start, stop = bounds[axis]
         if start < rows:
-            columns = [cut for i, cut in enumerate(place) if i != axis]
-            found = values(slice(start, min(stop, rows)))[(slice(None), *columns)]
+            others = tuple(cut for i, cut in enumerate(place) if i != axis)
+            found = values(slice(start, min(stop, rows)), others)
             np.moveaxis(made, axis, 0)[: len(found)] = found
         return made
 
@@ -131,6 +133,13 @@ def read_rows(value: Any, axis: int, rows: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.asarray(jax.device_put(found, replicated)), axis, 0)
 
 
+def wait_for(*arrays: Any) -> None:
+    """Waits until arrays are there: JAX tells of what failed only then."""
+    import jax
+
+    jax.block_until_ready(arrays)
+
+
 def taken(value: Any, axis: int, rows: np.ndarray) -> Any:
     """Some rows of an array, sharded as it is: followed by some that mean nothing."""
     parts = _parts(value.sharding, axis)
@@ -173,18 +182,20 @@ def _merge(mesh: Any, into_spec: tuple, source_spec: tuple, axis: int) -> Any:
         wide[axis] = places.shape[0]
 
         def block(into: Any, passing: Any) -> Any:
-            def step(number: Any, state: tuple) -> tuple:
-                into, passing = state
-                local = places - ((mine + number) % parts) * size
+            def step(_: Any, state: tuple) -> tuple:
+                into, passing, owner = state
+                local = places - owner * size
                 here = ((local >= 0) & (local < size)).reshape(wide)
                 found = jnp.take(passing, jnp.clip(local, 0, size - 1), axis=axis)
                 into = jnp.where(here, found, into)
                 if parts > 1:
+                    # Whose shard it is travels along: several mesh axes are counted in
+                    # one order here and in another by `axis_index`.
                     ring = [(i, (i - 1) % parts) for i in range(parts)]
-                    passing = jax.lax.ppermute(passing, names, ring)
-                return into, passing
+                    passing, owner = jax.lax.ppermute((passing, owner), names, ring)
+                return into, passing, owner
 
-            return jax.lax.fori_loop(0, parts, step, (into, passing))[0]
+            return jax.lax.fori_loop(0, parts, step, (into, passing, mine))[0]
 
         return _by_blocks(block, into, source, axis) if size else into
 

@@ -24,8 +24,19 @@ def to_numpy(value: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(value)
 
 
-def to_tensor(array: np.ndarray) -> Any:
-    """What makes a tensor of the same bits when it is given to the backend."""
+def to_tensor(array: np.ndarray, like: Any = None) -> Any:
+    """What makes a tensor of the same bits when it is given to the backend.
+
+    On JAX it is on the device where the variable `like` is, if that was chosen.
+    """
+    if keras.backend.backend() == "jax" and like is not None:
+        import jax
+
+        place = like.value.sharding
+        chosen = getattr(like.value, "committed", False) or place.device_set != {
+            jax.devices()[0]
+        }
+        return jax.device_put(array, place) if chosen else array
     if keras.backend.backend() != "torch" or array.dtype != _bfloat16():
         return array
     import torch
