@@ -22,6 +22,12 @@ with_strings_in_model = pytest.mark.skipif(
 
 WIDTH = 4
 LENGTH = 5
+BASE = list("abcdefgh")
+REBUILDS = {
+    "same size": list("hgxbaycd"),
+    "grown": list("hxcaeybzdgw"),
+    "shrunk": list("gxbae"),
+}
 MONDAY = ["a good good film", "a bad film film", "the plot of a film"]
 TUESDAY = ["a good plot twist twist", "twist of the bad plot", "zebra plot good"]
 RESHUFFLED = ["plot plot plot plot", "of of of", "the the bad good a film", "the bad"]
@@ -210,6 +216,20 @@ def warns_unless_held(dtype):
     if is_held(dtype):
         return nullcontext()
     return pytest.warns(UserWarning, match=f"{np.dtype(dtype).name}.* truncated")
+
+
+def rows_by_token(before, base, new, otherwise):
+    """The row of each token where it had one, else what `otherwise` has in its place."""
+    rows = otherwise.copy()
+    for place, token in enumerate(new):
+        if token in base:
+            rows[place] = before[base.index(token)]
+    return rows
+
+
+def variables(model):
+    """All variables of a model and of its optimizer."""
+    return [*model.weights, *model.optimizer.variables]
 
 
 def state(model):

@@ -5,19 +5,20 @@ import hashlib
 import keras
 import numpy as np
 import pytest
-from models import BACKEND, array, own_step
-from test_control_model import rows_by_token
+from models import (
+    BACKEND,
+    BASE,
+    REBUILDS,
+    WIDTH,
+    array,
+    own_step,
+    rows_by_token,
+    variables,
+)
 
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, warm_start
 from warmstart_keras.tensors import to_tensor
 
-WIDTH = 4
-BASE = list("abcdefgh")
-REBUILDS = {
-    "same size": list("hgxbaycd"),
-    "grown": list("hxcaeybzdgw"),
-    "shrunk": list("gxbae"),
-}
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="is about PyTorch itself")
 
 
@@ -42,10 +43,6 @@ def fit(model, rows, seed=1, **how):
     x, y = data(rows, seed)
     how = {"batch_size": 4, "shuffle": False, "verbose": 0} | how
     return model.fit(x, y, **how).history["loss"]
-
-
-def variables(model):
-    return [*model.weights, *model.optimizer.variables]
 
 
 # --- the same on every backend ---------------------------------------------------------

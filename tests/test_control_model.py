@@ -14,7 +14,7 @@ import keras
 import models
 import numpy as np
 import pytest
-from models import BACKEND, array
+from models import BACKEND, array, rows_by_token
 
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, warm_start
 
@@ -179,15 +179,6 @@ def values(variables):
 
 
 # --- the oracle ------------------------------------------------------------------------
-
-
-def rows_by_token(before, base, new, otherwise):
-    """The row of each token where it had one, else what `otherwise` has in its place."""
-    rows = otherwise.copy()
-    for place, token in enumerate(new):
-        if token in base:
-            rows[place] = before[base.index(token)]
-    return rows
 
 
 def tables_of_slots(optimizer):

@@ -3,8 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from models import BACKEND
-from test_control_model import rows_by_token
+from models import BACKEND, BASE, REBUILDS, WIDTH, rows_by_token, variables
 
 from warmstart_keras import (
     VocabularyWarmStart,
@@ -17,14 +16,6 @@ if BACKEND != "tensorflow":
     pytest.skip("tf.distribute works on TensorFlow alone", allow_module_level=True)
 
 import tensorflow as tf
-
-WIDTH = 4
-BASE = list("abcdefgh")
-REBUILDS = {
-    "same size": list("hgxbaycd"),
-    "grown": list("hxcaeybzdgw"),
-    "shrunk": list("gxbae"),
-}
 
 
 @pytest.fixture(params=[2, 3])
@@ -52,10 +43,6 @@ def fit(model, rows, seed, **how):
     x = rng.integers(0, rows, (30, 3)).astype("int32")
     y = rng.normal(size=(30, 1)).astype("float32")
     return model.fit(x, y, batch_size=6, shuffle=False, verbose=0, **how)
-
-
-def variables(model):
-    return [*model.weights, *model.optimizer.variables]
 
 
 def replicas(variable):

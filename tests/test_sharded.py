@@ -3,8 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from models import BACKEND, array
-from test_control_model import rows_by_token
+from models import BACKEND, WIDTH, array, rows_by_token, variables
 
 from warmstart_keras import (
     VocabularyWarmStart,
@@ -23,7 +22,6 @@ from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParalle
 
 from warmstart_keras import sharded
 
-WIDTH = 4
 BASE = list("abcdefghijklmnop")
 REBUILDS = {
     "same size": list("jdTapoUVhgfecbXi"),
@@ -88,10 +86,6 @@ def data(rows, seed, steps=4):
 def fit(model, rows, seed, **how):
     x, y = data(rows, seed)
     return model.fit(x, y, batch_size=4, shuffle=False, verbose=0, **how)
-
-
-def variables(model):
-    return [*model.weights, *model.optimizer.variables]
 
 
 def values(model):

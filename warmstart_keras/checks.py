@@ -66,8 +66,8 @@ def check_sharding(table: Table) -> None:
             f"must be equal. Received: {rows} rows for the new vocabulary, where it had "
             f"{binding.rows}. Limit the vocabulary to a multiple of {parts} tokens "
             "(`max_tokens`); or build a model whose layer has a capacity that leaves "
-            f"room to grow: `input_dim={-(-rows // parts) * parts}` or more. Rows past "
-            "the vocabulary are spare."
+            f"room to grow: `input_dim={sharded.rounded_up(rows, parts)}` or more. Rows "
+            "past the vocabulary are spare."
         )
 
 

@@ -142,7 +142,7 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
                 f"The rows of layer '{self.name}' are to be cut into {parts} equal "
                 f"shards. Received: {rows} rows. Give the layer a capacity that can be "
                 "cut, and leaves room to grow: "
-                f"`input_dim={-(-rows // parts) * parts}` or more. Rows past the "
+                f"`input_dim={sharded.rounded_up(rows, parts)}` or more. Rows past the "
                 "vocabulary are spare."
             )
 

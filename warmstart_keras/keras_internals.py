@@ -257,8 +257,8 @@ def clear_gradient(variable: Any, undo: ExitStack) -> None:
 def _scope_of(variable: Any) -> Iterator[None]:
     """What a `tf.Variable` must be made in to be like another one.
 
-    The strategy that it is mirrored by (K4), and the scope of its name: by that name an
-    optimizer finds what `exclude_from_weight_decay(var_names=...)` means.
+    The strategy that it is mirrored by (K4), or its device, and the scope of its name: by
+    that name an optimizer finds what `exclude_from_weight_decay(var_names=...)` means.
     """
     if keras.backend.backend() != "tensorflow":
         yield

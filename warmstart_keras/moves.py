@@ -58,11 +58,11 @@ class Move:
     def digest(self) -> str:
         """What must be the same in every process."""
         rows = self.row_map
-        map_ = f"{rows.indices.tolist()} {rows.averaged_rows} {rows.averaged_from}"
+        indices = hashlib.sha256(rows.indices.tobytes()).hexdigest()
         made = self.start.digest() if isinstance(self.start, NewRows) else ""
         return (
-            f"rows of '{self.variable.path}' along axis {self.axis}: "
-            f"{hashlib.sha256(map_.encode()).hexdigest()[:16]}, new rows {made[:16]}"
+            f"rows of '{self.variable.path}' along axis {self.axis}: {indices[:16]}, "
+            f"{rows.averaged_rows} from {rows.averaged_from}, new rows {made[:16]}"
         )
 
     def apply(self, undo: ExitStack) -> None:
@@ -155,20 +155,16 @@ class Move:
     def _merged_into(self, array: Any, places: Any, rows: Callable) -> Any:
         """The array with rows that this process makes in some places."""
         made = sharded.stacked(array, self.axis, len(places), rows)
-        indices = np.full(array.shape[self.axis], -1)
-        indices[places] = np.arange(len(places))
-        return sharded.merged(array, made, indices, self.axis)
+        return sharded.merged_at(array, made, places, self.axis)
 
     def _restore_sharded(self, left_rows: np.ndarray, left: Any, in_doubt: list) -> None:
         if in_doubt:
             self._put(in_doubt[0])
             return
         inverse = self.row_map.inverse()
-        places = np.full(len(inverse), -1)
-        places[left_rows] = np.arange(len(left_rows))
         now = self.variable.value
         back = sharded.full(now, self.axis, len(inverse), 0)
-        back = sharded.merged(back, left, places, self.axis)
+        back = sharded.merged_at(back, left, left_rows, self.axis)
         back = sharded.merged(back, now, inverse, self.axis)
         sharded.wait_for(back)
         self._put(back)

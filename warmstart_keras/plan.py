@@ -155,8 +155,10 @@ class WarmStartPlan:
     def _say(self, report: WarmStartReport) -> None:
         """Prints what was done; warns of what could not be, and may be a mistake."""
         verbose = 1 if self._options.verbose == "auto" else self._options.verbose
-        steps = [tensors.to_numpy(o.iterations) for o in self._optimizers]
-        trained = any(step > 0 for step in steps)
+        # Read only where it matters: mostly there is nothing to say of it.
+        trained = bool(self.unknown) and any(
+            tensors.to_numpy(optimizer.iterations) > 0 for optimizer in self._optimizers
+        )
         for note in [*self.unwatched, *(self.unknown if trained else [])]:
             warnings.warn(f"Warm start: {note}", stacklevel=4)
         if verbose and not trained:

@@ -5,6 +5,7 @@ more of a sharded array than its own shard, and a block of that of a neighbour: 
 columns, so that an array of one column travels by whole shards.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from types import SimpleNamespace
@@ -39,6 +40,11 @@ def shards_along(variable: Any, axis: int) -> int:
     """Into how many parts an axis of a variable is cut."""
     sharding = sharding_of(variable)
     return 1 if sharding is None else _parts(sharding, axis)
+
+
+def rounded_up(rows: int, parts: int) -> int:
+    """The least number of rows, not below `rows`, that can be cut into equal parts."""
+    return -(-rows // parts) * parts
 
 
 def shards_of_new(path: str, shape: tuple[int, ...]) -> int:
@@ -77,7 +83,7 @@ def stacked(like: Any, axis: int, rows: int, values: Callable) -> Any:
     import jax
 
     parts = _parts(like.sharding, axis)
-    shape = (*like.shape[:axis], -(-rows // parts) * parts, *like.shape[axis + 1 :])
+    shape = (*like.shape[:axis], rounded_up(rows, parts), *like.shape[axis + 1 :])
 
     def shard(place: tuple[slice, ...] | None) -> np.ndarray:
         assert place is not None
@@ -115,6 +121,13 @@ def merged(into: Any, source: Any, indices: np.ndarray, axis: int) -> Any:
     return _merge(mesh, _spec(into), spec, axis)(into, places, source)
 
 
+def merged_at(into: Any, source: Any, rows: Any, axis: int) -> Any:
+    """The array `into`, but with the first rows of `source` at the places `rows`."""
+    indices = np.full(into.shape[axis], -1)
+    indices[rows] = np.arange(len(rows))
+    return merged(into, source, indices, axis)
+
+
 def read_rows(value: Any, axis: int, rows: np.ndarray) -> np.ndarray:
     """A few rows of an array, rows first, in every process."""
     import jax
@@ -143,7 +156,7 @@ def wait_for(*arrays: Any) -> None:
 def taken(value: Any, axis: int, rows: np.ndarray) -> Any:
     """Some rows of an array, sharded as it is: followed by some that mean nothing."""
     parts = _parts(value.sharding, axis)
-    indices = np.full(-(-len(rows) // parts) * parts, -1)
+    indices = np.full(rounded_up(len(rows), parts), -1)
     indices[: len(rows)] = rows
     return merged(full(value, axis, len(indices), 0), value, indices, axis)
 
@@ -155,9 +168,13 @@ def _spec(value: Any) -> tuple:
 
 
 def _parts(sharding: Any, axis: int) -> int:
-    names = dict(enumerate(sharding.spec)).get(axis)
+    return _size(sharding.mesh, dict(enumerate(sharding.spec)).get(axis))
+
+
+def _size(mesh: Any, names: Any) -> int:
+    """How many devices the mesh has along one axis of its own, several, or None."""
     names = (names,) if isinstance(names, str) else names or ()
-    return int(np.prod([sharding.mesh.shape[name] for name in names], dtype=int))
+    return math.prod(mesh.shape[name] for name in names)
 
 
 @lru_cache(maxsize=64)
@@ -172,7 +189,7 @@ def _merge(mesh: Any, into_spec: tuple, source_spec: tuple, axis: int) -> Any:
     import jax.numpy as jnp
 
     names = source_spec[axis]
-    parts = 1 if names is None else int(np.prod([mesh.shape[n] for n in _tuple(names)]))
+    parts = _size(mesh, names)
     spec = jax.sharding.PartitionSpec
 
     def shards(into: Any, places: Any, source: Any) -> Any:
@@ -255,7 +272,3 @@ def _from_bits(values: Any, dtype: Any) -> Any:
     if values.dtype == dtype:
         return values
     return jax.lax.bitcast_convert_type(values, dtype)
-
-
-def _tuple(names: Any) -> tuple:
-    return (names,) if isinstance(names, str) else tuple(names)

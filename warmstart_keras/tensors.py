@@ -33,9 +33,8 @@ def to_tensor(array: np.ndarray, like: Any = None) -> Any:
         import jax
 
         place = like.value.sharding
-        chosen = getattr(like.value, "committed", False) or place.device_set != {
-            jax.devices()[0]
-        }
+        elsewhere = place.device_set != {jax.devices()[0]}
+        chosen = elsewhere or getattr(like.value, "committed", False)
         return jax.device_put(array, place) if chosen else array
     if keras.backend.backend() != "torch" or array.dtype != _bfloat16():
         return array
