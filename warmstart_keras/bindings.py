@@ -12,6 +12,7 @@ from warmstart_keras import keras_internals
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.named_layers import by_layer
+from warmstart_keras.saved_layers import Stored
 from warmstart_keras.vocabulary import Vocabulary
 from warmstart_keras.vocabulary_sources import is_plain, read, read_as
 
@@ -59,6 +60,8 @@ class Table:
         base_named: Whether the user said what `base` is.
         rows: How many rows there shall be.
         completed: Whether special rows of the base were added to what was read.
+        stored: Where the old rows are, if not in the variable: in a previous run.
+        known_as: What the layer was called when the old rows were its own.
     """
 
     binding: Binding
@@ -69,6 +72,13 @@ class Table:
     base_named: bool
     rows: int
     completed: bool
+    known_as: str
+    stored: Stored | None = None
+
+    @property
+    def base_rows(self) -> int:
+        """How many old rows there are."""
+        return self.binding.rows if self.stored is None else self.stored.shape[0]
 
     def is_same(self, other: "Table") -> bool:
         """Whether both say the same of the same variable."""
@@ -86,8 +96,10 @@ class Table:
     @property
     def is_current(self) -> bool:
         """Whether rows and optimizer slots stand for what they shall already."""
+        if self.base is None or self.stored is not None:
+            return False
         assigned = getattr(self.binding.layer, "assigned_by_hand", False)
-        return self.base is not None and self.base.same_rows(self.new) and not assigned
+        return self.base.same_rows(self.new) and not assigned
 
 
 @dataclass
@@ -143,6 +155,7 @@ def find_tables(
     vocabularies: Any = None,
     base_vocabularies: Any = None,
     without_base: Collection[keras.Layer] = (),
+    arrivals: Any = None,
 ) -> Found:
     """All tables of a model whose source is known.
 
@@ -151,6 +164,7 @@ def find_tables(
         vocabularies: A mapping from a layer or its name to a source, or one source.
         base_vocabularies: What the rows stand for now, likewise.
         without_base: Layers for which `base_vocabularies` no longer holds.
+        arrivals: The `Arrivals` of a previous run, if there is one.
 
     Raises:
         WarmStartError: If a name is unknown or borne by two layers, a layer has no
@@ -174,6 +188,9 @@ def find_tables(
         source = given.get(layer)
         if source is None:
             source = _source_in_model(layer, lookups)
+        arrives = arrivals is not None and arrivals.has(layer)
+        if source is None and arrives:
+            source = _known_alone(layer, path, arrivals)
         if source is None and layer in bases:
             raise WarmStartError(
                 f"A layer in `base_vocabularies` must have a source for what its rows "
@@ -195,18 +212,40 @@ def find_tables(
         seen.add(id(variable))
         binding = Binding(layer, path, variable)
         source = _followed(source, given)
+        if arrives:
+            base = arrivals.vocabulary(layer, bases.get(layer), source)
+            stored, name = arrivals.rows(layer), arrivals.name(layer)
+            found.tables.append(
+                _table(binding, base, source, layer in given, False, stored, name)
+            )
+            continue
         base = recorded_vocabulary(layer)
-        if layer in bases:
+        if layer in bases and arrivals is None:
             base = _named_base(binding, base, bases[layer], source)
         found.tables.append(_table(binding, base, source, layer in given, layer in bases))
     return found
+
+
+def _known_alone(layer: keras.Layer, path: str, arrivals: Any) -> Vocabulary | None:
+    """What the rows of a layer without a source stand for, if it has a vocabulary."""
+    known = recorded_vocabulary(layer)
+    if known is None and (
+        isinstance(layer, WarmStartEmbedding) or arrivals.knows_vocabulary(layer)
+    ):
+        raise WarmStartError(
+            f"It must be known what the rows of layer '{path}' shall stand for, since "
+            f"they had a vocabulary in {arrivals.previous.name}. Received: a layer that "
+            f"no lookup layer feeds. Name one: `vocabularies={{'{layer.name}': ...}}`."
+        )
+    return known
 
 
 def _named_base(
     binding: Binding, recorded: Vocabulary | None, given: Any, source: Any
 ) -> Vocabulary:
     """What the user says that the rows stand for, where that can be so."""
-    base, path = read(given), binding.path
+    path = binding.path
+    base = as_given(given, source, binding.rows, path)
     used = _used_bases.get(binding.layer)
     if recorded is not None and used == base.fingerprint and not recorded.same_rows(base):
         raise WarmStartError(
@@ -214,17 +253,27 @@ def _named_base(
             "now. Received: the vocabulary that they were moved from before; by now they "
             f"stand for {recorded!r}. Leave it out: it is needed only once."
         )
+    return base
+
+
+def as_given(given: Any, source: Any, rows: int, path: str) -> Vocabulary:
+    """What the user says that `rows` rows stand for, special rows included.
+
+    Raises:
+        WarmStartError: If it is not certain whether special rows are missing.
+    """
+    base = read(given)
     if not is_plain(given) or base.special_rows:
         return base
     # Names of special rows other than "" and "[UNK]" are known to the source alone.
     named = read_as(given, read(source))
     if len(named) == len(base):
         return named
-    if len(base) < binding.rows:
+    if len(base) < rows:
         raise WarmStartError(
             f"The base vocabulary of layer '{path}' must say whether its rows begin with "
             f"mask and OOV rows. Received: {len(base)} tokens without any, for "
-            f"{binding.rows} rows, where the new vocabulary has some. Pass all entries, "
+            f"{rows} rows, where the new vocabulary has some. Pass all entries, "
             "as `get_vocabulary()` gives them, or `Vocabulary(tokens, mask=..., "
             "oov=...)`."
         )
@@ -232,19 +281,30 @@ def _named_base(
 
 
 def _table(
-    binding: Binding, base: Vocabulary | None, source: Any, named: bool, base_named: bool
+    binding: Binding,
+    base: Vocabulary | None,
+    source: Any,
+    named: bool,
+    base_named: bool,
+    stored: Stored | None = None,
+    known_as: str | None = None,
 ) -> Table:
     """A table whose vocabularies fit its rows."""
     new = read_as(source, base)
     rows, path = binding.rows, binding.path
     follows = getattr(binding.layer, "follows_vocabulary", None)
     cure = f"`base_vocabularies={{'{binding.layer.name}': old_tokens}}`"
-    if base is not None and (len(base) > rows or (follows and len(base) != rows)):
+    old = rows if stored is None else stored.shape[0]
+    if base is not None and (
+        len(base) > old or (follows and stored is None and len(base) != old)
+    ):
         raise WarmStartError(
             f"The base vocabulary of layer '{path}' must have a token for each of its "
-            f"{rows} rows. Received: {len(base)} tokens. Pass what these very rows stand "
+            f"{old} rows. Received: {len(base)} tokens. Pass what these very rows stand "
             f"for: {cure}."
         )
+    if follows is None and stored is not None:
+        follows = False  # a plain layer is built for today's vocabulary already
     if follows is None:
         lookup = keras_internals.lookup_of(source)
         limited = lookup is not None and lookup.max_tokens == rows
@@ -273,6 +333,8 @@ def _table(
         base_named=base_named,
         rows=len(new) if follows else rows,
         completed=completed,
+        known_as=known_as or binding.layer.name,
+        stored=stored,
     )
 
 

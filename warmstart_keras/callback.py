@@ -47,11 +47,13 @@ class VocabularyWarmStart(keras.callbacks.Callback):
 
     Args:
         vocabularies: As in `warm_start`.
+        previous: As in `warm_start`. The model starts from it once, at the first `fit`.
         base_vocabularies: As in `warm_start`. A layer about which nothing is known takes
             today's vocabulary as what its rows stand for, and says so.
         new_embeddings_initializer: As in `warm_start`.
         optimizer_state: As in `warm_start`.
         min_kept: As in `warm_start`.
+        missing_ok: As in `warm_start`.
         also: As in `warm_start`.
         seed: As in `warm_start`.
         verbose: 0 prints nothing, 1 one line, 2 a table; `"auto"`: as `fit` does.
@@ -66,11 +68,13 @@ class VocabularyWarmStart(keras.callbacks.Callback):
     def __init__(
         self,
         vocabularies: Any = None,
+        previous: Any = None,
         *,
         base_vocabularies: Any = None,
         new_embeddings_initializer: Any = None,
         optimizer_state: str = "carry",
         min_kept: float | None = None,
+        missing_ok: bool = False,
         also: Any = (),
         seed: int | None = None,
         verbose: Any = "auto",
@@ -80,10 +84,12 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         self._moved: weakref.WeakSet = weakref.WeakSet()
         self._options = Options(
             vocabularies=vocabularies,
+            previous=previous,
             base_vocabularies=base_vocabularies,
             new_embeddings_initializer=new_embeddings_initializer,
             optimizer_state=optimizer_state,
             min_kept=min_kept,
+            missing_ok=missing_ok,
             also=also,
             seed=seed,
             verbose=verbose,
@@ -108,6 +114,8 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         report = plan.apply()
         if report.changed:
             self.report = report
+        if options.previous is not None:  # the rows are the model's own from now on
+            self._options = replace(self._options, previous=None, base_vocabularies=None)
         # What the user said about rows of before is used up, for these layers.
         self._moved.update(binding.layer for binding in plan.bindings)
         self._unbuilt = plan.unbuilt

@@ -8,11 +8,12 @@ from warmstart_keras import initializers, tensors
 from warmstart_keras.bindings import Binding, Table
 from warmstart_keras.checks import check_kept, check_other_variables, check_sharding
 from warmstart_keras.embedding import WarmStartEmbedding
-from warmstart_keras.moves import Move
+from warmstart_keras.moves import Load, Move
 from warmstart_keras.optimizer_slots import Slot
 from warmstart_keras.options import Options
 from warmstart_keras.report import VariableChange
 from warmstart_keras.row_map import RowMap
+from warmstart_keras.saved_layers import Stored
 
 
 @dataclass(eq=False)
@@ -84,10 +85,11 @@ class Change:
 
     def plan_variable(self) -> None:
         """Plans the move of the table itself."""
-        rows = self.row_map.within_capacity(self.binding.rows, self.table.rows)
-        if rows.is_identity:
+        stored = self.table.stored
+        rows = self.row_map.within_capacity(self.table.base_rows, self.table.rows)
+        if rows.is_identity and stored is None:
             return
-        layer, variable = self.binding.layer, self.binding.variable
+        variable = self.binding.variable
         base, new = self.row_map.base, self.row_map.new
         initializer = self._initializer()
         if len(rows.new_rows) and initializers.is_array(initializer.function):
@@ -103,16 +105,24 @@ class Change:
             (self.table.rows, *map(int, variable.shape[1:])),
             np.dtype(variable.dtype),
             tokens=self.row_map.new_tokens,
-            base=initializers.BaseTable(
-                base, lambda: tensors.to_numpy(variable)[: len(base)]
+            base=initializers.BaseTable(base, lambda: self._old_rows()[: len(base)]),
+            seed=(
+                self.options.seed,
+                self.table.known_as,
+                base.fingerprint,
+                new.fingerprint,
             ),
-            seed=(self.options.seed, layer.name, base.fingerprint, new.fingerprint),
         )
-        self.moves.append(Move(variable, self.binding.axis, rows, new_rows))
+        self.moves.append(Move(variable, self.binding.axis, rows, new_rows, stored))
+
+    def _old_rows(self) -> np.ndarray:
+        stored = self.table.stored
+        return tensors.to_numpy(self.binding.variable) if stored is None else stored[...]
 
     def plan_slot(self, slot: Slot) -> None:
-        """Plans the move of one of its slots."""
-        reset = self.options.optimizer_state == "reset"
+        """Plans the move of one of its slots, in an optimizer at hand."""
+        # Slots of rows that come from elsewhere are of no use.
+        reset = self.options.optimizer_state == "reset" or self.table.stored is not None
         if slot.axis is None and not reset:
             return
         axis = slot.axis or 0
@@ -128,10 +138,24 @@ class Change:
         start = slot.owner if slot.initial is None else slot.initial
         self.moves.append(Move(slot.variable, axis, row_map, start))
 
+    def arriving_slot(self, slot: Slot, stored: Stored | None) -> Move | Load | None:
+        """What one of its slots gets from a previous run; `stored` is None if nothing."""
+        self.slots.append(slot)
+        start = slot.owner if slot.initial is None else slot.initial
+        if slot.axis is None:
+            return Load(slot.variable, start if stored is None else stored)
+        rows = int(slot.variable.shape[slot.axis])
+        if stored is None:
+            fresh = self.row_map.all_new(rows, self.table.rows)
+            return Move(slot.variable, slot.axis, fresh, start)
+        row_map = self.row_map.within_capacity(self.table.base_rows, self.table.rows)
+        return Move(slot.variable, slot.axis, row_map, start, stored)
+
     def report(self) -> VariableChange:
         """What becomes of the variable; to be asked before it moves."""
         variable, axis = self.binding.variable, self.binding.axis
-        before = tuple(map(int, variable.shape))
+        stored = self.table.stored
+        before = tuple(map(int, variable.shape)) if stored is None else stored.shape
         after = (*before[:axis], self.table.rows, *before[axis + 1 :])
         slots = [slot.variable.path for slot in self.slots]
         return VariableChange(variable.path, axis, before, after, slots)

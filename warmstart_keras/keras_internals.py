@@ -8,6 +8,7 @@ and does one thing; what it is good for is decided elsewhere.
 import importlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -185,6 +186,58 @@ def print_message(message: str) -> None:
     private("keras.src.utils.io_utils", "print_msg")(message)
 
 
+@dataclass(frozen=True)
+class Saved:
+    """What a layer writes into a file; `values` by key, its variables as they are."""
+
+    layer: Any
+    name: str | None
+    values: dict[str, Any]
+
+
+def saved_state(model: keras.Layer) -> dict[str, Saved]:
+    """What saving would write by the group of a weights file, without writing it.
+
+    The optimizer's part is left out.
+    """
+    # How Keras names the groups of a file, only its own function knows. It insists on a
+    # store of its own kind, and tells which layer it was at by what it has visited.
+    store = private("keras.src.saving.saving_lib", "H5IOStore")
+    save = private("keras.src.saving.saving_lib", "_save_state")
+    layers = {id(layer): layer for _, layer in walk(model)}
+    groups: list[tuple[str, str | None, dict]] = []
+    saved: dict[str, Saved] = {}
+
+    class Recorder(store):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            pass
+
+        def __bool__(self) -> bool:
+            return True
+
+        def make(self, path: str, metadata: dict | None = None) -> dict:
+            groups.append((path, (metadata or {}).get("name"), {}))
+            return groups[-1][2]
+
+    class Visited(set):
+        def add(self, key: int) -> None:
+            super().add(key)
+            if key in layers:
+                path, name, values = groups[-1]
+                saved[path] = Saved(layers[key], name, values)
+
+    visited = Visited()
+    optimizer = getattr(model, "optimizer", None)
+    set.add(visited, id(optimizer))
+    save(model, Recorder(), None, inner_path="", visited_saveables=visited)
+    return saved
+
+
+def snake_case(name: str) -> str:
+    """A class's name as Keras writes it into files and automatic names."""
+    return private("keras.src.utils.naming", "to_snake_case")(name)
+
+
 # --- variables -------------------------------------------------------------------------
 
 
@@ -296,6 +349,33 @@ def optimized_variables(optimizer: Any) -> list:
     return list(private(optimizer, "_trainable_variables"))
 
 
+def forget_build(optimizer: Any, undo: ExitStack) -> None:
+    """Leaves with `undo` what makes an optimizer unbuilt again that is built next."""
+    # Nothing of Keras takes a build back.
+    tracker = private(optimizer, "_tracker")
+    known = {name: set(ids) for name, ids in tracker.stored_ids.items()}
+    undo.callback(tracker.stored_ids.update, known)
+    _restore_later(optimizer, undo)
+
+
+def _restore_later(owner: Any, undo: ExitStack) -> None:
+    """Leaves with `undo` the attributes of an object, and what their containers hold."""
+    attributes, before = vars(owner), dict(vars(owner))
+    for value in before.values():
+        # The containers are held by others too: they must stay the same objects. By the
+        # methods of the plain classes, since those of Keras and TensorFlow would take
+        # this for one more change to track.
+        if isinstance(value, dict):
+            undo.callback(dict.update, value, dict(value))
+            undo.callback(dict.clear, value)
+        elif isinstance(value, list):
+            undo.callback(list.__setitem__, value, slice(None), list(value))
+        if isinstance(value, dict | list) and hasattr(value, "__dict__"):
+            _restore_later(value, undo)
+    undo.callback(attributes.update, before)
+    undo.callback(attributes.clear)
+
+
 def moving_averages(optimizer: Any) -> list:
     """The EMA slots: they start at the value of their variable, though built as zeros."""
     averages = getattr(optimizer, "_model_variables_moving_average", [])
@@ -328,6 +408,14 @@ def stale_key(optimizer: Any, variable: Any) -> Any:
             indices = private(optimizer, "_trainable_variables_indices")
             return next(key for key, place in indices.items() if place == index)
     return variable_key(optimizer, variable)
+
+
+def stored_name(variable: Any) -> str:
+    """What `tf.train.Checkpoint` calls a variable."""
+    # In a subclassed model TensorFlow's name has no part for the layer; `path` has.
+    if keras.backend.backend() != "tensorflow":
+        return variable.path
+    return variable.value.name.removesuffix(":0")
 
 
 def storage_key(variable: Any) -> Any:

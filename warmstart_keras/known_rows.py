@@ -9,10 +9,10 @@ import numpy as np
 
 from warmstart_keras import keras_internals, tensors
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.saved_layers import VOCABULARY_KEY
 from warmstart_keras.vocabulary import Token, Vocabulary
 from warmstart_keras.vocabulary_sources import read
 
-_STORE_KEY = "vocabulary"  # beside the weights, in `.keras` and `.weights.h5`
 _ASSET_NAME = "vocabulary.bin"
 
 
@@ -183,16 +183,16 @@ class KnownRows:
         super().save_own_variables(store)  # type: ignore[misc]
         if self.built and self._row_vocabulary is not None:
             data = self._row_vocabulary.to_bytes()
-            store[_STORE_KEY] = np.frombuffer(data, dtype=np.uint8)
+            store[VOCABULARY_KEY] = np.frombuffer(data, dtype=np.uint8)
 
     def load_own_variables(self, store: Any) -> None:
         """Takes over the weights of a file, and the tokens that they stand for."""
         keys = set(store.keys())
         # A plain `Embedding` counts the keys, and refuses one too many (L2b).
-        weights = {key: store[key] for key in keys - {_STORE_KEY}}
+        weights = {key: store[key] for key in keys - {VOCABULARY_KEY}}
         vocabulary = self._row_vocabulary
-        if _STORE_KEY in keys:
-            data = store[_STORE_KEY][()].tobytes()
+        if VOCABULARY_KEY in keys:
+            data = store[VOCABULARY_KEY][()].tobytes()
             vocabulary = Vocabulary.from_bytes(data)
         if "0" in weights:
             self._check_stored(tuple(weights["0"].shape), vocabulary)
@@ -208,9 +208,10 @@ class KnownRows:
         if shape[0] != self.input_dim:
             raise WarmStartError(
                 f"Layer '{self.name}' has {self.input_dim} rows, and loading never "
-                f"remaps. Received: a file with {shape[0]} rows. Load into a model "
-                "built for the file's vocabulary, then rebuild the vocabulary and call "
-                "`warmstart_keras.warm_start(model)`."
+                f"remaps. Received: a file with {shape[0]} rows. Start from the file "
+                "instead of loading it: `warmstart_keras.warm_start(model, "
+                "previous=path)`, or `VocabularyWarmStart(previous=path)` in `fit`, "
+                "which moves every row to its token's new place."
             )
         if vocabulary is not None and (
             len(vocabulary) > shape[0]

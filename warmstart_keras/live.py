@@ -12,11 +12,13 @@ from warmstart_keras.report import WarmStartReport
 def plan_warm_start(
     model: keras.Layer,
     vocabularies: Any = None,
+    previous: Any = None,
     *,
     base_vocabularies: Any = None,
     new_embeddings_initializer: Any = None,
     optimizer_state: str = "carry",
     min_kept: float | None = None,
+    missing_ok: bool = False,
     also: Any = (),
     seed: int | None = None,
     verbose: Any = "auto",
@@ -49,10 +51,12 @@ def plan_warm_start(
         model,
         Options(
             vocabularies=vocabularies,
+            previous=previous,
             base_vocabularies=base_vocabularies,
             new_embeddings_initializer=new_embeddings_initializer,
             optimizer_state=optimizer_state,
             min_kept=min_kept,
+            missing_ok=missing_ok,
             also=also,
             seed=seed,
             verbose=verbose,
@@ -64,11 +68,13 @@ def plan_warm_start(
 def warm_start(
     model: keras.Layer,
     vocabularies: Any = None,
+    previous: Any = None,
     *,
     base_vocabularies: Any = None,
     new_embeddings_initializer: Any = None,
     optimizer_state: str = "carry",
     min_kept: float | None = None,
+    missing_ok: bool = False,
     also: Any = (),
     seed: int | None = None,
     verbose: Any = "auto",
@@ -98,9 +104,16 @@ def warm_start(
         vocabularies: What rows shall stand for, where the model does not tell: a mapping
             from a layer or its name to a source (see `Vocabulary`), or one source where
             the model has one embedding. Becomes the source of a `WarmStartEmbedding`.
-        base_vocabularies: What the rows stand for now, likewise; needed only where that
-            is not known: for a plain `Embedding` that no warm start has seen in this
-            process, and for clones.
+        previous: The previous run, whose weights and optimizer state the model starts
+            from: path of a `.keras` archive, a `.weights.h5` file or a
+            `tf.train.Checkpoint`, or of a directory that has some (the newest counts); or
+            a `keras.Model`, which is not touched. Layers are matched by name; rows go to
+            their tokens' places in today's vocabulary; what `adapt()` made today stays.
+            None: the model itself is yesterday's.
+        base_vocabularies: What the rows stand for now (or stood for in `previous`),
+            likewise; needed only where that is not known: for a plain `Embedding` that no
+            warm start has seen in this process, for clones, and for files that do not
+            say it.
         new_embeddings_initializer: What the rows of new words start from: a Keras
             initializer, or a callable `(tokens, base) -> rows`, with `tokens` the list
             of new tokens, and `base.matrix` (NumPy array) and `base.vocabulary` of
@@ -109,6 +122,8 @@ def warm_start(
             slots of these variables anew.
         min_kept: The least share of the old words that the new vocabulary must have,
             from 0 (no check) to 1. None: at least one word.
+        missing_ok: Whether `previous` may not be there, as on the first day: the model
+            then stays as it was initialised.
         also: Other models over the same layers, one or a list: their compiled functions
             are made anew and their optimizers carried too.
         seed: Integer or None. New rows depend on it, the layer's name and the two
@@ -127,10 +142,12 @@ def warm_start(
     return plan_warm_start(
         model,
         vocabularies,
+        previous,
         base_vocabularies=base_vocabularies,
         new_embeddings_initializer=new_embeddings_initializer,
         optimizer_state=optimizer_state,
         min_kept=min_kept,
+        missing_ok=missing_ok,
         also=also,
         seed=seed,
         verbose=verbose,

@@ -14,6 +14,7 @@ from warmstart_keras.errors import WarmStartError
 from warmstart_keras.initializers import NewRows
 from warmstart_keras.remap import mean_of_rows, move_rows
 from warmstart_keras.row_map import RowMap
+from warmstart_keras.saved_layers import Stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +27,15 @@ class Move:
         row_map: Where each of its new rows comes from.
         start: What the rows that start anew have: `NewRows`, one number for all, or the
             variable whose rows, in their new places, they are equal to.
+        source: Where the rows come from, if not from the variable itself: those of a
+            previous run.
     """
 
     variable: Any
     axis: int
     row_map: RowMap
     start: NewRows | keras.Variable | float
+    source: Stored | None = None
 
     def prepared(self) -> "Move":
         """The same with all asked of the user's code that can be asked ahead.
@@ -82,20 +86,26 @@ class Move:
     # --- on one device ---
 
     def _apply_on_host(self, undo: ExitStack) -> None:
-        before = tensors.to_numpy(self.variable)
+        if self.source is None:
+            before = tensors.to_numpy(self.variable)
+        else:
+            before = self.source[...].astype(self.variable.dtype, copy=False)
         new_rows: Any = self.start
         if isinstance(new_rows, NewRows):
             new_rows = new_rows(slice(None))
         elif isinstance(new_rows, keras.Variable):
             new_rows = tensors.to_numpy(new_rows)[self.row_map.new_rows]
         after = move_rows(before, self.row_map, new_rows, axis=self.axis)
+        if self.source is not None:
+            put(self.variable, after, undo)
+            return
         if after.shape != before.shape and keras_internals.storage_is_held():
             keras_internals.replace_storage(self.variable, after, undo)
             return
         left = np.take(before, self.row_map.left_rows, axis=self.axis)
         in_doubt = [after]  # until the variable is known to have it
         undo.callback(self._restore, np.moveaxis(left, self.axis, 0), in_doubt)
-        self._put(after)
+        give(self.variable, after)
         in_doubt.clear()
 
     def _restore(self, left: np.ndarray, in_doubt: list[np.ndarray]) -> None:
@@ -103,26 +113,18 @@ class Move:
         if in_doubt and now.tobytes() != in_doubt[0].tobytes():
             return  # it does not have it
         back = self.row_map.inverted()
-        self._put(move_rows(now, back, left, axis=self.axis))
-
-    def _put(self, value: Any) -> None:
-        """Gives the variable a value of any number of rows: wholly, or not at all."""
-        if isinstance(value, np.ndarray):
-            value = tensors.to_tensor(value, like=self.variable)
-        if tuple(value.shape) == tuple(self.variable.shape):
-            self.variable.assign(value)
-            return
-        undo = ExitStack()
-        try:
-            keras_internals.replace_storage(self.variable, value, undo)
-        except BaseException:
-            undo.close()
-            raise
+        give(self.variable, move_rows(now, back, left, axis=self.axis))
 
     # --- on several devices, with JAX ---
 
     def _apply_sharded(self, undo: ExitStack) -> None:
         before = self.variable.value
+        if self.source is not None:
+            after = self._moved_in_place(self._brought(before))
+            sharded.wait_for(after)
+            undo.callback(give, self.variable, before)
+            give(self.variable, after)
+            return
         after = self._moved_in_place(before)
         left_rows = self.row_map.left_rows
         left = sharded.taken(before, self.axis, left_rows)
@@ -130,8 +132,19 @@ class Move:
         in_doubt = [before]  # arrays of JAX never change
         undo.callback(self._restore_sharded, left_rows, left, in_doubt)
         del before
-        self._put(after)
+        give(self.variable, after)
         in_doubt.clear()
+
+    def _brought(self, like: Any) -> Any:
+        """The rows of the source, each device its own part of them."""
+        source, dtype, axis = self.source, self.variable.dtype, self.axis
+        assert source is not None
+
+        def rows(part: slice, others: tuple[slice, ...] = ()) -> np.ndarray:
+            place = (*others[:axis], part, *others[axis:])
+            return np.moveaxis(source[place], axis, 0).astype(dtype, copy=False)
+
+        return sharded.stacked(like, axis, source.shape[axis], rows)
 
     def _moved_in_place(self, before: Any) -> Any:
         row_map, axis, start = self.row_map, self.axis, self.start
@@ -159,7 +172,7 @@ class Move:
 
     def _restore_sharded(self, left_rows: np.ndarray, left: Any, in_doubt: list) -> None:
         if in_doubt:
-            self._put(in_doubt[0])
+            give(self.variable, in_doubt[0])
             return
         inverse = self.row_map.inverse()
         now = self.variable.value
@@ -167,7 +180,103 @@ class Move:
         back = sharded.merged_at(back, left, left_rows, self.axis)
         back = sharded.merged(back, now, inverse, self.axis)
         sharded.wait_for(back)
-        self._put(back)
+        give(self.variable, back)
+
+
+@dataclass(frozen=True, eq=False)
+class Load:
+    """The value of one variable, as a whole.
+
+    Attributes:
+        variable: The `keras.Variable`.
+        source: What it gets: what a previous run has, the value of another variable at
+            that time, or one number everywhere.
+    """
+
+    variable: Any
+    source: Stored | keras.Variable | float
+
+    def prepared(self) -> "Load":
+        """Itself: nothing is asked of the user's code."""
+        return self
+
+    def digest(self) -> str:
+        """What must be the same in every process."""
+        return f"value of '{self.variable.path}' {tuple(self.variable.shape)}"
+
+    def apply(self, undo: ExitStack) -> None:
+        """Gives the variable its value, and leaves with `undo` what takes that back."""
+        keras_internals.clear_gradient(self.variable, undo)
+        variable, source = self.variable, self.source
+        if isinstance(source, keras.Variable):
+            value = keras.ops.copy(source.value)
+        elif sharded.sharding_of(variable) is not None:
+            value = sharded.made(variable.value, self._part)
+        else:
+            value = self._part(())
+        put(variable, value, undo)
+
+    def _part(self, place: tuple[slice, ...]) -> np.ndarray:
+        shape = np.broadcast_to(0, tuple(self.variable.shape))[place].shape
+        dtype = np.dtype(self.variable.dtype)
+        if isinstance(self.source, Stored):
+            return self.source[place or ...].astype(dtype, copy=False)
+        return np.full(shape, self.source, dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadOwn:
+    """What a layer saves in a form of its own, and alone can read.
+
+    Attributes:
+        layer: The layer.
+        values: What it has saved, by key.
+    """
+
+    layer: keras.Layer
+    values: dict[str, Stored]
+
+    def prepared(self) -> "LoadOwn":
+        """Itself: a layer cannot be asked to read ahead."""
+        return self
+
+    def digest(self) -> str:
+        """What must be the same in every process."""
+        return f"state of '{self.layer.path}': {sorted(self.values)}"
+
+    def apply(self, undo: ExitStack) -> None:
+        """Lets the layer load, and leaves with `undo` what takes that back."""
+        for variable in self.layer.variables:
+            undo.callback(give, variable, np.array(tensors.to_numpy(variable)))
+        self.layer.load_own_variables({k: v[...] for k, v in self.values.items()})
+
+
+def put(variable: Any, value: Any, undo: ExitStack) -> None:
+    """Gives a variable a value, and leaves with `undo` what takes that back."""
+    same_shape = tuple(value.shape) == tuple(variable.shape)
+    if not same_shape and keras_internals.storage_is_held():
+        keras_internals.replace_storage(variable, value, undo)
+        return
+    before = variable.value
+    if keras.backend.backend() != "jax":  # arrays of JAX never change
+        before = np.array(tensors.to_numpy(variable))
+    undo.callback(give, variable, before)
+    give(variable, value)
+
+
+def give(variable: Any, value: Any) -> None:
+    """Gives a variable a value of any number of rows: wholly, or not at all."""
+    if isinstance(value, np.ndarray):
+        value = tensors.to_tensor(value, like=variable)
+    if tuple(value.shape) == tuple(variable.shape):
+        variable.assign(value)
+        return
+    undo = ExitStack()
+    try:
+        keras_internals.replace_storage(variable, value, undo)
+    except BaseException:
+        undo.close()
+        raise
 
 
 def set_attribute(owner: Any, name: str, value: Any, undo: ExitStack) -> None:

@@ -59,18 +59,10 @@ def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
     sizes = {id(v): 5 + 4 * place for place, v in enumerate(asked)}
     real = optimizer.variables
 
-    def twins() -> tuple[list, list]:
-        small, large = (
-            _twin(optimizer, [_stand_in(v, axes, sizes, rows) for v in held])
-            for rows in (0, 1)
-        )
-        return small, large
-
-    small, large = twins()
-    if len(small) != len(real):
-        # Inside a LossScaleOptimizer, which is built so, fewer variables are tracked.
-        with keras_internals.attributes_not_tracked():
-            small, large = twins()
+    small, large = (
+        _twin(optimizer, [_stand_in(v, axes, sizes, rows) for v in held], len(real))
+        for rows in (0, 1)
+    )
     if not len(small) == len(large) == len(real):
         raise WarmStartError(
             f"An optimizer built from the configuration of '{optimizer.name}' must have "
@@ -110,6 +102,21 @@ def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
     return slots
 
 
+def names_on(optimizer: Any, variables: list, expected: int) -> list[str]:
+    """The names of the variables that an optimizer would have on others than it has.
+
+    Args:
+        optimizer: The optimizer.
+        variables: What it would be built on: of each its rank, dtype, name and path.
+        expected: How many it will have, most likely.
+
+    Raises:
+        WarmStartError: If the optimizer cannot be built anew from its configuration.
+    """
+    stand_ins = [_stand_in(variable, {}, {}, 0) for variable in variables]
+    return [variable.name for variable in _twin(optimizer, stand_ins, expected)]
+
+
 def _sizes(sizes: dict, owner: Any) -> tuple[int, int]:
     """The sizes of a variable's vocabulary axis in the two twins."""
     return sizes[id(owner)], sizes[id(owner)] + 1
@@ -137,8 +144,17 @@ def _undistributed() -> Iterator[None]:
         keras.distribution.set_distribution(distribution)
 
 
-def _twin(optimizer: Any, variables: list) -> list:
+def _twin(optimizer: Any, variables: list, expected: int) -> list:
     """The variables of an optimizer of the same configuration, built on `variables`."""
+    twin = _built(optimizer, variables)
+    if len(twin) != expected:
+        # Inside a LossScaleOptimizer, which is built so, fewer variables are tracked.
+        with keras_internals.attributes_not_tracked():
+            twin = _built(optimizer, variables)
+    return twin
+
+
+def _built(optimizer: Any, variables: list) -> list:
     try:
         with warnings.catch_warnings(), _undistributed():
             warnings.simplefilter("ignore")  # of a lambda as learning rate, say

@@ -16,10 +16,12 @@ class Options:
     """The arguments of a warm start that say how; see `warm_start`."""
 
     vocabularies: Any = None
+    previous: Any = None
     base_vocabularies: Any = None
     new_embeddings_initializer: Any = None
     optimizer_state: str = "carry"
     min_kept: float | None = None
+    missing_ok: bool = False
     also: Any = ()
     seed: int | None = None
     verbose: Any = "auto"

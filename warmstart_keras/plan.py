@@ -9,13 +9,16 @@ from typing import Any
 import keras
 
 from warmstart_keras import keras_internals, optimizer_keys, tensors
+from warmstart_keras.arrivals import Arrivals
+from warmstart_keras.arriving_slots import arriving_moves, heir_of
 from warmstart_keras.bindings import Binding, Found, Table, find_tables, record
 from warmstart_keras.changes import Change
 from warmstart_keras.checks import check_wrapper
 from warmstart_keras.config_check import check_ancestors
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.moves import Move, set_attribute
+from warmstart_keras.moves import Load, LoadOwn, Move, set_attribute
+from warmstart_keras.optimizer_keys import inner_optimizers
 from warmstart_keras.optimizer_slots import find_slots
 from warmstart_keras.options import Options
 from warmstart_keras.processes import agreement
@@ -55,6 +58,7 @@ class WarmStartPlan:
 
     def _plan(self) -> None:
         options = self._options
+        self._arrivals = Arrivals.of(self.model, options)
         self._found = self._find()
         self._optimizers = self._find_optimizers()
         self.unknown: list[str] = []
@@ -64,6 +68,7 @@ class WarmStartPlan:
             f"`vocabularies={{'{path.rpartition('/')[2]}': vectorizer}}`."
             for path in self._found.sourceless
         ]
+        self._of_slots: list[str] = []
         self._changes: list[Change] = []
         for table in self._found.tables:
             if table.base is None:
@@ -85,7 +90,12 @@ class WarmStartPlan:
     @property
     def changed(self) -> bool:
         """Whether there is anything to move."""
-        return bool(self._changes)
+        return bool(self._changes) or self._is_warm
+
+    @property
+    def _is_warm(self) -> bool:
+        """Whether there is a previous run."""
+        return self._arrivals is not None and self._arrivals.previous.is_there
 
     @property
     def notes(self) -> list[str]:
@@ -95,7 +105,14 @@ class WarmStartPlan:
             for change in self._changes
             for note in change.notes
         ]
-        return [*self.unwatched, *self.unknown, *of_changes]
+        of_previous = self._arrivals.notes if self._arrivals is not None else []
+        return [
+            *of_previous,
+            *self._of_slots,
+            *self.unwatched,
+            *self.unknown,
+            *of_changes,
+        ]
 
     @property
     def unbuilt(self) -> dict[keras.Layer, Vocabulary]:
@@ -113,6 +130,7 @@ class WarmStartPlan:
             variables=[change.report() for change in self._changes],
             notes=self.notes,
             unchecked=self.unchecked,
+            **({} if self._arrivals is None else self._arrivals.about()),
             seconds=seconds,
         )
 
@@ -127,21 +145,27 @@ class WarmStartPlan:
                 the plan was made. Whatever is raised, the model is as it was before.
         """
         start = time.perf_counter()
-        moves: list[Move] = []
-        with agreement(
-            self.model, "apply a warm start", lambda: [m.digest() for m in moves]
-        ):
-            if self._is_outdated():
-                raise WarmStartError(
-                    "A plan must be applied to the model that it was made for. Received: "
-                    "a model whose layers, optimizer or vocabularies have changed since. "
-                    "Call `plan_warm_start` again."
-                )
-            report = self.report()  # of the shapes as they are before
-            # Whatever is asked of the user's own code is asked before anything moves.
-            moves += [m.prepared() for change in self._changes for m in change.moves]
-        keys = self._old_keys()
+        moves: list[Move | Load | LoadOwn] = []
         with ExitStack() as undo:
+            with agreement(
+                self.model, "apply a warm start", lambda: [m.digest() for m in moves]
+            ):
+                if self._is_outdated() or (
+                    self._arrivals is not None and self._arrivals.previous.is_closed
+                ):
+                    raise WarmStartError(
+                        "A plan must be applied to the model that it was made for. "
+                        "Received: a model whose layers, optimizer or vocabularies have "
+                        "changed since. Call `plan_warm_start` again."
+                    )
+                arriving, self._of_slots = arriving_moves(
+                    self.model, self._arrivals, self._changes, self._options, undo
+                )
+                report = self.report()  # of the shapes as they are before
+                # Whatever is asked of the user's own code is asked before anything moves.
+                planned = [m for change in self._changes for m in change.moves]
+                moves += [move.prepared() for move in [*planned, *arriving]]
+            keys = self._old_keys()
             for move in moves:
                 move.apply(undo)
             # What fails in one process from here on is taken back in all.
@@ -150,6 +174,8 @@ class WarmStartPlan:
                 report = replace(report, seconds=time.perf_counter() - start)
                 self._say(report)
             undo.pop_all()  # all went well: nothing is taken back
+        if self._arrivals is not None:
+            self._arrivals.previous.close()
         return report
 
     def _say(self, report: WarmStartReport) -> None:
@@ -161,6 +187,8 @@ class WarmStartPlan:
         )
         for note in [*self.unwatched, *(self.unknown if trained else [])]:
             warnings.warn(f"Warm start: {note}", stacklevel=4)
+        if verbose and self._arrivals is not None and not self._is_warm:
+            keras_internals.print_message(f"Warm start: {self._arrivals.notes[0]}")
         if verbose and not trained:
             for note in self.unknown:
                 keras_internals.print_message(f"Warm start: {note}")
@@ -192,6 +220,7 @@ class WarmStartPlan:
             options.vocabularies,
             options.base_vocabularies,
             options.without_base,
+            self._arrivals,
         )
         if found.unbuilt and not options.adopt:
             raise WarmStartError(
@@ -205,7 +234,7 @@ class WarmStartPlan:
         tops = [getattr(model, "optimizer", None) for model in self._models()]
         found: list = []
         for top in [*tops, *self._options.optimizers_besides]:
-            inner = [] if top is None else optimizer_keys.inner_optimizers(top)
+            inner = [] if top is None else inner_optimizers(top)
             found += [o for o in inner if not any(o is known for known in found)]
         return found
 
@@ -231,15 +260,21 @@ class WarmStartPlan:
         held: set[int] = set()
         for change in self._changes:
             change.plan_variable()
+        heir = heir_of(self.model, self._options) if self._is_warm else None
+        inherits = {id(o) for o in ([] if heir is None else inner_optimizers(heir))}
+        if heir is not None:
+            held.update(map(id, self.model.trainable_variables))
         for optimizer in self._optimizers if self._changes else []:
             if not optimizer.built:
                 continue
-            if len(optimizer_keys.inner_optimizers(optimizer)) > 1:
+            if len(inner_optimizers(optimizer)) > 1:
                 check_wrapper(optimizer)
                 continue
             held.update(map(id, keras_internals.optimized_variables(optimizer)))
             for slot in find_slots(optimizer, axes):
-                owners[id(slot.owner)].plan_slot(slot)
+                change = owners[id(slot.owner)]
+                if change.table.stored is None or id(optimizer) not in inherits:
+                    change.plan_slot(slot)
         # After `layer.embeddings = matrix` and some training nothing may be left to do.
         self._changes = [
             change

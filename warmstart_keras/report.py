@@ -92,6 +92,9 @@ class WarmStartReport:
         notes: What the user should know besides, one sentence each.
         unchecked: Paths of layers whose configuration could not be checked.
         seconds: The time it took.
+        previous: The previous run that the values came from; None if the model's own.
+        missing: Paths of layers that the previous run has not: they stay as initialised.
+        left_out: Paths of layers of the previous run that the model has not.
     """
 
     changed: bool
@@ -100,6 +103,9 @@ class WarmStartReport:
     notes: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    previous: str | None = None
+    missing: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict:
         """The report as plain data that JSON takes."""
@@ -118,6 +124,8 @@ class WarmStartReport:
             f"{v.dropped:,} dropped"
             for v in self.vocabularies
         ]
+        if self.previous is not None:
+            parts.insert(0, f"from {self.previous}")
         slots = sum(len(variable.slots) for variable in self.variables)
         notes = f" Notes in the report: {len(self.notes)}." if self.notes else ""
         return (
@@ -158,7 +166,16 @@ class WarmStartReport:
         return "\n".join([*lines, "", *_aligned(shapes), *self._remarks()])
 
     def _remarks(self) -> list[str]:
-        remarks = [f"Note: {note}" for note in self.notes]
+        remarks = [] if self.previous is None else [f"From {self.previous}."]
+        remarks += [
+            f"{said}: {', '.join(paths)}"
+            for said, paths in (
+                ("Not there, and as initialised", self.missing),
+                ("There, and left out", self.left_out),
+            )
+            if paths
+        ]
+        remarks += [f"Note: {note}" for note in self.notes]
         if self.unchecked:
             remarks.append(
                 "Note: it could not be checked whether these can be loaded again; their "

@@ -69,6 +69,13 @@ def full(like: Any, axis: int, rows: int, value: float) -> Any:
     return jax.jit(make, out_shardings=like.sharding)()
 
 
+def made(like: Any, values: Callable) -> Any:
+    """An array sharded as another one; `values` gives the part at a tuple of slices."""
+    import jax
+
+    return jax.make_array_from_callback(like.shape, like.sharding, values)
+
+
 def stacked(like: Any, axis: int, rows: int, values: Callable) -> Any:
     """Rows that are made by this process, sharded as an array is.
 

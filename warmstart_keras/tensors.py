@@ -20,7 +20,7 @@ def to_numpy(value: Any) -> np.ndarray:
         import torch
 
         bits = value.detach().cpu().view(torch.int16).numpy()
-        return bits.view(_bfloat16())
+        return bits.view(bfloat16())
     return keras.ops.convert_to_numpy(value)
 
 
@@ -36,7 +36,7 @@ def to_tensor(array: np.ndarray, like: Any = None) -> Any:
         elsewhere = place.device_set != {jax.devices()[0]}
         chosen = elsewhere or getattr(like.value, "committed", False)
         return jax.device_put(array, place) if chosen else array
-    if keras.backend.backend() != "torch" or array.dtype != _bfloat16():
+    if keras.backend.backend() != "torch" or array.dtype != bfloat16():
         return array
     import torch
 
@@ -44,7 +44,7 @@ def to_tensor(array: np.ndarray, like: Any = None) -> Any:
     return torch.from_numpy(bits).view(torch.bfloat16)
 
 
-def _bfloat16() -> np.dtype:
+def bfloat16() -> np.dtype:
     """The dtype that NumPy arrays of bfloat16 have: of ml_dtypes, which Keras needs."""
     import ml_dtypes
 

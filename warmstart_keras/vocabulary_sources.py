@@ -124,23 +124,56 @@ def _read_lookup(lookup: Any) -> Vocabulary:
         last_table, vocabulary = _last_read[lookup]
         if last_table() is table:
             return vocabulary
-    has_mask = lookup.mask_token is not None and lookup.output_mode == "int"
-    special = [lookup.mask_token] * has_mask + [lookup.oov_token] * lookup.num_oov_indices
-    special = [None if token is None else _normalized([token])[0] for token in special]
     keys, rows = keras_internals.table_entries(table)
     if lookup.invert:
         keys, rows = rows, keys
     words = _normalized(
         keys[np.argsort(rows)].tolist(), getattr(lookup, "encoding", "utf-8")
     )
-    vocabulary = Vocabulary.from_parts(
+    special = _special_tokens(lookup)
+    vocabulary = _with_words(lookup, special, words)
+    _last_read[lookup] = (weakref.ref(table), vocabulary)
+    return vocabulary
+
+
+def read_saved_lookup(
+    layer: Any, lines: list[str] | None, rows: int
+) -> Vocabulary | None:
+    """The vocabulary that a saved lookup layer had, if that is certain.
+
+    Args:
+        layer: A layer made of its configuration; it has the tokens only if that has.
+        lines: The lines of its own file, special tokens included, if it had one. A token
+            that holds a line break makes more of them than there were tokens (V4).
+        rows: How many tokens there must be where the configuration does not tell.
+    """
+    lookup: Any = keras_internals.lookup_of(layer)
+    if lines is None:
+        vocabulary = read(layer)
+        return vocabulary if vocabulary.has_words else None
+    if len(lines) != (keras_internals.saved_vocabulary_size(layer) or rows):
+        return None
+    special = _special_tokens(lookup)
+    words: list[Token] = list(lines[len(special) :])
+    if lookup.vocabulary_dtype != "string":
+        words = [int(str(word)) for word in words]
+    return _with_words(lookup, special, words)
+
+
+def _special_tokens(lookup: Any) -> list[Token]:
+    has_mask = lookup.mask_token is not None and lookup.output_mode == "int"
+    special = [lookup.mask_token] * has_mask + [lookup.oov_token] * lookup.num_oov_indices
+    return [None if token is None else _normalized([token])[0] for token in special]
+
+
+def _with_words(lookup: Any, special: list[Token], words: list[Token]) -> Vocabulary:
+    has_mask = len(special) > lookup.num_oov_indices
+    return Vocabulary.from_parts(
         special + words,
         mask_row=0 if has_mask else None,
         oov_rows=range(int(has_mask), len(special)),
         hashing=_hashing(lookup) if lookup.num_oov_indices > 1 else None,
     )
-    _last_read[lookup] = (weakref.ref(table), vocabulary)
-    return vocabulary
 
 
 def _holds_integers(vocabulary: Vocabulary) -> bool:

@@ -1,0 +1,831 @@
+"""A model that starts from a previous run: from files, and from a model at hand."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from models import BACKEND, array, on_tensorflow, optimizer, variables
+
+from warmstart_keras import (
+    Vocabulary,
+    VocabularyWarmStart,
+    WarmStartEmbedding,
+    WarmStartError,
+    plan_warm_start,
+    warm_start,
+)
+
+BASE = list("abcdefg")
+NEW = [*"gxcbay", "new", "words"]
+LENGTH = 3
+SOURCES = ["archive", "directory model", "weights", "directory", "live"]
+if BACKEND == "tensorflow":
+    SOURCES += ["tensorflow checkpoint", "tensorflow directory"]
+
+
+def lookup(words=BASE):
+    return keras.layers.StringLookup(vocabulary=list(words))
+
+
+def build(source, embedding=WarmStartEmbedding, *, extra=False, width=4, made="Adam"):
+    """ids -> embedding -> scores; `extra` puts two layers more before the last."""
+    if embedding is WarmStartEmbedding:
+        words = WarmStartEmbedding(output_dim=width, vocabulary=source, name="words")
+    else:
+        words = embedding(source.vocabulary_size(), width, name="words")
+    ids = keras.Input((LENGTH,), dtype="int32")
+    hidden = keras.layers.Flatten()(words(ids))
+    hidden = keras.layers.Dense(5, name="first")(hidden)
+    hidden = keras.layers.BatchNormalization(name="norm")(hidden)
+    if extra:
+        hidden = keras.layers.Dense(5, name="one more")(hidden)
+        hidden = keras.layers.Dense(5, name="and another")(hidden)
+    model = keras.Model(ids, keras.layers.Dense(1, name="last")(hidden))
+    model.compile(optimizer(made, 0.01), "mse")
+    return model
+
+
+def train(model, rows, steps=3, seed=0):
+    """Trains a model on ids below `rows`; gives the losses."""
+    random = np.random.default_rng(seed)
+    return [
+        float(
+            model.train_on_batch(
+                random.integers(0, rows, (8, LENGTH)), random.random((8, 1))
+            )
+        )
+        for _ in range(steps)
+    ]
+
+
+def saved(model, kind, folder):
+    """The model as a previous run of that kind."""
+    folder = Path(folder)
+    if kind == "live":
+        return model
+    if kind == "weights":
+        path = folder / "run.weights.h5"
+        model.save_weights(path)
+        return path
+    if kind == "directory model":
+        model.save(folder / "model", zipped=False)
+        return folder / "model"
+    if kind.startswith("tensorflow"):
+        import tensorflow as tf
+
+        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+        path = checkpoint.save(folder / "tf" / "run")
+        return folder / "tf" if kind.endswith("directory") else path
+    path = folder / "run.keras"
+    model.save(path)
+    return folder if kind == "directory" else str(path)
+
+
+def told(kind, words=BASE):
+    """The base vocabulary, for a run that does not tell it."""
+    if not kind.startswith("tensorflow"):
+        return {}
+    return {"base_vocabularies": {"words": ["[UNK]", *words]}}
+
+
+def bits(model):
+    """All of model and optimizer, bit for bit, in its order."""
+    return [(v.shape, array(v).tobytes()) for v in variables(model)]
+
+
+class Day:
+    """A model trained on Monday, and the same moved to Tuesday's words in its process."""
+
+    def __init__(self, **options):
+        keras.utils.set_random_seed(0)
+        self.source = lookup()
+        self.model = build(self.source, **options)
+        train(self.model, len(BASE) + 1)
+
+    def go_on(self):
+        """The chain in one process: rebuild, move; gives the state it has then."""
+        self.source.set_vocabulary(NEW)
+        warm_start(self.model, verbose=0)
+        return bits(self.model)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_new_model_goes_on_as_the_old_one_would(kind, tmp_path):
+    monday = Day()
+    previous = saved(monday.model, kind, tmp_path)
+    tuesday = build(lookup(NEW))
+    report = warm_start(tuesday, previous=previous, verbose=0, **told(kind))
+    after, old_model = bits(tuesday), bits(monday.model)
+    assert after == monday.go_on()
+    assert kind == "live" or old_model != after
+    assert train(tuesday, 9, seed=1) == train(monday.model, 9, seed=1)
+    assert report.changed
+    assert report.notes == report.missing == report.left_out == []
+    (change,) = report.vocabularies
+    assert (change.kept, change.new, change.dropped) == (4, 4, 3)
+    assert report.variables[0].shape_before == (8, 4)
+    assert report.variables[0].shape_after == (9, 4)
+    assert len(report.variables[0].slots) == 2
+
+
+@pytest.mark.parametrize(
+    "made", ["SGD", "AdamW", "Adagrad", "Adafactor", "Ftrl", "Lamb", "Nadam", "RMSprop"]
+)
+def test_every_kind_of_slot_comes_over(made, tmp_path):
+    monday = Day(made=made)
+    for kind in ("weights", "archive"):
+        tuesday = build(lookup(NEW), made=made)
+        warm_start(tuesday, previous=saved(monday.model, kind, tmp_path), verbose=0)
+        if kind == "weights":
+            after = bits(tuesday)
+    assert after == bits(tuesday) == monday.go_on()
+
+
+@pytest.mark.parametrize("made", ["wrapped", "averaged", "accumulating"])
+def test_optimizers_in_optimizers_and_averages_come_over(made, tmp_path):
+    def compiled(model):
+        chosen = {
+            "wrapped": lambda: keras.optimizers.LossScaleOptimizer(
+                keras.optimizers.Adam(0.01)
+            ),
+            "averaged": lambda: keras.optimizers.Adam(0.01, use_ema=True),
+            "accumulating": lambda: keras.optimizers.Adam(
+                0.01, gradient_accumulation_steps=2
+            ),
+        }[made]()
+        model.compile(chosen, "mse")
+        return model
+
+    keras.utils.set_random_seed(0)
+    source = lookup()
+    monday = compiled(build(source))
+    train(monday, 8)
+    previous = saved(monday, "archive", tmp_path)
+    for extra in (False, True):
+        tuesday = compiled(build(lookup(NEW), extra=extra))
+        warm_start(tuesday, previous=previous, verbose=0)
+        assert int(tuesday.optimizer.iterations) == int(monday.optimizer.iterations)
+        if not extra:
+            same = bits(tuesday)
+    source.set_vocabulary(NEW)
+    warm_start(monday, verbose=0)
+    assert same == bits(monday)
+
+
+def test_in_fit_it_is_done_once(tmp_path):
+    monday = Day()
+    path = saved(monday.model, "archive", tmp_path)
+    tuesday = build(lookup(NEW))
+    callback = VocabularyWarmStart(previous=path, verbose=0)
+    x, y = np.zeros((4, LENGTH), "int32"), np.ones((4, 1))
+    tuesday.fit(x, y, verbose=0, callbacks=[callback])
+    expected = int(monday.model.optimizer.iterations) + 1
+    assert int(tuesday.optimizer.iterations) == expected
+    report = callback.report
+    tuesday.fit(x, y, verbose=0, callbacks=[callback])
+    assert int(tuesday.optimizer.iterations) == expected + 1
+    assert callback.report is report
+
+
+def test_a_second_rebuild_moves_what_came(tmp_path):
+    monday = Day()
+    source = lookup(NEW)
+    tuesday = build(source)
+    callback = VocabularyWarmStart(previous=saved(monday.model, "weights", tmp_path))
+    x, y = np.zeros((4, LENGTH), "int32"), np.ones((4, 1))
+    tuesday.fit(x, y, verbose=0, callbacks=[callback])
+    rows = dict(zip(["[UNK]", *NEW], array(tuesday.layers[1].embeddings), strict=True))
+    source.set_vocabulary(["words", "a", "later"])
+    tuesday.optimizer.learning_rate = 0.0
+    tuesday.fit(x, y, verbose=0, callbacks=[callback])
+    after = array(tuesday.layers[1].embeddings)
+    np.testing.assert_array_equal(after[1:3], [rows["words"], rows["a"]])
+
+
+def test_a_first_day_without_a_file_is_a_normal_day(tmp_path, capsys):
+    model = build(lookup())
+    before = bits(model)
+    report = warm_start(
+        model,
+        previous=tmp_path / "none.keras",
+        missing_ok=True,
+        base_vocabularies={"words": ["of", "the", "file"]},
+    )
+    assert not report.changed
+    assert report.previous is None
+    assert "there is no previous run at" in report.notes[0]
+    assert "there is no previous run at" in capsys.readouterr().out
+    assert bits(model) == before
+    callback = VocabularyWarmStart(previous=tmp_path, missing_ok=True, verbose=0)
+    model.fit(np.zeros((2, 3), "int32"), np.ones((2, 1)), verbose=0, callbacks=[callback])
+    assert callback.report is None
+
+
+@pytest.mark.parametrize("name", ["none.keras", "none.weights.h5", "."])
+def test_a_file_that_is_not_there_is_an_error_unless_that_is_fine(name, tmp_path):
+    with pytest.raises(WarmStartError, match=r"Received: .*where there is none.*missing"):
+        warm_start(build(lookup()), previous=tmp_path / name)
+
+
+def test_the_newest_file_of_a_directory_counts(tmp_path):
+    day = Day()
+    for number, name in enumerate(["b.keras", "c.weights.h5", "a.keras"]):
+        saved_as = tmp_path / name
+        train(day.model, 8, steps=1)
+        save = day.model.save_weights if name.endswith("h5") else day.model.save
+        save(saved_as)
+        os.utime(saved_as, (number, number))
+    (tmp_path / ".half.keras").write_bytes(b"half")
+    report = warm_start(build(lookup(NEW)), previous=tmp_path, verbose=0)
+    assert report.previous == f"'{tmp_path / 'a.keras'}'"
+
+
+def test_planning_reads_and_changes_nothing(tmp_path):
+    monday = Day()
+    path = saved(monday.model, "archive", tmp_path)
+    content = Path(path).read_bytes()
+    tuesday = build(lookup(NEW))
+    before = bits(tuesday)
+    plan = plan_warm_start(tuesday, previous=path)
+    assert plan.changed
+    assert "run.keras" in str(plan)
+    assert bits(tuesday) == before
+    assert not tuesday.optimizer.built
+    assert Path(path).read_bytes() == content
+    # What was planned is what was read, whatever becomes of the file.
+    Path(path).unlink()
+    plan.apply()
+    assert bits(tuesday) == monday.go_on()
+    with pytest.raises(WarmStartError, match="must be applied to the model that it was"):
+        plan.apply()
+
+
+def test_a_live_model_goes_on_serving(tmp_path):
+    monday = Day()
+    ids = np.arange(6).reshape(2, 3)
+    served = monday.model.predict(ids, verbose=0)
+    function, before = monday.model.predict_function, bits(monday.model)
+    warm_start(build(lookup(NEW)), previous=monday.model, verbose=0)
+    assert monday.model.predict_function is function
+    assert bits(monday.model) == before
+    np.testing.assert_array_equal(monday.model.predict(ids, verbose=0), served)
+
+
+def test_a_live_model_must_share_nothing():
+    day = Day()
+    with pytest.raises(WarmStartError, match="must share no layer.*has layer 'norm'"):
+        warm_start(day.model, previous=day.model)
+
+
+# --- layers that are not the same ---
+
+
+def test_other_layers_are_left_and_named(tmp_path):
+    monday = Day()
+    before = bits(monday.model)
+    for kind in ("archive", "live"):
+        previous = saved(monday.model, kind, tmp_path)
+        larger = build(lookup(), extra=True)
+        fresh = array(larger.get_layer("one more").kernel)
+        report = warm_start(larger, previous=previous, verbose=0)
+        assert report.missing == ["one more", "and another"]
+        assert report.left_out == report.notes == []
+        assert "Not there, and as initialised: one more, and another" in str(report)
+        np.testing.assert_array_equal(array(larger.get_layer("one more").kernel), fresh)
+        same = {v.name if "adam" in v.path else v.path: v for v in variables(larger)}
+        for variable, (_, value) in zip(variables(monday.model), before, strict=True):
+            name = variable.name if "adam" in variable.path else variable.path
+            assert array(same[name]).tobytes() == value
+        smaller = build(lookup())
+        report = warm_start(smaller, previous=saved(larger, kind, tmp_path), verbose=0)
+        assert report.left_out == ["one more", "and another"]
+        assert report.missing == report.notes == []
+        assert "There, and left out: one more, and another" in str(report)
+        assert [value for _, value in bits(smaller)] == [value for _, value in before]
+
+
+def test_weights_without_a_configuration_bring_slots_where_that_is_certain(tmp_path):
+    monday = Day()
+    path = saved(monday.model, "weights", tmp_path)
+    larger = build(lookup(), extra=True)
+    report = warm_start(larger, previous=path, verbose=0)
+    assert report.notes == []  # all layers of the file are there: one order is possible
+    assert int(larger.optimizer.iterations) == 3
+    smaller = build(lookup())
+    train(smaller, 8)
+    path = saved(larger, "weights", tmp_path)
+    report = warm_start(smaller, previous=path, verbose=0)
+    assert "starts anew: the file does not tell which" in report.notes[0]
+    for variable in smaller.optimizer.variables[2:]:
+        assert not array(variable).any()
+
+
+def test_another_optimizer_starts_anew(tmp_path):
+    monday = Day(made="Adam")
+    other = build(lookup(NEW), made="Nadam")
+    previous = saved(monday.model, "archive", tmp_path)
+    report = warm_start(other, previous=previous, verbose=0)
+    assert "of another class: Nadam now, Adam there" in report.notes[0]
+    assert int(other.optimizer.iterations) == 0
+    other = build(lookup(NEW), made="SGD")
+    previous = saved(monday.model, "weights", tmp_path)
+    report = warm_start(other, previous=previous, verbose=0)
+    assert "2 variables now, 16 there" in report.notes[0]
+
+
+@pytest.mark.parametrize("kind", ["archive", "weights", "live"])
+def test_another_width_is_an_error_that_says_both(kind, tmp_path):
+    monday = Day(width=4)
+    other = build(lookup(NEW), width=6)
+    before = bits(other)
+    with pytest.raises(WarmStartError, match="width 6 now, width 4 there"):
+        warm_start(other, previous=saved(monday.model, kind, tmp_path))
+    assert bits(other) == before
+
+
+def test_another_shape_is_an_error_that_says_both(tmp_path):
+    def made(units):
+        ids = keras.Input((1,), dtype="int32")
+        hidden = keras.layers.Embedding(3, 2, name="words")(ids)
+        return keras.Model(ids, keras.layers.Dense(units, name="last")(hidden))
+
+    path = saved(made(4), "archive", tmp_path)
+    with pytest.raises(
+        WarmStartError, match=r"Layer 'last'.*\(2, 5\) now, \(2, 4\) there"
+    ):
+        warm_start(made(5), previous=path)
+
+
+def automatic(units, *, first=None):
+    """A model whose layers bear automatic names."""
+    ids = keras.Input((LENGTH,), dtype="int32")
+    hidden = keras.layers.Flatten()(keras.layers.Embedding(5, 2)(ids))
+    if first is not None:
+        hidden = keras.layers.Dense(first)(hidden)
+    for number in units:
+        hidden = keras.layers.Dense(number)(hidden)
+    model = keras.Model(ids, hidden)
+    model.compile("adam", "mse")
+    return model
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_automatic_names_are_matched_by_order(kind, tmp_path):
+    monday = automatic([4, 4, 4])
+    monday.train_on_batch(np.zeros((2, LENGTH), "int32"), np.ones((2, 4)))
+    tuesday = automatic([4, 4, 4])
+    report = warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
+    assert bits(tuesday) == bits(monday)
+    assert report.missing == report.left_out == report.notes == []
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("other", [[4, 4], [4, 4, 4, 4], [4, 5, 4]])
+def test_never_a_layer_into_another_by_accident_of_position(kind, other, tmp_path):
+    monday, tuesday = automatic([4, 4, 4]), automatic(other)
+    fresh = bits(tuesday)
+    report = warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
+    assert bits(tuesday)[0] != fresh[0]  # the embedding is the same
+    assert [v for v in bits(tuesday)[1 : 2 * len(other) + 1]] == fresh[1:-2]
+    assert len(report.missing) == len(other)
+    assert len(report.left_out) == 3
+
+
+class Towers(keras.Model):
+    """A subclassed model: its layers are held by attributes, and bear automatic names."""
+
+    def __init__(self, source, blocks=2, **kwargs):
+        super().__init__(**kwargs)
+        self.words = WarmStartEmbedding(output_dim=4, vocabulary=source)
+        self.blocks = [keras.layers.Dense(4) for _ in range(blocks)]
+        self.last = keras.layers.Dense(1)
+
+    def call(self, ids):
+        hidden = keras.ops.mean(self.words(ids), axis=1)
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.last(hidden)
+
+
+def towers(source):
+    model = Towers(source)
+    model.compile("adam", "mse")
+    model(np.zeros((1, LENGTH), "int32"))
+    return model
+
+
+@pytest.mark.parametrize("kind", ["weights", "live"])
+def test_a_subclassed_model_starts_from_a_file_too(kind, tmp_path):
+    source = lookup()
+    monday = towers(source)
+    train(monday, 8)
+    tuesday = towers(lookup(NEW))
+    report = warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
+    assert report.notes == report.missing == report.left_out == []
+    after = bits(tuesday)
+    source.set_vocabulary(NEW)
+    warm_start(monday, verbose=0)
+    assert after == bits(monday)
+
+
+@on_tensorflow
+def test_layers_that_a_checkpoint_does_not_tell_apart_are_an_error(tmp_path):
+    previous = saved(towers(lookup()), "tensorflow checkpoint", tmp_path)
+    with pytest.raises(WarmStartError, match=r"is there twice.* Save the model as"):
+        warm_start(towers(lookup(NEW)), previous=previous)
+
+
+@on_tensorflow
+def test_a_subclassed_model_of_different_layers_starts_from_a_checkpoint(tmp_path):
+    class Model(keras.Model):
+        def __init__(self, source):
+            super().__init__(name="model")
+            self.words = WarmStartEmbedding(output_dim=4, vocabulary=source, name="words")
+            self.last = keras.layers.Dense(1)
+
+        def call(self, ids):
+            return self.last(keras.ops.mean(self.words(ids), axis=1))
+
+    models = []
+    for words in (BASE, NEW):
+        model = Model(lookup(words))
+        model.compile("adam", "mse")
+        model(np.zeros((1, LENGTH), "int32"))
+        models.append(model)
+    monday, tuesday = models
+    train(monday, 8)
+    previous = saved(monday, "tensorflow checkpoint", tmp_path)
+    base = {tuesday.words: ["[UNK]", *BASE]}
+    warm_start(tuesday, previous=previous, base_vocabularies=base, verbose=0)
+    monday.words.vocabulary_source.set_vocabulary(NEW)
+    warm_start(monday, verbose=0)
+    assert bits(tuesday) == bits(monday)
+
+
+def test_nothing_in_common_is_an_error(tmp_path):
+    monday = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="other")])
+    with pytest.raises(WarmStartError, match=r"a layer in common.*'other'"):
+        warm_start(build(lookup()), previous=saved(monday, "archive", tmp_path))
+
+
+def test_a_model_without_variables_yet_is_an_error(tmp_path):
+    monday = towers(lookup())
+    path = saved(monday, "weights", tmp_path)
+    unbuilt = Towers(lookup(NEW))
+    with pytest.raises(WarmStartError, match=r"must be built. Received: .*embed"):
+        warm_start(unbuilt, previous=path)
+
+
+def test_layers_inside_models_inside_models_are_found(tmp_path):
+    def made(source):
+        tower = keras.Sequential(
+            [
+                keras.Input((LENGTH,), dtype="int32"),
+                WarmStartEmbedding(output_dim=2, vocabulary=source, name="words"),
+                keras.layers.LSTM(3),
+                keras.Sequential([keras.layers.Dense(2), keras.layers.Dense(2)]),
+            ]
+        )
+        ids = keras.Input((LENGTH,), dtype="int32")
+        model = keras.Model(ids, keras.layers.Dense(1)(tower(ids)))
+        model.compile("adam", "mse")
+        return model
+
+    source = lookup()
+    monday = made(source)
+    train(monday, 8)
+    after = []
+    for kind in ("archive", "weights", "live"):
+        tuesday = made(lookup(NEW))
+        warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
+        after.append(bits(tuesday))
+    source.set_vocabulary(NEW)
+    warm_start(monday, verbose=0)
+    assert after == [bits(monday)] * 3
+
+
+# --- what the rows stood for ---
+
+
+@pytest.mark.parametrize("kind", [k for k in SOURCES if k != "live"])
+def test_a_plain_embedding_becomes_one_of_ours(kind, tmp_path):
+    keras.utils.set_random_seed(0)
+    monday = build(lookup(), keras.layers.Embedding)
+    train(monday, 8)
+    before = array(monday.layers[1].embeddings)
+    tuesday = build(lookup(NEW))
+    previous = saved(monday, kind, tmp_path)
+    with pytest.raises(WarmStartError, match=r"It must be known .*base_vocabularies=\{'"):
+        warm_start(tuesday, previous=previous)
+    report = warm_start(
+        tuesday,
+        previous=previous,
+        base_vocabularies={"words": ["[UNK]", *BASE]},
+        verbose=0,
+    )
+    assert report.notes == []
+    after = array(tuesday.layers[1].embeddings)
+    for row, word in enumerate(["[UNK]", *NEW]):
+        if word in ["[UNK]", *BASE]:
+            old = ["[UNK]", *BASE].index(word)
+            assert after[row].tobytes() == before[old].tobytes()
+    assert int(tuesday.optimizer.iterations) == 3
+    assert tuesday.layers[1].get_vocabulary() == ["[UNK]", *NEW]
+
+
+def test_words_without_their_special_rows_are_an_error(tmp_path):
+    path = saved(build(lookup(), keras.layers.Embedding), "archive", tmp_path)
+    with pytest.raises(WarmStartError, match=r"whether its rows begin with mask and OOV"):
+        warm_start(build(lookup(NEW)), previous=path, base_vocabularies={"words": BASE})
+
+
+def test_a_plain_embedding_stays_plain(tmp_path):
+    source = lookup(NEW)
+    monday = build(lookup(), keras.layers.Embedding)
+    path = saved(monday, "weights", tmp_path)
+    tuesday = build(source, keras.layers.Embedding)
+    warm_start(
+        tuesday,
+        {"words": source},
+        path,
+        base_vocabularies={"words": ["[UNK]", *BASE]},
+        verbose=0,
+    )
+    before, after = (array(m.layers[1].embeddings) for m in (monday, tuesday))
+    assert after[1].tobytes() == before[7].tobytes()
+    # What its rows stand for is recorded: a rebuild moves them.
+    source.set_vocabulary(["words", "g"])
+    warm_start(tuesday, {"words": source}, verbose=0)
+    assert array(tuesday.layers[1].embeddings)[2].tobytes() == after[1].tobytes()
+
+
+def test_a_vocabulary_of_the_file_is_not_overruled(tmp_path):
+    monday = Day()
+    path = saved(monday.model, "archive", tmp_path)
+    with pytest.raises(WarmStartError, match="where that says itself"):
+        other = {"words": ["[UNK]", *BASE[::-1]]}
+        warm_start(build(lookup(NEW)), previous=path, base_vocabularies=other)
+    same = {"words": ["[UNK]", *BASE]}
+    warm_start(build(lookup(NEW)), previous=path, base_vocabularies=same, verbose=0)
+
+
+def test_rows_of_another_number_than_words_are_an_error(tmp_path):
+    monday = build(lookup(), keras.layers.Embedding)
+    path = saved(monday, "archive", tmp_path)
+    with pytest.raises(WarmStartError, match=r"each of its 8 rows. Received: 10 tokens"):
+        warm_start(
+            build(lookup(NEW)),
+            previous=path,
+            base_vocabularies={"words": ["[UNK]", *BASE, "h", "i"]},
+        )
+
+
+def test_today_must_say_what_rows_with_a_vocabulary_stand_for(tmp_path):
+    monday = Day()
+    path = saved(monday.model, "archive", tmp_path)
+    today = build(lookup(), keras.layers.Embedding)
+    with pytest.raises(WarmStartError, match=r"shall stand for.*vocabularies=\{'words'"):
+        warm_start(today, previous=path)
+    warm_start(today, {"words": lookup()}, path, verbose=0)
+    assert bits(today)[0] == bits(monday.model)[0]
+
+
+def test_spare_rows_come_over(tmp_path):
+    def made(words):
+        ids = keras.Input((LENGTH,), dtype="int32")
+        layer = WarmStartEmbedding(12, 2, vocabulary=words, name="words")
+        return keras.Model(ids, layer(ids))
+
+    source = lookup()
+    monday, tuesday = made(source), made(lookup(NEW))
+    path = saved(monday, "archive", tmp_path)
+    warm_start(tuesday, previous=path, verbose=0)
+    after = bits_of_weights(tuesday)
+    source.set_vocabulary(NEW)
+    warm_start(monday, verbose=0)
+    assert after == bits_of_weights(monday)
+
+
+def bits_of_weights(model):
+    return [array(variable).tobytes() for variable in model.weights]
+
+
+def over_texts(words, embedding=keras.layers.Embedding):
+    """A model with its lookup inside: on TensorFlow it could be trained on texts."""
+    layer = keras.layers.StringLookup(vocabulary=words, name="lookup")
+    inputs = keras.Input((LENGTH,), dtype="string")
+    rows = embedding(layer.vocabulary_size(), 4, name="words")
+    return keras.Model(inputs, rows(layer(inputs)))
+
+
+@on_tensorflow
+@pytest.mark.parametrize("given", ["adapted", "in the configuration"])
+def test_a_lookup_in_the_archive_says_what_rows_stood_for(given, tmp_path):
+    def made(texts):
+        layer = keras.layers.TextVectorization(
+            output_sequence_length=4, name="vectorizer"
+        )
+        if given == "adapted":
+            layer.adapt([" ".join(texts)])
+        else:
+            layer = keras.layers.StringLookup(vocabulary=texts, name="lookup")
+        inputs = keras.Input((1,), dtype="string")
+        rows = keras.layers.Embedding(layer.vocabulary_size(), 4, name="words")
+        return keras.Model(inputs, rows(layer(inputs))), layer
+
+    monday, old = made(["plot", "film", "film", "end"] if given == "adapted" else BASE)
+    tuesday, new = made(["twist", "film", "twist"] if given == "adapted" else NEW)
+    before = dict(zip(old.get_vocabulary(), array(monday.weights[-1]), strict=True))
+    warm_start(tuesday, previous=saved(monday, "archive", tmp_path), verbose=0)
+    after = dict(zip(new.get_vocabulary(), array(tuesday.weights[-1]), strict=True))
+    kept = before.keys() & after.keys()
+    assert len(kept) > 2
+    for word in kept:
+        assert after[word].tobytes() == before[word].tobytes()
+    with pytest.raises(WarmStartError, match="It must be known"):  # no configuration
+        warm_start(made(NEW)[0], previous=saved(monday, "weights", tmp_path))
+
+
+@on_tensorflow
+@pytest.mark.parametrize("strange", ["a\u2028b", "a\x85b", "a\nb", "a\x0bb", " "])
+def test_a_lookup_that_keras_reads_wrongly_is_read_rightly_or_refused(strange, tmp_path):
+    words = ["one", strange, "two"]
+
+    def made(words):
+        layer = keras.layers.StringLookup(name="lookup")
+        layer.set_vocabulary(words)
+        inputs = keras.Input((1,), dtype="string")
+        rows = keras.layers.Embedding(9, 2, name="words")
+        return keras.Model(inputs, rows(layer(inputs)))
+
+    monday, tuesday = made(words), made(["two", "one"])
+    path = saved(monday, "archive", tmp_path)
+    if "\n" in strange:
+        with pytest.raises(WarmStartError, match="It must be known"):
+            warm_start(tuesday, previous=path)
+        return
+    warm_start(tuesday, previous=path, verbose=0)
+    before, after = (array(model.weights[-1]) for model in (monday, tuesday))
+    assert after[1].tobytes() == before[3].tobytes()
+    assert after[2].tobytes() == before[1].tobytes()
+
+
+# --- what stays today's ---
+
+
+@on_tensorflow
+def test_what_adapt_made_today_stays(tmp_path):
+    def made(texts, numbers):
+        layer = keras.layers.TextVectorization(output_mode="tf_idf", name="texts")
+        layer.adapt(texts)
+        scale = keras.layers.Normalization(axis=None, name="scale")
+        scale.adapt(numbers)
+        cut = keras.layers.Discretization(num_bins=2, name="cut", output_mode="one_hot")
+        cut.adapt(numbers)
+        inputs = [keras.Input((), dtype="string"), keras.Input((1,))]
+        parts = [layer(inputs[0]), scale(inputs[1]), cut(inputs[1])]
+        joined = keras.layers.Concatenate()(parts)
+        model = keras.Model(inputs, keras.layers.Dense(1, name="last")(joined))
+        model.compile("sgd", "mse")
+        return model
+
+    monday = made(["a film", "a plot"], np.array([1.0, 2.0, 3.0, 4.0]))
+    tuesday = made(["a film", "film"], np.array([10.0, 20.0, 30.0, 41.0]))
+    sample = [np.array(["a film"], object), np.array([[3.0]])]
+    inside = keras.Model(tuesday.inputs, tuesday.get_layer("last").input)
+    sample = [keras.ops.convert_to_tensor(part) for part in sample]
+    before = array(inside(sample))
+    with pytest.raises(WarmStartError, match="Layer 'last'"):
+        warm_start(tuesday, previous=saved(monday, "archive", tmp_path))
+    tuesday = made(["b c", "b"], np.array([10.0, 20.0, 30.0, 41.0]))
+    monday = made(["b a", "a"], np.array([1.0, 2.0, 3.0, 4.0]))
+    inside = keras.Model(tuesday.inputs, tuesday.get_layer("last").input)
+    before = array(inside(sample))
+    for kind in ("archive", "weights", "live"):
+        report = warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
+        np.testing.assert_array_equal(array(inside(sample)), before)
+        kernels = [array(m.get_layer("last").kernel) for m in (monday, tuesday)]
+        np.testing.assert_array_equal(*kernels)
+        assert "what `adapt` made today was kept" in report.notes[0]
+
+
+def test_only_what_the_user_named_is_reset(tmp_path):
+    monday = Day()
+    path = saved(monday.model, "archive", tmp_path)
+    tuesday = build(lookup(NEW))
+    warm_start(tuesday, previous=path, optimizer_state="reset", verbose=0)
+    slots = {v.path: array(v) for v in tuesday.optimizer.variables}
+    mine = [v for path, v in slots.items() if "words_embeddings" in path]
+    others = [v for path, v in slots.items() if "first_kernel" in path]
+    assert len(mine) == len(others) == 2
+    assert not any(value.any() for value in mine)
+    assert all(value.any() for value in others)
+
+
+def test_a_model_that_was_trained_already_starts_from_the_file_alone(tmp_path):
+    monday = Day()
+    path = saved(monday.model, "archive", tmp_path)
+    tuesday = build(lookup(NEW))
+    train(tuesday, 9, steps=7, seed=5)
+    warm_start(tuesday, previous=path, verbose=0)
+    assert bits(tuesday) == monday.go_on()
+
+
+def test_a_loop_of_ones_own_gets_the_state_too(tmp_path):
+    monday = Day()
+    path = saved(monday.model, "archive", tmp_path)
+    tuesday = build(lookup(NEW))
+    own, tuesday.optimizer = tuesday.optimizer, None
+    warm_start(tuesday, previous=path, optimizer=own, verbose=0)
+    tuesday.optimizer = own
+    assert bits(tuesday) == monday.go_on()
+
+
+def test_a_model_that_is_not_compiled_gets_its_weights(tmp_path):
+    monday = Day()
+    path = saved(monday.model, "weights", tmp_path)
+    tuesday = build(lookup(NEW))
+    tuesday.optimizer = None
+    report = warm_start(tuesday, previous=path, verbose=0)
+    assert "the model is not compiled" in report.notes[0]
+    monday.go_on()
+    assert bits_of_weights(tuesday) == bits_of_weights(monday.model)
+
+
+def test_a_source_that_is_no_run_is_an_error(tmp_path):
+    model = build(lookup())
+    with pytest.raises(WarmStartError, match=r"`previous` must be the path .*type int"):
+        warm_start(model, previous=3)
+    (tmp_path / "model.h5").write_bytes(b"")
+    with pytest.raises(WarmStartError, match=r"`previous` must be a `.keras` or"):
+        warm_start(model, previous=tmp_path / "model.h5")
+
+
+def test_lora_factors_are_merged_and_cleared(tmp_path):
+    def made():
+        inputs = keras.Input((3,))
+        return keras.Model(inputs, keras.layers.Dense(4, name="last")(inputs))
+
+    monday, tuesday = made(), made()
+    tuesday.get_layer("last").enable_lora(2)
+    tuesday.get_layer("last").lora_kernel_b.assign(np.ones((2, 4)))
+    warm_start(tuesday, previous=saved(monday, "archive", tmp_path), verbose=0)
+    x = np.ones((2, 3), "float32")
+    np.testing.assert_array_equal(array(monday(x)), array(tuesday(x)))
+
+
+JOB = """
+import sys
+import numpy as np
+sys.path[:0] = [sys.argv[1]]
+from test_previous import BASE, NEW, bits, build, lookup, told, train, warm_start
+import hashlib, keras
+keras.utils.set_random_seed(1)
+model = build(lookup(NEW))
+warm_start(model, previous=sys.argv[2], verbose=0, **told(sys.argv[3]))
+digest = hashlib.sha256(repr(bits(model)).encode()).hexdigest()
+print("state", digest, train(model, 9, seed=1))
+"""
+
+
+@pytest.mark.parametrize("kind", ["archive", SOURCES[-1]])
+def test_another_process_comes_to_the_same(kind, tmp_path):
+    import hashlib
+
+    if kind == "live":
+        kind = "weights"
+    monday = Day()
+    previous = saved(monday.model, kind, tmp_path)
+    said = subprocess.run(
+        [sys.executable, "-c", JOB, str(Path(__file__).parent), str(previous), kind],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (line,) = [line for line in said.splitlines() if line.startswith("state")]
+    digest = hashlib.sha256(repr(monday.go_on()).encode()).hexdigest()
+    assert line == f"state {digest} {train(monday.model, 9, seed=1)}"
+
+
+# --- files of earlier versions ---
+
+
+@pytest.mark.parametrize("name", ["0.1.0.keras", "0.1.0.weights.h5"])
+def test_files_of_earlier_versions_are_read(name):
+    path = Path(__file__).parent / "data" / name
+    model = build(lookup(NEW))
+    report = warm_start(model, previous=path, verbose=0)
+    assert report.notes == report.missing == report.left_out == []
+    expected = np.load(Path(__file__).parent / "data" / "0.1.0.npz")
+    rows = dict(zip(["[UNK]", *NEW], array(model.layers[1].embeddings), strict=True))
+    for word, row in zip(expected["words"], expected["rows"], strict=True):
+        if word in rows:
+            assert rows[word].tobytes() == row.tobytes()
+    assert int(model.optimizer.iterations) == 3
+    assert Vocabulary(list(expected["words"])).fingerprint == str(expected["fingerprint"])
+    assert report.vocabularies[0].base_fingerprint == str(expected["fingerprint"])

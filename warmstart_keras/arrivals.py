@@ -1,0 +1,294 @@
+"""What comes over from a previous run into a model: which layers, and how their rows."""
+
+from typing import Any
+
+import keras
+
+from warmstart_keras import keras_internals
+from warmstart_keras.bindings import as_given
+from warmstart_keras.checkpoint import Previous, open_previous
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.moves import Load, LoadOwn
+from warmstart_keras.options import Options
+from warmstart_keras.saved_files import tree_by_variable_path, tree_of
+from warmstart_keras.saved_layers import (
+    SavedLayer,
+    Stored,
+    check_width,
+    match,
+    paired_arrays,
+)
+from warmstart_keras.vocabulary import Vocabulary
+
+
+class Arrivals:
+    """The layers of a model that a previous run has too, and what they get from it.
+
+    Args:
+        model: The model.
+        previous: The previous run.
+
+    Attributes:
+        previous: The previous run.
+        missing: Paths of layers of the model that the run has not.
+        left_out: Paths of layers of the run that the model has not.
+        notes: What the user should know, one sentence each.
+
+    Raises:
+        WarmStartError: If the model has no variables yet, shares some with a live
+            previous model, or a layer has other shapes than it had.
+    """
+
+    def __init__(self, model: keras.Layer, previous: Previous) -> None:
+        self.previous = previous
+        self.missing: list[str] = []
+        self.left_out: list[str] = []
+        self.notes: list[str] = []
+        self._pairs: list[tuple[SavedLayer, SavedLayer]] = []
+        if not previous.is_there:
+            self.notes.append(
+                f"there is no previous run at {previous.name} yet; the model starts as "
+                "it was initialised."
+            )
+            return
+        _check_built(model)
+        state = keras_internals.saved_state(model)
+        by_path = previous.run.by_variable_path
+        with previous.reading():
+            self._ours = tree_by_variable_path(state) if by_path else tree_of(state)
+        self._check_live()
+        self._match(model)
+
+    @classmethod
+    def of(cls, model: keras.Layer, options: Options) -> "Arrivals | None":
+        """What comes into a model, if the options name a previous run."""
+        if options.previous is None:
+            return None
+        previous = open_previous(options.previous, options.missing_ok)
+        try:
+            return cls(model, previous)
+        except BaseException:
+            previous.close()
+            raise
+
+    def _match(self, model: keras.Layer) -> None:
+        theirs, ours = self.previous.run.root, self._ours
+        tables = {
+            id(keras_internals.embeddings_variable(layer))
+            for _, layer in keras_internals.walk(model)
+            if isinstance(layer, keras.layers.Embedding)
+        }
+        pairs = match(theirs, ours, lambda value: id(value) in tables)
+        self._pairs = pairs
+        if not any(one.arrays and own.arrays for one, own in pairs):
+            raise WarmStartError(
+                "A model must have a layer in common with the previous run. Received: "
+                f"{[layer.path for layer in ours.walk() if layer.arrays]}, and "
+                f"{[layer.path for layer in theirs.walk() if layer.arrays]} in "
+                f"{self.previous.name}. Give layers that are the same the same name."
+            )
+        found = {id(layer) for pair in pairs for layer in pair}
+        self.missing, self.left_out = (
+            [node.path for node in root.walk() if node.arrays and id(node) not in found]
+            for root in (ours, theirs)
+        )
+        adapted = [own.path for one, own in pairs if one.arrays and _keeps_its_own(own)]
+        if adapted:
+            self.notes.append(f"what `adapt` made today was kept: {', '.join(adapted)}.")
+
+    def about(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {
+            "previous": self.previous.name if self.previous.is_there else None,
+            "missing": self.missing,
+            "left_out": self.left_out,
+        }
+
+    def has(self, layer: keras.Layer) -> bool:
+        """Whether the run has the table of an embedding layer."""
+        return self._where(layer) is not None
+
+    def _where(self, layer: keras.Layer) -> tuple[SavedLayer, SavedLayer] | None:
+        """The pair that has the table of an embedding layer."""
+        variable = keras_internals.embeddings_variable(layer)
+        for saved, own in self._pairs:
+            has_table = any(value is variable for value in own.arrays.values())
+            if saved.arrays and (has_table or own.layer is layer):
+                return saved, own
+        return None
+
+    def _pair(self, layer: keras.Layer) -> tuple[SavedLayer, SavedLayer]:
+        pair = self._where(layer)
+        assert pair is not None
+        return pair
+
+    def rows(self, layer: keras.Layer) -> Stored:
+        """The rows that an embedding layer had.
+
+        Raises:
+            WarmStartError: If they were of another width.
+        """
+        saved, own = self._pair(layer)
+        variable = keras_internals.embeddings_variable(layer)
+        for stored, value in paired_arrays(saved, own) or []:
+            if value is variable:
+                check_width(own.path, stored, value)
+                return stored
+        raise WarmStartError(
+            f"Layer '{own.path}' must save its table as an embedding does. Received: "
+            f"{sorted(own.arrays)} now, {sorted(saved.arrays)} in {self.previous.name}. "
+            "Merge LoRA factors first, and dequantise (save and load the model)."
+        )
+
+    def name(self, layer: keras.Layer) -> str:
+        """What a layer was called."""
+        saved, own = self._pair(layer)
+        return saved.name if own.name == layer.name else layer.name
+
+    def knows_vocabulary(self, layer: keras.Layer) -> bool:
+        """Whether the run itself says what the rows of an embedding layer stood for."""
+        return self.previous.vocabulary(self._pair(layer)[0]) is not None
+
+    def vocabulary(self, layer: keras.Layer, given: Any, source: Any) -> Vocabulary:
+        """What the rows of an embedding layer stood for.
+
+        Args:
+            layer: The layer of the model at hand.
+            given: What the user says of that; None if nothing.
+            source: Where the layer's new vocabulary is read.
+
+        Raises:
+            WarmStartError: If that is not known, or the user says something else.
+        """
+        saved, rows = self._pair(layer)[0], self.rows(layer).shape[0]
+        known = self.previous.vocabulary(saved)
+        if given is not None:
+            base = as_given(given, source, rows, saved.path)
+            if known is not None and not known.same_rows(base):
+                raise WarmStartError(
+                    f"`base_vocabularies` must say what the rows of layer '{saved.path}' "
+                    f"stood for in {self.previous.name}. Received: {base!r}, where that "
+                    f"says itself: {known!r}. Leave it out: it is needed only where the "
+                    "previous run does not know."
+                )
+            return base
+        if known is None:
+            known = self._of_lookup(saved, rows, source)
+        if known is None:
+            raise WarmStartError(
+                f"It must be known what the rows of layer '{saved.path}' stood for in "
+                f"the previous run. Received: {self.previous.name}, which does not say "
+                f"it for its {rows} rows. Say it: "
+                f"`base_vocabularies={{'{layer.name}': old_tokens}}`."
+            )
+        return known
+
+    def _of_lookup(self, saved: SavedLayer, rows: int, source: Any) -> Vocabulary | None:
+        """The vocabulary of the one lookup layer that can have fed a layer."""
+        found = self.previous.run.lookups(saved, rows)
+        if len(found) > 1:
+            ours = [own.path for own in self._ours.walk() if own.layer is source]
+            found = {path: found[path] for path in ours if path in found}
+        if len(found) != 1:
+            return None
+        (vocabulary,) = found.values()
+        fits = vocabulary is not None and len(vocabulary) <= rows
+        return vocabulary if fits else None
+
+    def loads(self, moved: set[int]) -> list[Load | LoadOwn]:
+        """What the other variables of the layers get.
+
+        Args:
+            moved: The `id`s of variables whose rows are moved.
+
+        Raises:
+            WarmStartError: If a variable had another shape.
+        """
+        loads: dict[int, Load | LoadOwn] = {}
+        for saved, own in self._pairs:
+            if _keeps_its_own(own) or not (saved.arrays or own.arrays):
+                continue
+            both = paired_arrays(saved, own)
+            if both is None:
+                self._refuse(saved, own, sorted(saved.arrays), sorted(own.arrays))
+            assert both is not None
+            if not all(isinstance(value, keras.Variable) for _, value in both):
+                loads.setdefault(id(own.layer), LoadOwn(own.layer, saved.arrays))
+                continue
+            for stored, variable in both:
+                if id(variable) in moved:
+                    continue
+                shapes = stored.shape, tuple(map(int, variable.shape))
+                if shapes[0] != shapes[1]:
+                    self._refuse(saved, own, *shapes)
+                loads.setdefault(id(variable), Load(variable, stored))
+        return list(loads.values())
+
+    def arrived(self) -> dict[int, Stored]:
+        """For the `id` of each variable that gets a value, what it comes from."""
+        return {
+            id(value): stored
+            for saved, own in self._pairs
+            if not _keeps_its_own(own)
+            for stored, value in paired_arrays(saved, own) or []
+        }
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run has no other layers, and those of each class in one order."""
+        pairs = [pair for pair in self._pairs if pair[1].arrays]
+        pairs.sort(key=lambda pair: pair[1].order)
+        last: dict[str, list] = {}
+        for saved, own in pairs:
+            if saved.order < last.get(own.stem, []):
+                return False
+            last[own.stem] = saved.order
+        return not self.left_out
+
+    def _refuse(self, saved: SavedLayer, own: SavedLayer, before: Any, now: Any) -> None:
+        raise WarmStartError(
+            f"Layer '{own.path}' must have the shapes that layer '{saved.path}' had in "
+            f"{self.previous.name}. Received: {now} now, {before} there. Give the layer "
+            "another name to start it anew; if it is an embedding whose rows follow a "
+            f"vocabulary, name that: `vocabularies={{'{own.name}': vectorizer}}`."
+        )
+
+    def _check_live(self) -> None:
+        name = self.previous.name
+        theirs = [saved.layer for saved in self.previous.run.root.walk()]
+        for own in self._ours.walk():  # lookup layers have none: they are never changed
+            if own.arrays and any(own.layer is layer for layer in theirs):
+                raise WarmStartError(
+                    "A live `previous` model must share no layer with the model that "
+                    "is warm-started, since it is never changed. Received: "
+                    f"{name}, which has layer '{own.layer.name}' too. Leave `previous` "
+                    "out to move the rows of the model itself."
+                )
+        for layer in theirs:
+            if getattr(layer, "assigned_by_hand", False):
+                raise WarmStartError(
+                    "The optimizer's state of a live `previous` model must belong to its "
+                    f"rows. Received: {name}, where the matrix of layer "
+                    f"'{layer.name}' was assigned and not trained since. Call "
+                    "`warm_start` on that model first."
+                )
+
+
+def _keeps_its_own(own: SavedLayer) -> bool:
+    """Whether `adapt` made what a layer has, today (L1b)."""
+    return hasattr(own.layer, "adapt")
+
+
+def _check_built(model: keras.Layer) -> None:
+    unbuilt = [
+        path or layer.name
+        for path, layer in keras_internals.walk(model)
+        if not layer.built
+        and (layer is model or isinstance(layer, keras.layers.Embedding))
+    ]
+    if unbuilt:
+        raise WarmStartError(
+            "A model that starts from a previous run must be built. Received: "
+            f"{unbuilt}, not built yet. Call the model on a batch first, or give it a "
+            "`keras.Input`."
+        )

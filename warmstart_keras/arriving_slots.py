@@ -1,0 +1,223 @@
+"""The optimizer's state of a previous run, in the optimizer at hand.
+
+A file has an optimizer's variables by position alone. Which is whose is certain where the
+file tells which variables of the model the optimizer held, or where the model is the
+same; then two optimizers are paired by the names that Keras gives their variables, which
+an optimizer of the same class has that is built on stand-ins of the old variables.
+"""
+
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+
+from warmstart_keras import keras_internals
+from warmstart_keras.arrivals import Arrivals
+from warmstart_keras.changes import Change
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.moves import Load, LoadOwn, Move
+from warmstart_keras.optimizer_keys import inner_optimizers
+from warmstart_keras.optimizer_slots import Slot, find_slots, names_on
+from warmstart_keras.options import Options
+from warmstart_keras.saved_files import SavedOptimizer
+from warmstart_keras.saved_layers import Stored
+
+
+def heir_of(model: keras.Layer, options: Options) -> Any | None:
+    """The optimizer that a previous run's state is for: the model's, or the one named."""
+    optimizer = getattr(model, "optimizer", None)
+    listed = options.optimizers_besides
+    return listed[0] if optimizer is None and len(listed) == 1 else optimizer
+
+
+def arriving_moves(
+    model: keras.Layer,
+    arrivals: Arrivals | None,
+    changes: list[Change],
+    options: Options,
+    undo: ExitStack,
+) -> tuple[list[Load | LoadOwn | Move], list[str]]:
+    """What comes from a previous run besides the rows of tables, and what to know of it.
+
+    An optimizer that is not built yet is built; `undo` gets the way back.
+
+    Raises:
+        WarmStartError: If a variable had another shape.
+    """
+    if arrivals is None or not arrivals.previous.is_there:
+        return [], []
+    changes = [change for change in changes if change.table.stored is not None]
+    moved = {id(change.binding.variable) for change in changes}
+    loads: list[Load | LoadOwn | Move] = [*arrivals.loads(moved)]
+    optimizer = heir_of(model, options)
+    if optimizer is None:
+        has_state = arrivals.previous.run.optimizer is not None
+        return loads, [_fresh("the model is not compiled")] if has_state else []
+    if not optimizer.built:
+        for inner in inner_optimizers(optimizer):
+            keras_internals.forget_build(inner, undo)
+        optimizer.build(model.trainable_variables)
+    reset = options.optimizer_state == "reset"
+    slots, note = plan_slots(optimizer, arrivals, changes, reset)
+    notes = [] if note is None else [note]
+    return [*loads, *slots], notes
+
+
+def plan_slots(
+    optimizer: Any, arrivals: Arrivals, changes: list[Change], reset: bool
+) -> tuple[list[Load | Move], str | None]:
+    """Plans what a built optimizer gets from a previous run; says why it gets nothing.
+
+    Args:
+        optimizer: The optimizer.
+        arrivals: What comes over into the model.
+        changes: Those of its tables.
+        reset: Whether the slots of tables start anew.
+    """
+    saved = arrivals.previous.run.optimizer
+    arrived = arrivals.arrived()
+    tables = {id(change.binding.variable): change for change in changes}
+    slots = _slots(optimizer, arrived, tables)
+    variables = optimizer.variables
+    pairs, note = _paired(optimizer, saved, arrived, arrivals)
+    for variable in variables:
+        stored = pairs.get(id(variable))
+        if stored is not None and stored.shape != _expected(variable, slots, tables):
+            pairs, note = (
+                {},
+                _fresh(
+                    f"'{variable.path}' has shape {tuple(variable.shape)} now, "
+                    f"{stored.shape} there"
+                ),
+            )
+            break
+    moves: list[Load | Move] = []
+    for variable in variables:
+        slot, stored = slots.get(id(variable)), pairs.get(id(variable))
+        change = None if slot is None else tables.get(id(slot.owner))
+        if slot is not None and change is not None:
+            move = change.arriving_slot(slot, None if reset else stored)
+            moves += [] if move is None else [move]
+        elif stored is not None:
+            moves.append(Load(variable, stored))
+        elif slot is not None:
+            start = slot.owner if slot.initial is None else slot.initial
+            moves.append(Load(variable, start))
+    return moves, note
+
+
+def _slots(
+    optimizer: Any, arrived: dict[int, Stored], tables: dict[int, Change]
+) -> dict[int, Slot]:
+    """The slots of all variables that get a value, by the `id` of the slot's variable."""
+    found: dict[int, Slot] = {}
+    for inner in inner_optimizers(optimizer):
+        if not inner.built or len(inner_optimizers(inner)) > 1:
+            continue
+        axes = {
+            id(variable): tables[id(variable)].binding.axis
+            if id(variable) in tables
+            else 0
+            for variable in keras_internals.optimized_variables(inner)
+            if id(variable) in arrived and len(variable.shape)
+        }
+        found |= {id(slot.variable): slot for slot in find_slots(inner, axes)}
+    return found
+
+
+def _expected(
+    variable: Any, slots: dict[int, Slot], tables: dict[int, Change]
+) -> tuple[int, ...]:
+    """The shape that a variable of the optimizer must have had."""
+    shape = list(map(int, variable.shape))
+    slot = slots.get(id(variable))
+    if slot is not None and id(slot.owner) in tables and slot.axis is not None:
+        shape[slot.axis] = tables[id(slot.owner)].table.base_rows
+    return tuple(shape)
+
+
+def _paired(
+    optimizer: Any,
+    saved: SavedOptimizer | None,
+    arrived: dict[int, Stored],
+    arrivals: Arrivals,
+) -> tuple[dict[int, Stored], str | None]:
+    """What each variable of the optimizer was, where that is certain; and why not."""
+    variables = optimizer.variables
+    if saved is None:
+        return {}, _fresh("there is none")
+    kind = type(optimizer).__name__
+    if saved.kind not in (None, kind):
+        return {}, _fresh(f"it is of another class: {kind} now, {saved.kind} there")
+    held = keras_internals.optimized_variables(optimizer)
+    sources = [arrived.get(id(variable)) for variable in held]
+    trained = saved.trained
+    if trained is None:
+        if not arrivals.is_whole:
+            return {}, _fresh(
+                "the file does not tell which of its variables were whose, and the model "
+                "has other layers now. A `.keras` file tells it, if its classes are known"
+            )
+        trained = [source for source in sources if source is not None]
+    if list(map(id, trained)) == list(map(id, sources)):
+        if len(saved.values) != len(variables):
+            return {}, _fresh(
+                f"{len(variables)} variables now, {len(saved.values)} there"
+            )
+        paired = zip(variables, saved.values, strict=True)
+        return {id(variable): stored for variable, stored in paired}, None
+    now = {id(arrived[id(v)]): v for v in held if id(v) in arrived}
+    return _paired_by_name(optimizer, saved, trained, now)
+
+
+def _paired_by_name(
+    optimizer: Any, saved: SavedOptimizer, trained: list[Stored], now: dict[int, Any]
+) -> tuple[dict[int, Stored], str | None]:
+    stand_ins = [
+        now[id(stored)] if id(stored) in now else _unknown(stored, place)
+        for place, stored in enumerate(trained)
+    ]
+    try:
+        before = names_on(optimizer, stand_ins, len(saved.values))
+    except WarmStartError as error:
+        return {}, _fresh(str(error))
+    if len(before) != len(saved.values):
+        return {}, _fresh(f"{len(before)} variables expected, {len(saved.values)} there")
+    by_name: dict[str, list[Stored]] = {}
+    for name, stored in zip(before, saved.values, strict=True):
+        by_name.setdefault(name, []).append(stored)
+    variables: dict[str, list] = {}
+    for variable in optimizer.variables:
+        variables.setdefault(variable.name, []).append(variable)
+    # Optimizers inside optimizers have several of one name: as many on both sides.
+    if any(
+        len(variables[n]) != len(by_name[n]) for n in variables.keys() & by_name.keys()
+    ):
+        return {}, _fresh("its variables cannot be told apart by their names")
+    pairs = {
+        id(variable): stored
+        for name in variables.keys() & by_name.keys()
+        for variable, stored in zip(variables[name], by_name[name], strict=True)
+    }
+    return pairs, None
+
+
+def _unknown(stored: Stored, place: int) -> Any:
+    """What stands for a variable that the model has no more."""
+    name = f"left_out_{place}"
+    return SimpleNamespace(
+        shape=stored.shape,
+        dtype=np.dtype(stored.dtype).name,
+        name=name,
+        path=f"{name}/{name}",
+        overwrite_with_gradient=False,
+    )
+
+
+def _fresh(reason: str) -> str:
+    return (
+        "the optimizer's state of the previous run could not be taken over, and starts "
+        f"anew: {reason}."
+    )

@@ -1,0 +1,336 @@
+"""What files hold of a model: layers, optimizer and vocabularies, read when asked for.
+
+Nothing is unpickled, no code of a file is run, and no data is read but what is needed.
+The optimizer's part and the layers' are arrays in groups; which group is which layer, the
+name says that Keras writes beside each (L1d).
+"""
+
+import json
+import shutil
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from warmstart_keras import keras_internals, tensors
+from warmstart_keras.saved_layers import SavedLayer, Stored, tree
+from warmstart_keras.vocabulary import Vocabulary
+from warmstart_keras.vocabulary_sources import read_saved_lookup
+
+_WEIGHTS, _CONFIG, _ASSETS = "model.weights.h5", "config.json", "assets"
+_VARIABLE = "VARIABLE_VALUE"  # the name that TensorFlow gives a variable's value
+
+# An archive's weights are unpacked in memory up to this size, and on disk above it.
+_IN_MEMORY = 2**24
+
+# Data that says to be larger than this, and so many times what is stored of it, was not
+# written by Keras: it is there to use up memory.
+_SUSPECT_BYTES, _SUSPECT_RATIO = 2**20, 1000
+
+
+@dataclass(eq=False)
+class SavedOptimizer:
+    """An optimizer's state in a file.
+
+    Attributes:
+        values: The arrays of its `variables`, in their order.
+        trained: The arrays of the model's variables that it held, in its order; None if
+            the file does not tell.
+        kind: The name of its class; None if the file does not tell.
+    """
+
+    values: list[Stored]
+    trained: list[Any] | None = None
+    kind: str | None = None
+
+
+@dataclass(eq=False)
+class SavedRun:
+    """What a file holds of a model.
+
+    Attributes:
+        root: Its layers.
+        optimizer: Its optimizer, if it is there.
+        by_variable_path: Whether the layers are named by the paths of their variables,
+            and not by where their parents hold them.
+        lookups: For a layer and its number of rows, the paths of lookup layers that may
+            have given it its ids, and what vocabularies these had, if that is known.
+    """
+
+    root: SavedLayer
+    optimizer: SavedOptimizer | None = None
+    by_variable_path: bool = False
+    lookups: Callable[[SavedLayer, int], dict[str, Vocabulary | None]] = lambda *_: {}
+
+
+def read_weights(path: Any, held: ExitStack) -> SavedRun:
+    """Reads a `.weights.h5` file, of a path or an open file; `held` closes it."""
+    import h5py
+
+    file = held.enter_context(h5py.File(path, "r"))
+    groups: dict[str, SavedLayer] = {}
+
+    def visit(name: str, group: Any) -> None:
+        above, _, last = name.rpartition("/")
+        if last != "vars" or not isinstance(group, h5py.Group):
+            return
+        label = group.attrs.get("name", above.rpartition("/")[2])
+        values = {key: _of_dataset(group, key) for key in group}
+        groups[above] = SavedLayer(str(label), "", "", values)
+
+    file.visititems(visit)
+    if not groups:
+        raise ValueError("it has no weights as Keras 3 writes them")
+    optimizer = groups.pop("optimizer", None)
+    for group in [group for group in groups if group.startswith("optimizer/")]:
+        del groups[group]
+    run = SavedRun(tree(groups))
+    if optimizer is not None:
+        values = [optimizer.values[key] for key in sorted(optimizer.values, key=int)]
+        run.optimizer = SavedOptimizer(values)
+    return run
+
+
+def _of_dataset(group: Any, key: str) -> Stored:
+    """An array of an open file."""
+    import h5py
+
+    if group.get(key, getlink=True, getclass=True) is not h5py.HardLink:
+        raise ValueError(f"'{group.name}/{key}' is a link to somewhere else")
+    dataset = group[key]
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise ValueError(f"'{group.name}/{key}' is no array of this file")
+    _check_size(dataset.nbytes, dataset.id.get_storage_size(), dataset.name)
+    rounded = dataset.attrs.get("dtype") == "bfloat16"
+    dtype = tensors.bfloat16() if rounded else dataset.dtype
+
+    def read(place: Any) -> np.ndarray:
+        array = np.asarray(dataset[place])
+        return array.view(dtype) if rounded else array
+
+    return Stored(tuple(dataset.shape), dtype, read)
+
+
+def _check_size(size: int, stored: int, name: str) -> None:
+    if size > _SUSPECT_BYTES and size > _SUSPECT_RATIO * stored:
+        raise ValueError(f"'{name}' says to have {size} bytes, and stores {stored}")
+
+
+def read_archive(path: str, held: ExitStack) -> SavedRun:
+    """Reads a `.keras` archive; `held` closes it, and what was unpacked of it."""
+    archive = held.enter_context(zipfile.ZipFile(path))
+    if _WEIGHTS not in archive.namelist():
+        raise ValueError(f"it has no '{_WEIGHTS}'")
+    unpacked = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115, held closes it
+    held.enter_context(unpacked)
+    with _member(archive, _WEIGHTS) as member:
+        shutil.copyfileobj(member, unpacked, 2**24)  # to its end: the checksum is checked
+    unpacked.seek(0)
+
+    def asset(group: str) -> bytes | None:
+        name = f"{_ASSETS}/{group}/vocabulary.txt"
+        if name not in archive.namelist():
+            return None
+        with _member(archive, name) as member:
+            return member.read()
+
+    with _member(archive, _CONFIG) as member:
+        config = json.loads(member.read())
+    return _with_config(read_weights(unpacked, held), config, asset)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> Any:
+    info = archive.getinfo(name)
+    _check_size(info.file_size, info.compress_size, name)
+    return archive.open(info)
+
+
+def read_directory(path: Any, held: ExitStack) -> SavedRun:
+    """Reads what `model.save(path, zipped=False)` has written."""
+
+    def asset(group: str) -> bytes | None:
+        file = path / _ASSETS / group / "vocabulary.txt"
+        return file.read_bytes() if file.exists() else None
+
+    config = json.loads((path / _CONFIG).read_bytes())
+    return _with_config(read_weights(path / _WEIGHTS, held), config, asset)
+
+
+def is_saved_model(path: Any) -> bool:
+    """Whether a directory is what `model.save(path, zipped=False)` has written."""
+    return (path / _WEIGHTS).exists() and (path / _CONFIG).exists()
+
+
+def _with_config(run: SavedRun, config: dict, asset: Callable) -> SavedRun:
+    """Adds what the configuration tells: classes, the graph, the order of variables."""
+    compiled = config.pop("compile_config", None) or {}
+    optimizer = compiled.get("optimizer")
+    if run.optimizer is not None and isinstance(optimizer, dict):
+        run.optimizer.kind = optimizer.get("class_name")
+    try:
+        with (
+            warnings.catch_warnings(),
+            keras.StatelessScope(initialize_variables=False),  # no table is allocated
+        ):
+            warnings.simplefilter("ignore")
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            state = keras_internals.saved_state(model)
+            trainable = model.trainable_variables
+    except Exception:  # of a class that is not known here, or unsafe: it is not needed
+        return run
+    layers = {layer.group: layer for layer in tree_of(state).walk()}
+    saved = {layer.group: layer for layer in run.root.walk()}
+    arrays: dict[int, Any] = {}
+    for group in layers.keys() & saved.keys():
+        saved[group].kind = layers[group].kind
+        for key, value in layers[group].values.items():
+            if key in saved[group].values:
+                arrays[id(value)] = saved[group].values[key]
+    if run.optimizer is not None and all(id(v) in arrays for v in trainable):
+        run.optimizer.trained = [arrays[id(v)] for v in trainable]
+    run.lookups = _Lookups(layers, asset)
+    return run
+
+
+class _Lookups:
+    """The lookup layers of a saved model, and what their vocabularies were."""
+
+    def __init__(self, layers: dict[str, SavedLayer], asset: Callable) -> None:
+        self._layers, self._asset = layers, asset
+
+    def __call__(self, saved: SavedLayer, rows: int) -> dict[str, Vocabulary | None]:
+        """By path, those that may have given a layer its ids, and their vocabularies.
+
+        The lookup that feeds it in the model's graph; all that there are, if the graph
+        does not tell.
+        """
+        found = self._layers.get(saved.group)
+        feeding = [] if found is None else keras_internals.feeding_lookups(found.layer)
+        lookups = [
+            layer
+            for layer in self._layers.values()
+            if keras_internals.gives_ids(layer.layer)
+            and not layer.place.startswith("_")  # the one inside a TextVectorization
+        ]
+        fed = [layer for layer in lookups if any(layer.layer is f for f in feeding)]
+        return {layer.path: self._read(layer, rows) for layer in fed or lookups}
+
+    def _read(self, lookup: SavedLayer, rows: int) -> Vocabulary | None:
+        data = self._asset(lookup.group)
+        try:
+            lines = None if data is None else data.decode().split("\n")
+            return read_saved_lookup(lookup.layer, lines, rows)
+        except ValueError:  # no UTF-8, or no numbers
+            return None
+
+
+def tree_of(state: dict[str, keras_internals.Saved]) -> SavedLayer:
+    """A model at hand as a tree of layers, as saving would write it."""
+    return tree(
+        {
+            group: SavedLayer(
+                saved.name or "", "", _kind(saved.layer), saved.values, saved.layer
+            )
+            for group, saved in state.items()
+        }
+    )
+
+
+def tree_by_variable_path(state: dict[str, keras_internals.Saved]) -> SavedLayer:
+    """The same, but with layers named by the paths of their variables."""
+    kinds = {saved.layer.name: _kind(saved.layer) for saved in state.values()}
+    layers: dict[str, SavedLayer] = {}
+    for saved in state.values():
+        for value in saved.values.values():
+            if isinstance(value, keras.Variable):
+                path = keras_internals.stored_name(value)
+                node = _at(layers, path, kinds)
+                _add(node, path, value)
+                node.layer = saved.layer
+    return tree(layers)
+
+
+def _at(layers: dict[str, SavedLayer], path: str, kinds: dict[str, str]) -> SavedLayer:
+    """The layer of a variable; it and those above it are made where they are missing."""
+    parts = path.split("/")[:-1]
+    for end in range(len(parts) + 1):
+        name = parts[end - 1] if end else ""
+        group = "/".join(parts[:end])
+        layers.setdefault(group, SavedLayer(name, "", kinds.get(name, ""), {}))
+    return layers["/".join(parts)]
+
+
+def _add(layer: SavedLayer, path: str, value: Any) -> None:
+    name = path.rpartition("/")[2]
+    if name in layer.values:
+        raise ValueError(
+            f"'{path}' is there twice, as layers in lists of a subclassed model, and "
+            "several models in one checkpoint, are. Save the model as `.keras` or "
+            "`.weights.h5`, and name that"
+        )
+    layer.values[name] = value
+
+
+def _kind(layer: Any) -> str:
+    return keras_internals.snake_case(type(layer).__name__)
+
+
+def read_tensorflow(prefix: str) -> SavedRun:
+    """Reads what `tf.train.Checkpoint` has written."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    reader = tf.train.load_checkpoint(prefix)
+    graph = trackable_object_graph_pb2.TrackableObjectGraph()
+    graph.ParseFromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+    shapes = reader.get_variable_to_shape_map()
+    dtypes = reader.get_variable_to_dtype_map()
+    stored: dict[int, tuple[str, Stored]] = {}
+    for number, node in enumerate(graph.nodes):
+        for attribute in node.attributes:
+            key = attribute.checkpoint_key
+            if attribute.name == _VARIABLE and key in shapes:
+
+                def read(place: Any, key: str = key) -> np.ndarray:
+                    return np.asarray(reader.get_tensor(key))[place]
+
+                dtype = np.dtype(dtypes[key].as_numpy_dtype)
+                array = Stored(tuple(shapes[key]), dtype, read)
+                stored[number] = (attribute.full_name, array)
+    inside = [{c.local_name: c.node_id for c in node.children} for node in graph.nodes]
+    optimizers = {
+        number
+        for number, children in enumerate(inside)
+        if {"_variables", "_trainable_variables", "_iterations"} <= children.keys()
+    }
+
+    def listed(number: int, name: str) -> list[int]:
+        items = inside[inside[number][name]].items()
+        return [node for _, node in sorted(items, key=lambda item: int(item[0]))]
+
+    def variables(number: int) -> list[int]:
+        inner = inside[number].get("inner_optimizer")
+        return listed(number, "_variables") + ([] if inner is None else variables(inner))
+
+    own = {v for number in optimizers for v in listed(number, "_variables")}
+    layers: dict[str, SavedLayer] = {}
+    for number, (name, array) in stored.items():
+        if number not in own and "/" in name:
+            _add(_at(layers, name, {}), name, array)
+    if not layers:
+        raise ValueError("it has no variables of a Keras model")
+    run = SavedRun(tree(layers), by_variable_path=True)
+    inner = {inside[number].get("inner_optimizer") for number in optimizers}
+    outer = sorted(optimizers - inner)
+    if len(outer) == 1:
+        run.optimizer = SavedOptimizer(
+            [stored[v][1] for v in variables(outer[0])],
+            [stored[v][1] for v in listed(outer[0], "_trainable_variables")],
+        )
+    return run
