@@ -264,6 +264,17 @@ def test_planning_reads_and_changes_nothing(tmp_path):
         plan.apply()
 
 
+def test_a_file_that_is_written_again_after_planning_is_an_error(tmp_path):
+    monday = Day()
+    path = saved(monday.model, "weights", tmp_path)
+    tuesday = build(lookup(NEW))
+    plan = plan_warm_start(tuesday, previous=path)
+    train(monday.model, 8)
+    saved(monday.model, "weights", tmp_path)
+    with pytest.raises(WarmStartError, match=r"previous run. have changed since"):
+        plan.apply()
+
+
 def test_a_live_model_goes_on_serving(tmp_path):
     monday = Day()
     ids = np.arange(6).reshape(2, 3)
@@ -277,7 +288,7 @@ def test_a_live_model_goes_on_serving(tmp_path):
 
 def test_a_live_model_must_share_nothing():
     day = Day()
-    with pytest.raises(WarmStartError, match="must share no layer.*has layer 'norm'"):
+    with pytest.raises(WarmStartError, match=r"must share no layer.*has layer 'norm'"):
         warm_start(day.model, previous=day.model)
 
 
@@ -390,7 +401,7 @@ def test_never_a_layer_into_another_by_accident_of_position(kind, other, tmp_pat
     fresh = bits(tuesday)
     report = warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
     assert bits(tuesday)[0] != fresh[0]  # the embedding is the same
-    assert [v for v in bits(tuesday)[1 : 2 * len(other) + 1]] == fresh[1:-2]
+    assert bits(tuesday)[1 : 2 * len(other) + 1] == fresh[1:-2]
     assert len(report.missing) == len(other)
     assert len(report.left_out) == 3
 
@@ -566,8 +577,8 @@ def test_a_plain_embedding_stays_plain(tmp_path):
 def test_a_vocabulary_of_the_file_is_not_overruled(tmp_path):
     monday = Day()
     path = saved(monday.model, "archive", tmp_path)
+    other = {"words": ["[UNK]", *BASE[::-1]]}
     with pytest.raises(WarmStartError, match="where that says itself"):
-        other = {"words": ["[UNK]", *BASE[::-1]]}
         warm_start(build(lookup(NEW)), previous=path, base_vocabularies=other)
     same = {"words": ["[UNK]", *BASE]}
     warm_start(build(lookup(NEW)), previous=path, base_vocabularies=same, verbose=0)

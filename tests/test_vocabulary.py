@@ -1024,61 +1024,6 @@ def test_fingerprints_are_equal_just_where_vocabularies_are(pair):
     assert (one.fingerprint == other.fingerprint) == (one == other)
 
 
-# --- bytes ---
-
-
-@given(strategies.token_lists())
-def test_any_vocabulary_survives_the_way_through_bytes(source):
-    vocabulary = Vocabulary(source)
-    again = Vocabulary.from_bytes(vocabulary.to_bytes())
-    assert content(again) == content(vocabulary)
-    assert [*map(type, again)] == [*map(type, vocabulary)]
-
-
-@given(strategies.vocabularies())
-def test_special_rows_and_hashing_survive_the_way_through_bytes(vocabulary):
-    again = Vocabulary.from_bytes(vocabulary.to_bytes())
-    assert content(again) == content(vocabulary)
-    assert again.hashing == vocabulary.hashing
-    assert again.fingerprint == vocabulary.fingerprint
-
-
-@pytest.mark.parametrize("source", [Tokenizer(["a"]), ["a"]], ids=["tokenizer", "list"])
-def test_bytes_remember_whether_rows_were_given_by_id(source):
-    vocabulary = Vocabulary(source)
-    again = Vocabulary.from_bytes(vocabulary.to_bytes())
-    assert again.given_by_id is vocabulary.given_by_id
-
-
-def test_an_empty_vocabulary_survives_the_way_through_bytes():
-    vocabulary = Vocabulary(StringLookup(num_oov_indices=0))
-    assert Vocabulary.from_bytes(vocabulary.to_bytes()).tokens == []
-
-
-NOT_WHOLE = r"must be whole.*whose checksum does not agree.*Restore the file from a copy"
-STORED = Vocabulary(["", "[UNK]", "the", b"\xff"]).to_bytes()
-
-
-def test_bytes_with_any_single_bit_flipped_are_refused():
-    for place in range(len(STORED)):
-        for bit in range(8):
-            broken = bytearray(STORED)
-            broken[place] ^= 1 << bit
-            with pytest.raises(WarmStartError, match=NOT_WHOLE):
-                Vocabulary.from_bytes(bytes(broken))
-
-
-def test_bytes_of_which_the_end_is_missing_are_refused():
-    for length in range(len(STORED)):
-        with pytest.raises(WarmStartError, match=f"{length} bytes whose checksum"):
-            Vocabulary.from_bytes(STORED[:length])
-
-
-def test_bytes_to_which_something_was_added_are_refused():
-    with pytest.raises(WarmStartError, match=NOT_WHOLE):
-        Vocabulary.from_bytes(STORED + b"\x00")
-
-
 # --- equality, parts, representation ---
 
 

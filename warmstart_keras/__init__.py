@@ -10,6 +10,7 @@ from warmstart_keras.plan import WarmStartPlan
 from warmstart_keras.remap import remap, warmstart_embedding_matrix
 from warmstart_keras.report import WarmStartReport
 from warmstart_keras.row_map import RowMap
+from warmstart_keras.saving import save_atomically
 from warmstart_keras.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "check_pipeline",
     "plan_warm_start",
     "remap",
+    "save_atomically",
     "warm_start",
     "warmstart_embedding_matrix",
 ]

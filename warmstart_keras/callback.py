@@ -97,6 +97,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
             without_base=self._moved,
         )
         self._unbuilt: dict[keras.Layer, Vocabulary] = {}
+        self._is_checked = True
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Warm-starts the model, if a vocabulary was rebuilt."""
@@ -106,6 +107,19 @@ class VocabularyWarmStart(keras.callbacks.Callback):
                 f"model '{self.model.name}', which is not. Call `model.compile(...)`, or "
                 "use `warm_start(model)` in a training loop of your own."
             )
+        self._warm_start()
+        self._is_checked = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Moves the rows once more, if a callback after this one loaded older ones."""
+        self._check_once()
+
+    def _check_once(self) -> None:
+        if not self._is_checked:
+            self._is_checked = True
+            self._warm_start()
+
+    def _warm_start(self) -> None:
         options = self._options
         if options.verbose == "auto":
             verbose = (self.params or {}).get("verbose", 1)
@@ -122,6 +136,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Records what the rows of layers stand for that were not built before."""
+        self._check_once()  # a training that was over already begins no epoch
         try:
             found = find_tables(self.model, self._options.vocabularies)
         except WarmStartError as error:  # no reason to lose what was trained

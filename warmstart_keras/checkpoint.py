@@ -36,9 +36,9 @@ class Previous:
         self._close = weakref.finalize(self, (held or ExitStack()).close)
 
     @property
-    def is_closed(self) -> bool:
-        """Whether nothing can be read any more."""
-        return not self._close.alive
+    def is_as_it_was(self) -> bool:
+        """Whether it can still be read, and its file was not written again since."""
+        return self._close.alive and self.run.is_as_it_was()
 
     def close(self) -> None:
         """Closes its files; nothing can be read after that."""

@@ -110,6 +110,76 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
             alone = not (isinstance(weights, list) and len(weights) == 1)
             self.set_weights([weights] if alone else weights)
 
+    @classmethod
+    def from_embedding(
+        cls,
+        layer: keras.layers.Embedding,
+        vocabulary: Any,
+        new_embeddings_initializer: Any = None,
+    ) -> "WarmStartEmbedding":
+        """A layer with the rows of a plain `Embedding`, which stand for `vocabulary`.
+
+        It follows the vocabulary's size if that has a token for each row and does not
+        come from a lookup layer limited to as many (`max_tokens`); else its rows are a
+        capacity.
+
+        Example:
+
+        >>> import keras
+        >>> from warmstart_keras import WarmStartEmbedding
+        >>> plain = keras.layers.Embedding(3, 2, name="words")
+        >>> plain.build()
+        >>> layer = WarmStartEmbedding.from_embedding(plain, ["[UNK]", "a", "b"])
+        >>> layer.get_vocabulary()
+        ['[UNK]', 'a', 'b']
+        >>> bool(keras.ops.all(layer.embeddings == plain.embeddings))
+        True
+
+        Args:
+            layer: A built `keras.layers.Embedding`. It stays as it is.
+            vocabulary: What its rows stand for, and where a rebuild is seen: any source
+                that `Vocabulary` reads.
+            new_embeddings_initializer: As for the class.
+
+        Raises:
+            WarmStartError: If `layer` is of another class, not built, quantised or has
+                LoRA factors, or the vocabulary has more tokens than rows.
+        """
+        if type(layer) is not keras.layers.Embedding:
+            raise WarmStartError(
+                "`layer` must be a `keras.layers.Embedding`. "
+                f"Received: {layer!r} (of type {type(layer).__name__})"
+            )
+        _check_convertible(layer)
+        rows, tokens = layer.input_dim, len(read(vocabulary))
+        lookup = keras_internals.lookup_of(vocabulary)
+        limited = lookup is not None and lookup.max_tokens == rows
+        config = layer.get_config() | {
+            "input_dim": None if tokens == rows and not limited else rows,
+            "vocabulary": vocabulary,
+            "new_embeddings_initializer": new_embeddings_initializer,
+        }
+        made = cls.from_config(config)
+        made.build()
+        _copy_rows(layer, made)
+        return made
+
+    def to_embedding(self) -> keras.layers.Embedding:
+        """A plain `keras.layers.Embedding` with the same rows, name and configuration.
+
+        Its rows stand for the tokens of `get_vocabulary()`, which it does not know; spare
+        rows come along. This layer stays as it is.
+
+        Raises:
+            WarmStartError: If the layer is not built, quantised or has LoRA factors.
+        """
+        _check_convertible(self)
+        config = keras.layers.Embedding.get_config(self) | {"input_dim": self.input_dim}
+        plain = keras.layers.Embedding.from_config(config)
+        plain.build()
+        _copy_rows(self, plain)
+        return plain
+
     def number_of_rows(self) -> int:
         """How many rows the layer has, or would be built with now."""
         if self.input_dim is not None:
@@ -244,3 +314,20 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
                 new_rows
             )
         return super().from_config(config)
+
+
+def _check_convertible(layer: keras.layers.Embedding) -> None:
+    if not layer.built or layer.lora_enabled or getattr(layer, "quantization_mode", None):
+        raise WarmStartError(
+            f"Layer '{layer.name}' must be built, and have neither LoRA factors nor "
+            f"rounded rows. Received: built={layer.built}, "
+            f"lora_enabled={layer.lora_enabled}, "
+            f"quantization_mode={getattr(layer, 'quantization_mode', None)!r}. Build it "
+            "(`layer.build()`); save and load the model to merge LoRA factors."
+        )
+
+
+def _copy_rows(source: keras.layers.Embedding, target: keras.layers.Embedding) -> None:
+    # A copy: on JAX, training one of two models would use up an array that both hold.
+    rows = keras_internals.embeddings_variable(source).value
+    keras_internals.embeddings_variable(target).assign(keras.ops.copy(rows))

@@ -44,6 +44,7 @@ class KnownRows:
         self._assigned: str | None = None  # digest of a matrix assigned by hand
         self._former_key: Any = None  # of the storage before it was resized by hand
         self._resized_by_hand = False
+        self._refused: WarmStartError | None = None  # why a file was not loaded
         self._compared = _Untracked(None)  # what the source said when last looked at
 
     @property
@@ -188,14 +189,21 @@ class KnownRows:
     def load_own_variables(self, store: Any) -> None:
         """Takes over the weights of a file, and the tokens that they stand for."""
         keys = set(store.keys())
+        if not keys and self._refused is not None:
+            raise self._refused  # in a subclassed model Keras asks twice
+        self._refused = None
         # A plain `Embedding` counts the keys, and refuses one too many (L2b).
         weights = {key: store[key] for key in keys - {VOCABULARY_KEY}}
         vocabulary = self._row_vocabulary
         if VOCABULARY_KEY in keys:
-            data = store[VOCABULARY_KEY][()].tobytes()
-            vocabulary = Vocabulary.from_bytes(data)
+            data = np.asarray(store[VOCABULARY_KEY][()], np.uint8)
+            vocabulary = Vocabulary.from_bytes(data.tobytes())
         if "0" in weights:
-            self._check_stored(tuple(weights["0"].shape), vocabulary)
+            try:
+                self._check_stored(tuple(weights["0"].shape), vocabulary)
+            except WarmStartError as error:
+                self._refused = error
+                raise
         super().load_own_variables(weights)  # type: ignore[misc]
         if vocabulary is not None:
             self.stand_for(vocabulary)

@@ -53,8 +53,14 @@ class WarmStartPlan:
             )
         self.model = model
         self._options = options
-        with agreement(model, "plan a warm start", self._facts):
-            self._plan()
+        self._arrivals: Arrivals | None = None
+        try:
+            with agreement(model, "plan a warm start", self._facts):
+                self._plan()
+        except BaseException:
+            if self._arrivals is not None:
+                self._arrivals.previous.close()
+            raise
 
     def _plan(self) -> None:
         options = self._options
@@ -150,13 +156,11 @@ class WarmStartPlan:
             with agreement(
                 self.model, "apply a warm start", lambda: [m.digest() for m in moves]
             ):
-                if self._is_outdated() or (
-                    self._arrivals is not None and self._arrivals.previous.is_closed
-                ):
+                if self._is_outdated():
                     raise WarmStartError(
                         "A plan must be applied to the model that it was made for. "
-                        "Received: a model whose layers, optimizer or vocabularies have "
-                        "changed since. Call `plan_warm_start` again."
+                        "Received: a model whose layers, optimizer or vocabularies (or "
+                        "previous run) have changed since. Call `plan_warm_start` again."
                     )
                 arriving, self._of_slots = arriving_moves(
                     self.model, self._arrivals, self._changes, self._options, undo
@@ -315,6 +319,8 @@ class WarmStartPlan:
 
     def _is_outdated(self) -> bool:
         """Whether anything that was looked at has changed since."""
+        if self._arrivals is not None and not self._arrivals.previous.is_as_it_was:
+            return True
         try:
             now, then = self._find().tables, self._found.tables
         except WarmStartError:

@@ -6,6 +6,7 @@ name says that Keras writes beside each (L1d).
 """
 
 import json
+import os
 import shutil
 import tempfile
 import warnings
@@ -13,6 +14,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -61,19 +63,37 @@ class SavedRun:
             and not by where their parents hold them.
         lookups: For a layer and its number of rows, the paths of lookup layers that may
             have given it its ids, and what vocabularies these had, if that is known.
+        is_as_it_was: Whether the file was not written again since.
     """
 
     root: SavedLayer
     optimizer: SavedOptimizer | None = None
     by_variable_path: bool = False
     lookups: Callable[[SavedLayer, int], dict[str, Vocabulary | None]] = lambda *_: {}
+    is_as_it_was: Callable[[], bool] = lambda: True
 
 
-def read_weights(path: Any, held: ExitStack) -> SavedRun:
-    """Reads a `.weights.h5` file, of a path or an open file; `held` closes it."""
+def read_weights(path: Path, held: ExitStack) -> SavedRun:
+    """Reads a `.weights.h5` file; `held` closes it.
+
+    HDF5 locks a file that it opens by its path: nobody could write it meanwhile.
+    """
+    file = held.enter_context(path.open("rb"))
+    run = _read_h5(file, held)
+    before = os.fstat(file.fileno())
+
+    def is_as_it_was() -> bool:
+        now = os.fstat(file.fileno())
+        return (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+    run.is_as_it_was = is_as_it_was
+    return run
+
+
+def _read_h5(opened: Any, held: ExitStack) -> SavedRun:
     import h5py
 
-    file = held.enter_context(h5py.File(path, "r"))
+    file = held.enter_context(h5py.File(opened, "r"))
     groups: dict[str, SavedLayer] = {}
 
     def visit(name: str, group: Any) -> None:
@@ -142,7 +162,7 @@ def read_archive(path: str, held: ExitStack) -> SavedRun:
 
     with _member(archive, _CONFIG) as member:
         config = json.loads(member.read())
-    return _with_config(read_weights(unpacked, held), config, asset)
+    return _with_config(_read_h5(unpacked, held), config, asset)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> Any:
@@ -151,7 +171,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> Any:
     return archive.open(info)
 
 
-def read_directory(path: Any, held: ExitStack) -> SavedRun:
+def read_directory(path: Path, held: ExitStack) -> SavedRun:
     """Reads what `model.save(path, zipped=False)` has written."""
 
     def asset(group: str) -> bytes | None:
@@ -162,15 +182,17 @@ def read_directory(path: Any, held: ExitStack) -> SavedRun:
     return _with_config(read_weights(path / _WEIGHTS, held), config, asset)
 
 
-def is_saved_model(path: Any) -> bool:
+def is_saved_model(path: Path) -> bool:
     """Whether a directory is what `model.save(path, zipped=False)` has written."""
     return (path / _WEIGHTS).exists() and (path / _CONFIG).exists()
 
 
-def _with_config(run: SavedRun, config: dict, asset: Callable) -> SavedRun:
+def _with_config(run: SavedRun, config: Any, asset: Callable) -> SavedRun:
     """Adds what the configuration tells: classes, the graph, the order of variables."""
-    compiled = config.pop("compile_config", None) or {}
-    optimizer = compiled.get("optimizer")
+    if not isinstance(config, dict) or "config" not in config:
+        raise ValueError(f"its '{_CONFIG}' is not the configuration of a model")
+    compiled = config.pop("compile_config", None)
+    optimizer = compiled.get("optimizer") if isinstance(compiled, dict) else None
     if run.optimizer is not None and isinstance(optimizer, dict):
         run.optimizer.kind = optimizer.get("class_name")
     try:

@@ -244,7 +244,8 @@ class Vocabulary:
         """Reads what `to_bytes` wrote.
 
         Raises:
-            WarmStartError: If a single bit of it was changed or lost.
+            WarmStartError: If a single bit of it was changed or lost, or if it is not
+                what `to_bytes` writes.
         """
         tokens, header = vocabulary_format.decode(data)
         return cls.from_parts(

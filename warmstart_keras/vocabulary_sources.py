@@ -161,9 +161,11 @@ def read_saved_lookup(
 
 
 def _special_tokens(lookup: Any) -> list[Token]:
+    """The names of a lookup's special rows; None for one that no token could have."""
     has_mask = lookup.mask_token is not None and lookup.output_mode == "int"
     special = [lookup.mask_token] * has_mask + [lookup.oov_token] * lookup.num_oov_indices
-    return [None if token is None else _normalized([token])[0] for token in special]
+    kind: Any = str | bytes if lookup.vocabulary_dtype == "string" else int | np.integer
+    return [_normalized([t])[0] if isinstance(t, kind) else None for t in special]
 
 
 def _with_words(lookup: Any, special: list[Token], words: list[Token]) -> Vocabulary:
