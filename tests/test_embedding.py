@@ -471,3 +471,123 @@ def test_no_warning_in_a_life_without_mistakes(tmp_path):
         model.fit(texts(TUESDAY), LABELS, verbose=0, callbacks=[callback])
         model.predict(texts(TUESDAY), verbose=0)
     assert callback.report.changed
+
+
+# --- plain embeddings: out, and in -----------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize("rows", [None, 12])
+def test_a_plain_embedding_and_back(dtype, rows):
+    source = keras.layers.StringLookup(vocabulary=list("abc"))
+    layer = WarmStartEmbedding(
+        rows,
+        3,
+        "normal",
+        "l2",
+        mask_zero=True,
+        vocabulary=source,
+        name="words",
+        dtype=dtype,
+        trainable=False,
+    )
+    layer.build()
+    plain = layer.to_embedding()
+    assert type(plain) is keras.layers.Embedding
+    assert (plain.name, plain.mask_zero, plain.trainable) == ("words", True, False)
+    assert plain.dtype_policy == layer.dtype_policy
+    assert plain.get_config()["embeddings_regularizer"]["class_name"] == "L2"
+    assert array(plain.embeddings).tobytes() == array(layer.embeddings).tobytes()
+    again = WarmStartEmbedding.from_embedding(plain, source, "zeros")
+    assert again.get_config() == {
+        **layer.get_config(),
+        "new_embeddings_initializer": "zeros",
+    }
+    assert again.get_vocabulary() == ["[UNK]", "a", "b", "c"]
+    assert again.follows_vocabulary == (rows is None)
+    assert again.vocabulary_source is source
+    # Each has rows of its own.
+    for one, other in ((plain, layer), (again, plain)):
+        one.embeddings.assign(keras.ops.zeros_like(one.embeddings))
+        assert array(other.embeddings).any() or one is again
+
+
+def test_rows_of_a_plain_embedding_follow_their_words_from_then_on():
+    source = keras.layers.StringLookup(vocabulary=list("abc"))
+    plain = keras.layers.Embedding(4, 2)
+    plain.build()
+    layer = WarmStartEmbedding.from_embedding(plain, source)
+    source.set_vocabulary(list("cxb"))
+    warm_start(layer, verbose=0)
+    before, after = array(plain.embeddings), array(layer.embeddings)
+    np.testing.assert_array_equal(after[[1, 3]], before[[3, 2]])
+
+
+def test_a_limited_lookup_gives_a_capacity():
+    source = keras.layers.StringLookup(max_tokens=4, vocabulary=list("abc"))
+    plain = keras.layers.Embedding(4, 2)
+    plain.build()
+    assert not WarmStartEmbedding.from_embedding(plain, source).follows_vocabulary
+
+
+def test_what_cannot_be_made_plain_or_ours_is_an_error():
+    plain = keras.layers.Embedding(4, 2)
+    with pytest.raises(WarmStartError, match=r"must be built.*Received: built=False"):
+        WarmStartEmbedding.from_embedding(plain, list("abcd"))
+    plain.build()
+    with pytest.raises(WarmStartError, match=r"5 tokens, input_dim=4"):
+        WarmStartEmbedding.from_embedding(plain, list("abcde"))
+    layer = WarmStartEmbedding(output_dim=2, vocabulary=list("abcd"))
+    with pytest.raises(WarmStartError, match=r"must be built.*Received: built=False"):
+        layer.to_embedding()
+    layer.build()
+    with pytest.raises(WarmStartError, match=r"must be a `keras.layers.Embedding`"):
+        WarmStartEmbedding.from_embedding(layer, list("abcd"))
+    layer.enable_lora(1)
+    with pytest.raises(WarmStartError, match="lora_enabled=True"):
+        layer.to_embedding()
+
+
+def test_a_subclassed_model_says_why_a_file_with_other_rows_is_not_loaded(tmp_path):
+    class Model(keras.Model):
+        def __init__(self, words):
+            super().__init__()
+            self.words = WarmStartEmbedding(output_dim=2, vocabulary=words, name="words")
+
+        def call(self, ids):
+            return self.words(ids)
+
+    models_ = [Model(list(words)) for words in ("abc", "abcd")]
+    for model in models_:
+        model(np.zeros((1, 2), "int32"))
+    models_[0].save_weights(tmp_path / "run.weights.h5")
+    with pytest.raises(
+        ValueError, match=r"has 4 rows.* a file with 3 rows.*previous=path"
+    ):
+        models_[1].load_weights(tmp_path / "run.weights.h5")
+
+
+@pytest.mark.parametrize("strange", ["a\u2028b", "a\x85b", "a\x0bb"])
+def test_a_lookup_that_keras_loads_wrongly_scrambles_no_row(strange, tmp_path):
+    source = keras.layers.StringLookup()
+    source.set_vocabulary(["one", strange, "two"])
+    inputs = keras.Input((1,), dtype="string")
+    words = WarmStartEmbedding(output_dim=2, vocabulary=source, name="words")
+    if BACKEND == "tensorflow":
+        model = keras.Model(inputs, words(source(inputs)))
+    else:
+        ids = keras.Input((1,), dtype="int32")
+        model = keras.Model(ids, words(ids))
+    model.save(tmp_path / "run.keras")
+    loaded = keras.models.load_model(tmp_path / "run.keras")
+    layer = loaded.get_layer("words")
+    assert layer.get_vocabulary() == ["[UNK]", "one", strange, "two"]
+    before = dict(zip(layer.get_vocabulary(), array(layer.embeddings), strict=True))
+    if BACKEND == "tensorflow":  # the lookup came back with other tokens
+        assert loaded.layers[1].get_vocabulary() != layer.get_vocabulary()
+        warm_start(loaded, verbose=0)
+    else:
+        warm_start(loaded, {"words": ["[UNK]", "two", "one"]}, verbose=0)
+    after = dict(zip(layer.get_vocabulary(), array(layer.embeddings), strict=True))
+    for word in ("[UNK]", "one", "two"):
+        assert after[word].tobytes() == before[word].tobytes()

@@ -1,5 +1,6 @@
 """The examples run, from a folder that is not theirs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,3 +30,14 @@ def test_daily_retraining_says_which_days_there_are(tmp_path):
     done = run("daily_retraining.py", "--days", "0", folder=tmp_path)
     assert done.returncode == 1
     assert "`--days` must be from 1 to 47. Received: 0" in done.stderr
+
+
+def test_each_process_finds_the_file_of_the_one_before(tmp_path):
+    done = run("across_processes.py", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith(("Warm", "Day"))]
+    assert "there is no previous run at 'daily_job/model.keras' yet" in said[0]
+    for line in said[2], said[4]:
+        assert re.match(r"Warm start: from 'daily_job/model.keras'; words: kept 2,", line)
+    steps = [int(re.search(r"(\d+) steps in all", said[i])[1]) for i in (1, 3, 5)]
+    assert steps == [189, 378, 567]

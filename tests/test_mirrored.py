@@ -147,3 +147,16 @@ def test_a_saved_model_loads_without_the_strategy(strategy, tmp_path):
     np.testing.assert_allclose(
         loaded.predict(ids, verbose=0), model.predict(ids, verbose=0), rtol=1e-6
     )
+
+
+def test_a_previous_run_comes_to_every_device(strategy, tmp_path):
+    new = REBUILDS["grown"]
+    monday = build(strategy, BASE)
+    fit(monday, len(BASE), seed=1)
+    monday.save(tmp_path / "run.keras")
+    tuesday = build(strategy, new)
+    warm_start(tuesday, previous=tmp_path / "run.keras", verbose=0)
+    assert_mirrored(tuesday)
+    warm_start(monday, new, verbose=0)
+    for ours, theirs in zip(values(tuesday), values(monday), strict=True):
+        assert ours.tobytes() == theirs.tobytes()

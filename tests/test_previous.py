@@ -1,6 +1,7 @@
 """A model that starts from a previous run: from files, and from a model at hand."""
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -51,12 +52,10 @@ def build(source, embedding=WarmStartEmbedding, *, extra=False, width=4, made="A
 
 def train(model, rows, steps=3, seed=0):
     """Trains a model on ids below `rows`; gives the losses."""
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     return [
         float(
-            model.train_on_batch(
-                random.integers(0, rows, (8, LENGTH)), random.random((8, 1))
-            )
+            model.train_on_batch(rng.integers(0, rows, (8, LENGTH)), rng.random((8, 1)))
         )
         for _ in range(steps)
     ]
@@ -249,8 +248,9 @@ def test_planning_reads_and_changes_nothing(tmp_path):
     path = saved(monday.model, "archive", tmp_path)
     content = Path(path).read_bytes()
     tuesday = build(lookup(NEW))
-    before = bits(tuesday)
+    before, chance = bits(tuesday), random.getstate()
     plan = plan_warm_start(tuesday, previous=path)
+    assert random.getstate() == chance
     assert plan.changed
     assert "run.keras" in str(plan)
     assert bits(tuesday) == before
@@ -262,6 +262,25 @@ def test_planning_reads_and_changes_nothing(tmp_path):
     assert bits(tuesday) == monday.go_on()
     with pytest.raises(WarmStartError, match="must be applied to the model that it was"):
         plan.apply()
+
+
+def test_no_table_is_allocated_only_to_look_at_it(tmp_path, monkeypatch):
+    """Neither when a file is read, nor later, when Keras makes what it remembers."""
+    monday, tuesday = Day(), build(lookup(NEW))
+    path = saved(monday.model, "archive", tmp_path)
+    made, build_layer = [], WarmStartEmbedding.build
+
+    def noted(layer, *args):
+        made.append(layer)
+        return build_layer(layer, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WarmStartEmbedding, "build", noted)
+        plan_warm_start(tuesday, previous=path)
+    (looked_at,) = made
+    x, y = np.zeros((4, LENGTH), "int32"), np.ones((4, 1))
+    build(lookup()).fit(x, y, verbose=0)  # Keras ends a stateless scope of its own
+    assert looked_at._embeddings._value is None
 
 
 def test_a_file_that_is_written_again_after_planning_is_an_error(tmp_path):

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
-from models import BACKEND
+from models import BACKEND, array, variables
+
+from warmstart_keras import WarmStartEmbedding
 
 if BACKEND != "jax":
     pytest.skip("several processes train together on JAX alone", allow_module_level=True)
@@ -53,7 +56,7 @@ def run(folder, processes, layout, *scenarios):
         for process in started:
             process.kill()
     for process, output in zip(started, said, strict=True):
-        assert process.returncode == 0, output[-3000:]
+        assert process.returncode == 0, output[-9000:]
     return [json.loads((folder / f"{i}.json").read_text()) for i in range(processes)]
 
 
@@ -104,3 +107,27 @@ def test_what_differs_between_processes_is_an_error_in_both(tmp_path, layout, sc
         for result, message in zip((one, other), messages, strict=True):
             assert re.search(message, result["message"]), result["message"]
         assert one["losses"] == other["losses"]  # training goes on
+
+
+@pytest.mark.parametrize("layout", ["rows", "data"])
+def test_two_processes_start_from_a_file_of_one(tmp_path, layout):
+    words = [f"w{i}" for i in range(16)]
+    ids = keras.Input((3,), dtype="int32")
+    table = WarmStartEmbedding(output_dim=4, vocabulary=words, name="words")
+    hidden = keras.layers.Flatten()(table(ids))
+    model = keras.Model(ids, keras.layers.Dense(1, name="head")(hidden))
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    for name in ("other", "run"):
+        model.train_on_batch(np.ones((2, 3), "int32"), np.ones((2, 1)))
+        model.save(tmp_path / f"{name}.keras")
+    tables = [v for v in variables(model) if v.shape == (16, 4)]
+    np.savez(tmp_path / "run.npz", *[array(v) for v in tables])
+    scenarios = ["from_file", "no_file", "other_file"]
+    found = run(tmp_path, 2, layout, *scenarios)
+    for one, other in zip(*found, strict=True):
+        assert one["losses"] == other["losses"]
+    (_, one, third), (_, other, fourth) = found
+    assert "an error in process 1" in one["message"]
+    assert "where there is none" in other["message"]
+    for differing in (third, fourth):
+        assert re.search(DIFFERENT + "value of '", differing["message"])

@@ -347,3 +347,57 @@ def test_a_ring_of_shards_takes_less_memory_than_the_table():
     memory = merge.lower(table + 0, places, table).compile().memory_analysis()
     # The table is used up for the result; what is needed besides: what passes by.
     assert memory.temp_size_in_bytes < table.nbytes
+
+
+# --- from a previous run ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["archive", "weights", "live"])
+def test_a_previous_run_comes_shard_by_shard(distributed, kind, tmp_path):
+    new = REBUILDS["grown"]
+    monday = trained()
+    if kind == "archive":
+        monday.save(tmp_path / "run.keras")
+    elif kind == "weights":
+        monday.save_weights(tmp_path / "run.weights.h5")
+    tuesday = build(new)
+    layouts = shardings(tuesday)[: len(tuesday.weights)]
+    previous = {"live": monday, "archive": tmp_path / "run.keras"}
+    warm_start(
+        tuesday, previous=previous.get(kind, tmp_path / "run.weights.h5"), verbose=0
+    )
+    before = values(monday)
+    warm_start(monday, new, verbose=0)
+    assert_moved(before, tuesday, new)
+    for ours, theirs in zip(values(tuesday), values(monday), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+    for variable, layout in zip(tuesday.weights, layouts, strict=True):
+        now = variable.value.sharding
+        assert now.is_equivalent_to(layout, len(variable.shape)), variable.path
+    for variable in tuesday.optimizer.variables:
+        if "words" in variable.path:
+            words = tuesday.get_layer("words").embeddings
+            assert variable.value.sharding.is_equivalent_to(words.value.sharding, 2)
+
+
+def test_a_file_of_one_device_comes_to_several(tmp_path):
+    monday = trained()
+    monday.save(tmp_path / "run.keras")
+    with distribution("rows and width").scope():
+        tuesday = build(REBUILDS["same size"])
+        warm_start(tuesday, previous=tmp_path / "run.keras", verbose=0)
+        assert not tuesday.get_layer("words").embeddings.value.is_fully_replicated
+        assert_moved(values(monday), tuesday, REBUILDS["same size"])
+
+
+def test_what_fails_halfway_is_taken_back_on_every_device(rows_sharded, tmp_path):
+    trained().save(tmp_path / "run.keras")
+    tuesday = build(REBUILDS["grown"])
+    before = [v.tobytes() for v in values(tuesday)]
+    plan = plan_warm_start(tuesday, previous=tmp_path / "run.keras", verbose=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warmstart_keras.keras_internals.renew_compiled_functions", None)
+        with pytest.raises(TypeError):
+            plan.apply()
+    assert [v.tobytes() for v in values(tuesday)] == before
+    plan.apply()

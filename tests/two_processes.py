@@ -220,6 +220,27 @@ def random_rows():
     )
 
 
+def from_file():
+    """A new model that starts from the file of a process alone."""
+    run = np.load(pathlib.Path(folder, "run.npz"))
+    model = build(GROWN)
+    warm_start(model, previous=pathlib.Path(folder, "run.keras"), verbose=0)
+    assert_moved([run[name] for name in run], model, BASE, GROWN)
+    return {"message": "", "losses": fit(model, len(GROWN), seed=2)}
+
+
+def no_file():
+    """A file that is not there in one process."""
+    name = "run.keras" if process == 0 else "nothing.keras"
+    return refused(SHUFFLED, previous=pathlib.Path(folder, name))
+
+
+def other_file():
+    """A file of another day in one process, of the same words."""
+    name = "run.keras" if process == 0 else "other.keras"
+    return refused(SHUFFLED, previous=pathlib.Path(folder, name))
+
+
 keras.distribution.set_distribution(distribution())
 results = [globals()[scenario]() for scenario in scenarios]
 pathlib.Path(folder, f"{process}.json").write_text(json.dumps(results))

