@@ -13,6 +13,7 @@ the machine. Jobs are forked from a process that has imported Keras, to save the
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -55,6 +56,10 @@ def may_be_there(lines):
     """Days by digest: the one that was saved last, and those whose saving began since."""
     saved = [i for i, (what, *_) in enumerate(lines) if what == "saved"]
     return {digest: int(day) for _, day, digest in lines[saved[-1] if saved else 0 :]}
+
+
+def was_saving(lines):
+    return bool(lines) and lines[-1][0] == "saving"
 
 
 # --- the job ---
@@ -152,6 +157,7 @@ def serve(*arguments):
         process = os.fork()
         if process == 0:
             signal.alarm(TOO_LONG)
+            print(json.dumps(["process", os.getpid()]), flush=True)
             try:
                 job(*arguments)
             except BaseException as error:
@@ -159,7 +165,6 @@ def serve(*arguments):
                 print(json.dumps(["OTHER ERROR", 0, text]), flush=True)
             finally:
                 os._exit(0)
-        print(json.dumps(["process", process]), flush=True)
         os.waitpid(process, 0)
         print(json.dumps(["ended"]), flush=True)
 
@@ -202,20 +207,24 @@ class Jobs:
         return said
 
     def kill(self):
-        os.kill(self.process, signal.SIGKILL)
-        self.wait()
+        """Kills the job; what it said before, which should be nothing."""
+        with contextlib.suppress(ProcessLookupError):  # it has ended of itself
+            os.kill(self.process, signal.SIGKILL)
+        return self.wait()
 
     def wait(self):
-        while self._heard() != ["ended"]:
-            pass
+        said = []
+        while (line := self._heard()) != ["ended"]:
+            said.append(line)
         self.process = None
+        return said
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         if self.process is not None:
-            os.kill(self.process, signal.SIGKILL)
+            self.kill()
         self.server.kill()
         self.server.communicate()
 
@@ -227,13 +236,13 @@ def kills(folder, kills, seed, kind="keras", in_place=False, progress=iter):
     mine = {path.name, f".partial-{path.name}", "log", "temporary"}
 
     def started(jobs):
-        how, day, message = jobs.start()
+        how, _, message = jobs.start()
         counts[how] += 1
         fault = how not in STARTS
         if how == "broken file":
             fault = not in_place or str(path) not in message
         if fault:
-            failures.append(f"{how}, after {day} days. {message}")
+            failures.append(f"{how}: {message}")
         return how
 
     def started_well(jobs):
@@ -251,10 +260,8 @@ def kills(folder, kills, seed, kind="keras", in_place=False, progress=iter):
             if not started_well(jobs):
                 break
             time.sleep(rng.uniform(0, SECONDS))
-            jobs.kill()
-            counts["while saving"] += [what for what, *_ in logged(folder)][-1:] == [
-                "saving"
-            ]
+            failures += [f"{what}: {message}" for what, _, message in jobs.kill()]
+            counts["while saving"] += was_saving(logged(folder))
         started_well(jobs)
     others = {file.name for file in folder.iterdir()} - mine
     if others:

@@ -186,7 +186,8 @@ def kills():
 
 
 @pytest.mark.skipif(
-    BACKEND != "jax", reason="a file is written by Keras, whatever the backend"
+    BACKEND != "jax",
+    reason="the same file is written on all backends; JAX starts fastest",
 )
 def test_a_job_that_is_killed_goes_on_from_a_whole_file(kills, tmp_path):
     counts, failures = kills.kills(tmp_path, 3, seed=0)

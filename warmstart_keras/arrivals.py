@@ -5,12 +5,11 @@ from typing import Any
 import keras
 
 from warmstart_keras import keras_internals
-from warmstart_keras.bindings import as_given
 from warmstart_keras.checkpoint import Previous, open_previous
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.moves import Load, LoadOwn
 from warmstart_keras.options import Options
-from warmstart_keras.saved_files import tree_by_variable_path, tree_of
+from warmstart_keras.saved_files import tree_of
 from warmstart_keras.saved_layers import (
     SavedLayer,
     Stored,
@@ -18,6 +17,8 @@ from warmstart_keras.saved_layers import (
     match,
     paired_arrays,
 )
+from warmstart_keras.saved_tensorflow import tree_by_variable_path
+from warmstart_keras.tables import as_given
 from warmstart_keras.vocabulary import Vocabulary
 
 

@@ -17,19 +17,13 @@ from warmstart_keras import keras_internals
 from warmstart_keras.arrivals import Arrivals
 from warmstart_keras.changes import Change
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.involved import heir_of
 from warmstart_keras.moves import Load, LoadOwn, Move
 from warmstart_keras.optimizer_keys import inner_optimizers
 from warmstart_keras.optimizer_slots import Slot, find_slots, names_on
 from warmstart_keras.options import Options
 from warmstart_keras.saved_files import SavedOptimizer
 from warmstart_keras.saved_layers import Stored
-
-
-def heir_of(model: keras.Layer, options: Options) -> Any | None:
-    """The optimizer that a previous run's state is for: the model's, or the one named."""
-    optimizer = getattr(model, "optimizer", None)
-    listed = options.optimizers_besides
-    return listed[0] if optimizer is None and len(listed) == 1 else optimizer
 
 
 def arriving_moves(

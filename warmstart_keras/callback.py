@@ -8,11 +8,12 @@ from typing import Any
 
 import keras
 
-from warmstart_keras.bindings import find_tables, record, recorded_vocabulary
+from warmstart_keras.bindings import record, recorded_vocabulary
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.options import Options
 from warmstart_keras.plan import WarmStartPlan
 from warmstart_keras.report import WarmStartReport
+from warmstart_keras.tables import find_tables
 from warmstart_keras.vocabulary import Vocabulary
 
 

@@ -17,6 +17,7 @@ from warmstart_keras.bindings import recorded_vocabulary
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.saved_files import SavedOptimizer, SavedRun
 from warmstart_keras.saved_layers import VOCABULARY_KEY, SavedLayer, Stored
+from warmstart_keras.saved_tensorflow import read_tensorflow
 from warmstart_keras.vocabulary import Vocabulary
 
 
@@ -107,7 +108,7 @@ def open_previous(previous: Any, missing_ok: bool = False) -> Previous:
         elif path.name.endswith(".weights.h5"):
             run = saved_files.read_weights(path, held)
         elif path.name.endswith(".index"):
-            run = saved_files.read_tensorflow(str(path.with_suffix("")))
+            run = read_tensorflow(str(path.with_suffix("")))
         else:
             raise WarmStartError(
                 "`previous` must be a `.keras` or `.weights.h5` file, a TensorFlow "

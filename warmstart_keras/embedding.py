@@ -6,7 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from warmstart_keras import initializers, keras_internals, sharded, tensors
+from warmstart_keras import (
+    initializers,
+    keras_internals,
+    plain_embedding,
+    sharded,
+    tensors,
+)
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.known_rows import KnownRows
 from warmstart_keras.vocabulary import Vocabulary
@@ -145,23 +151,11 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
             WarmStartError: If `layer` is of another class, not built, quantised or has
                 LoRA factors, or the vocabulary has more tokens than rows.
         """
-        if type(layer) is not keras.layers.Embedding:
-            raise WarmStartError(
-                "`layer` must be a `keras.layers.Embedding`. "
-                f"Received: {layer!r} (of type {type(layer).__name__})"
-            )
-        _check_convertible(layer)
-        rows, tokens = layer.input_dim, len(read(vocabulary))
-        lookup = keras_internals.lookup_of(vocabulary)
-        limited = lookup is not None and lookup.max_tokens == rows
-        config = layer.get_config() | {
-            "input_dim": None if tokens == rows and not limited else rows,
-            "vocabulary": vocabulary,
-            "new_embeddings_initializer": new_embeddings_initializer,
-        }
+        config = plain_embedding.config_of(layer, vocabulary)
+        config["new_embeddings_initializer"] = new_embeddings_initializer
         made = cls.from_config(config)
         made.build()
-        _copy_rows(layer, made)
+        plain_embedding.copy_rows(layer, made)
         return made
 
     def to_embedding(self) -> keras.layers.Embedding:
@@ -173,12 +167,7 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
         Raises:
             WarmStartError: If the layer is not built, quantised or has LoRA factors.
         """
-        _check_convertible(self)
-        config = keras.layers.Embedding.get_config(self) | {"input_dim": self.input_dim}
-        plain = keras.layers.Embedding.from_config(config)
-        plain.build()
-        _copy_rows(self, plain)
-        return plain
+        return plain_embedding.made_of(self)
 
     def number_of_rows(self) -> int:
         """How many rows the layer has, or would be built with now."""
@@ -314,20 +303,3 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
                 new_rows
             )
         return super().from_config(config)
-
-
-def _check_convertible(layer: keras.layers.Embedding) -> None:
-    if not layer.built or layer.lora_enabled or getattr(layer, "quantization_mode", None):
-        raise WarmStartError(
-            f"Layer '{layer.name}' must be built, and have neither LoRA factors nor "
-            f"rounded rows. Received: built={layer.built}, "
-            f"lora_enabled={layer.lora_enabled}, "
-            f"quantization_mode={getattr(layer, 'quantization_mode', None)!r}. Build it "
-            "(`layer.build()`); save and load the model to merge LoRA factors."
-        )
-
-
-def _copy_rows(source: keras.layers.Embedding, target: keras.layers.Embedding) -> None:
-    # A copy: on JAX, training one of two models would use up an array that both hold.
-    rows = keras_internals.embeddings_variable(source).value
-    keras_internals.embeddings_variable(target).assign(keras.ops.copy(rows))

@@ -5,6 +5,9 @@ from typing import Any
 
 import keras
 
+from warmstart_keras import keras_internals
+from warmstart_keras.bindings import Binding
+
 
 def inner_optimizers(optimizer: Any) -> list:
     """The optimizer and all that it wraps (LossScaleOptimizer, MultiOptimizer, ...)."""
@@ -24,6 +27,20 @@ def inner_optimizers(optimizer: Any) -> list:
 
     visit(optimizer)
     return found
+
+
+def old_key(optimizer: Any, binding: Binding) -> Any:
+    """The key by which an optimizer knows a table's variable, maybe an old one."""
+    former = getattr(binding.layer, "former_key", None)
+    if former is not None and not optimizer.built:
+        return former
+    return keras_internals.stale_key(optimizer, binding.variable)
+
+
+def is_lost(optimizer: Any, binding: Binding) -> bool:
+    """Whether an optimizer knows a table's variable by an old key."""
+    now = keras_internals.variable_key(optimizer, binding.variable)
+    return old_key(optimizer, binding) != now
 
 
 def replace_key(optimizer: Any, old: Any, new: Any, undo: ExitStack) -> None:

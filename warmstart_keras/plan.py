@@ -10,19 +10,21 @@ import keras
 
 from warmstart_keras import keras_internals, optimizer_keys, tensors
 from warmstart_keras.arrivals import Arrivals
-from warmstart_keras.arriving_slots import arriving_moves, heir_of
-from warmstart_keras.bindings import Binding, Found, Table, find_tables, record
+from warmstart_keras.arriving_slots import arriving_moves
+from warmstart_keras.bindings import Binding, Found, Table, record
 from warmstart_keras.changes import Change
 from warmstart_keras.checks import check_wrapper
 from warmstart_keras.config_check import check_ancestors
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.involved import heir_of, involved_models, involved_optimizers
 from warmstart_keras.moves import Load, LoadOwn, Move, set_attribute
 from warmstart_keras.optimizer_keys import inner_optimizers
 from warmstart_keras.optimizer_slots import find_slots
 from warmstart_keras.options import Options
 from warmstart_keras.processes import agreement
 from warmstart_keras.report import VocabularyChange, WarmStartReport
+from warmstart_keras.tables import find_tables
 from warmstart_keras.vocabulary import Vocabulary
 from warmstart_keras.vocabulary_sources import read
 
@@ -66,7 +68,7 @@ class WarmStartPlan:
         options = self._options
         self._arrivals = Arrivals.of(self.model, options)
         self._found = self._find()
-        self._optimizers = self._find_optimizers()
+        self._optimizers = involved_optimizers(self.model, self._options)
         self.unknown: list[str] = []
         self.unwatched = [
             f"layer '{path}': it is not known where its vocabulary comes from, so a "
@@ -234,14 +236,6 @@ class WarmStartPlan:
             )
         return found
 
-    def _find_optimizers(self) -> list:
-        tops = [getattr(model, "optimizer", None) for model in self._models()]
-        found: list = []
-        for top in [*tops, *self._options.optimizers_besides]:
-            inner = [] if top is None else inner_optimizers(top)
-            found += [o for o in inner if not any(o is known for known in found)]
-        return found
-
     def _adopt(self, table: Table) -> None:
         layer = table.binding.layer
         if table.named and not self._options.adopt:
@@ -283,7 +277,9 @@ class WarmStartPlan:
         self._changes = [
             change
             for change in self._changes
-            if change.moves or not change.row_map.is_identity or self._is_lost(change)
+            if change.moves
+            or not change.row_map.is_identity
+            or any(optimizer_keys.is_lost(o, change.binding) for o in self._optimizers)
         ]
         for change in self._changes:
             variable = change.binding.variable
@@ -298,22 +294,6 @@ class WarmStartPlan:
                     "no built optimizer is known that holds its variable. If a training "
                     "loop of your own has one, pass `optimizer=`."
                 )
-
-    def _old_key(self, optimizer: Any, change: Change) -> Any:
-        """The key by which an optimizer knows the table's variable, maybe an old one."""
-        former = getattr(change.binding.layer, "former_key", None)
-        if former is not None and not optimizer.built:
-            return former
-        return keras_internals.stale_key(optimizer, change.binding.variable)
-
-    def _is_lost(self, change: Change) -> bool:
-        """Whether an optimizer knows the table's variable by an old key."""
-        variable = change.binding.variable
-        return any(
-            self._old_key(optimizer, change)
-            != keras_internals.variable_key(optimizer, variable)
-            for optimizer in self._optimizers
-        )
 
     # --- applying ---
 
@@ -337,14 +317,14 @@ class WarmStartPlan:
             return []
         return [
             (id(variable), *map(int, variable.shape))
-            for optimizer in self._find_optimizers()
+            for optimizer in involved_optimizers(self.model, self._options)
             for variable in optimizer.variables
         ]
 
     def _old_keys(self) -> list[tuple[Any, Change, Any]]:
         """By which key each optimizer knows each table before anything moves."""
         return [
-            (optimizer, change, self._old_key(optimizer, change))
+            (optimizer, change, optimizer_keys.old_key(optimizer, change.binding))
             for optimizer in self._optimizers
             for change in self._changes
         ]
@@ -357,7 +337,7 @@ class WarmStartPlan:
         for change in self._changes:
             set_attribute(change.binding.layer, "input_dim", change.table.rows, undo)
         if self._changes or self.unknown:
-            for model in self._models():
+            for model in involved_models(self.model, self._options):
                 keras_internals.renew_compiled_functions(model, undo)
         for table in self._found.tables:
             record(table, undo)
@@ -367,9 +347,3 @@ class WarmStartPlan:
         for optimizer in self._optimizers:
             if optimizer.built:
                 keras_internals.separate_averages(optimizer)
-
-    def _models(self) -> list[keras.Model]:
-        """The model, those inside it, and those that the user named besides."""
-        roots = [self.model, *self._options.models_besides]
-        inside = [layer for root in roots for _, layer in keras_internals.walk(root)]
-        return list({id(m): m for m in inside if isinstance(m, keras.Model)}.values())

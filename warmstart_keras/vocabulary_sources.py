@@ -1,7 +1,6 @@
 """Reading a vocabulary from whatever holds one: layer, tokenizer, list, mapping, file."""
 
 import os
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.lookups import read_lookup
+from warmstart_keras.tokens import normalized
 from warmstart_keras.vocabulary import Token, Vocabulary
 
 MASK_TOKEN = ""
 OOV_TOKEN = "[UNK]"
-
-# What was last read from a lookup layer, and the table that it was read from: a table
-# never changes, a rebuild makes another one. So nothing is read twice.
-_last_read: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def read(source: Any) -> Vocabulary:
@@ -26,7 +23,7 @@ def read(source: Any) -> Vocabulary:
         return source
     lookup = keras_internals.lookup_of(source)
     if lookup is not None:
-        return _read_lookup(lookup)
+        return read_lookup(lookup)
     if hasattr(source, "row_vocabulary"):  # a WarmStartEmbedding
         if source.row_vocabulary is not None:
             return source.row_vocabulary
@@ -86,20 +83,20 @@ def read_with_special_rows(
             "`oov` must be a number of OOV rows, 0 or more, or the token of the one "
             f"OOV row. Received: oov={oov!r}"
         )
-    tokens = _normalized(_entries(source))
+    tokens = normalized(_entries(source))
     integers = any(isinstance(token, int) for token in tokens)
     mask_token: Token = None
     if isinstance(mask, bool):
         mask_token = (0 if integers else MASK_TOKEN) if mask else None
     elif mask is not None:
-        (mask_token,) = _normalized([mask])
+        (mask_token,) = normalized([mask])
     oov_tokens: list[Token]
     if isinstance(oov, int | np.integer) or oov is None:
         oov_tokens = [-1 if integers else OOV_TOKEN] * int(oov or 0)
     else:
-        oov_tokens = _normalized([oov])
+        oov_tokens = normalized([oov])
     named = [] if mask_token is None else [mask_token]
-    _normalized([*named, *oov_tokens, *tokens[:1]])  # strings or integers, not both
+    normalized([*named, *oov_tokens, *tokens[:1]])  # strings or integers, not both
     return _with_special_rows(tokens, mask_token, oov_tokens, oov_at == "end", None)
 
 
@@ -118,80 +115,8 @@ def without_special_rows(source: Any) -> Vocabulary:
     return Vocabulary.from_parts(tokens)
 
 
-def _read_lookup(lookup: Any) -> Vocabulary:
-    table = keras_internals.lookup_table(lookup)
-    if lookup in _last_read:
-        last_table, vocabulary = _last_read[lookup]
-        if last_table() is table:
-            return vocabulary
-    keys, rows = keras_internals.table_entries(table)
-    if lookup.invert:
-        keys, rows = rows, keys
-    words = _normalized(
-        keys[np.argsort(rows)].tolist(), getattr(lookup, "encoding", "utf-8")
-    )
-    special = _special_tokens(lookup)
-    vocabulary = _with_words(lookup, special, words)
-    _last_read[lookup] = (weakref.ref(table), vocabulary)
-    return vocabulary
-
-
-def read_saved_lookup(
-    layer: Any, lines: list[str] | None, rows: int
-) -> Vocabulary | None:
-    """The vocabulary that a saved lookup layer had, if that is certain.
-
-    Args:
-        layer: A layer made of its configuration; it has the tokens only if that has.
-        lines: The lines of its own file, special tokens included, if it had one. A token
-            that holds a line break makes more of them than there were tokens (V4).
-        rows: How many tokens there must be where the configuration does not tell.
-    """
-    lookup: Any = keras_internals.lookup_of(layer)
-    if lines is None:
-        vocabulary = read(layer)
-        return vocabulary if vocabulary.has_words else None
-    if len(lines) != (keras_internals.saved_vocabulary_size(layer) or rows):
-        return None
-    special = _special_tokens(lookup)
-    words: list[Token] = list(lines[len(special) :])
-    if lookup.vocabulary_dtype != "string":
-        words = [int(str(word)) for word in words]
-    return _with_words(lookup, special, words)
-
-
-def _special_tokens(lookup: Any) -> list[Token]:
-    """The names of a lookup's special rows; None for one that no token could have."""
-    has_mask = lookup.mask_token is not None and lookup.output_mode == "int"
-    special = [lookup.mask_token] * has_mask + [lookup.oov_token] * lookup.num_oov_indices
-    kind: Any = str | bytes if lookup.vocabulary_dtype == "string" else int | np.integer
-    return [_normalized([t])[0] if isinstance(t, kind) else None for t in special]
-
-
-def _with_words(lookup: Any, special: list[Token], words: list[Token]) -> Vocabulary:
-    has_mask = len(special) > lookup.num_oov_indices
-    return Vocabulary.from_parts(
-        special + words,
-        mask_row=0 if has_mask else None,
-        oov_rows=range(int(has_mask), len(special)),
-        hashing=_hashing(lookup) if lookup.num_oov_indices > 1 else None,
-    )
-
-
 def _holds_integers(vocabulary: Vocabulary) -> bool:
     return isinstance(next((t for t in vocabulary if t is not None), None), int)
-
-
-def _hashing(lookup: Any) -> str:
-    """How `lookup` chooses among its OOV rows (V6, V16)."""
-    # `oov_method` and `salt` came to Keras in 2026; strings were always hashed.
-    method = getattr(lookup, "oov_method", "floormod")
-    salt = getattr(lookup, "salt", None)
-    if salt is not None:
-        return f"siphash{list(salt)}"
-    if lookup.vocabulary_dtype == "string":
-        return "farmhash"
-    return method
 
 
 def _in_order_of_rows(mapping: Mapping) -> list:
@@ -265,44 +190,6 @@ def _lines(path: Path) -> list[str]:
     ]
 
 
-def _normalized(tokens: list, encoding: str = "utf-8") -> list[Any]:
-    """Tokens as `str`, as `bytes` where they are no text, or as `int`."""
-    kinds = set(map(type, tokens))
-    if kinds <= {str} or kinds <= {int}:
-        return tokens
-    if any(issubclass(kind, bool | np.bool_) for kind in kinds) or not all(
-        issubclass(kind, str | bytes | int | np.integer) for kind in kinds
-    ):
-        wrong = next(
-            t
-            for t in tokens
-            if isinstance(t, bool) or not isinstance(t, str | bytes | int | np.integer)
-        )
-        raise WarmStartError(
-            "The tokens of a vocabulary must be strings, bytes or integers. "
-            f"Received: {wrong!r} (of type {type(wrong).__name__})"
-        )
-    integers = [issubclass(kind, int | np.integer) for kind in kinds]
-    if all(integers):
-        return [int(token) for token in tokens]
-    if any(integers):
-        raise WarmStartError(
-            "The tokens of a vocabulary must be all strings or all integers. "
-            f"Received: both, {str(tokens[:6])[:-1]}, ...]"
-        )
-    return [
-        _decoded(token, encoding) if isinstance(token, bytes) else str(token)
-        for token in tokens
-    ]
-
-
-def _decoded(token: bytes, encoding: str) -> str | bytes:
-    try:
-        return token.decode(encoding)
-    except UnicodeDecodeError:
-        return bytes(token)
-
-
 def _is_one_of(token: Any, *names: Token) -> bool:
     # Not by `in`: what a list holds by mistake may compare as an array does.
     return isinstance(token, str | bytes | None) and token in names
@@ -318,10 +205,10 @@ def _recognized(tokens: list, given_by_id: bool) -> Vocabulary:
     ):
         end += 1
     named = [token for token in tokens[:end] if token is not None]
-    normalized = _normalized(named + tokens[end:])
+    said = normalized(named + tokens[end:])
     oov = [None if t is None else OOV_TOKEN for t in tokens[first:end]]
     return Vocabulary.from_parts(
-        normalized[:first] + oov + normalized[len(named) :],
+        said[:first] + oov + said[len(named) :],
         mask_row=0 if first else None,
         oov_rows=range(first, end),
         given_by_id=given_by_id,
