@@ -367,6 +367,50 @@ def test_another_optimizer_starts_anew(tmp_path):
     assert "2 variables now, 16 there" in report.notes[0]
 
 
+def test_the_learning_rate_is_part_of_the_state_and_is_told(tmp_path):
+    monday = Day()
+    monday.model.optimizer.learning_rate = 0.25
+    tuesday = build(lookup(NEW))
+    report = warm_start(
+        tuesday, previous=saved(monday.model, "archive", tmp_path), verbose=0
+    )
+    assert float(tuesday.optimizer.learning_rate) == 0.25
+    assert (
+        "learning rate is that of the previous run, 0.25, and not 0.01" in report.notes[0]
+    )
+
+
+@pytest.mark.parametrize("frozen", ["then", "now", "both"])
+@pytest.mark.parametrize("kind", ["archive", "weights", "live"])
+def test_layers_that_are_frozen_on_one_day_have_slots_on_the_other(
+    kind, frozen, tmp_path
+):
+    """Slots come over whose they are for certain; none comes to another variable."""
+    keras.utils.set_random_seed(0)
+    monday, tuesday = build(lookup()), build(lookup(NEW))
+    for model, when in ((monday, "then"), (tuesday, "now")):
+        if frozen in (when, "both"):
+            model.get_layer("first").trainable = False
+            model.compile(optimizer("Adam", 0.01), "mse")
+    train(monday, 8)
+    report = warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
+    before, after = (
+        {v.name: array(v) for v in model.optimizer.variables[2:]}
+        for model in (monday, tuesday)
+    )
+    if kind == "weights" and frozen != "both":
+        assert "starts anew" in report.notes[0]
+        assert not any(value.any() for value in after.values())
+        return
+    assert report.notes == []
+    for name in after.keys() & before.keys():
+        if "words" not in name:
+            np.testing.assert_array_equal(after[name], before[name])
+    for name in after.keys() - before.keys():
+        assert "first" in name
+        assert not after[name].any()
+
+
 @pytest.mark.parametrize("kind", ["archive", "weights", "live"])
 def test_another_width_is_an_error_that_says_both(kind, tmp_path):
     monday = Day(width=4)

@@ -19,6 +19,7 @@ from warmstart_keras import (
     plan_warm_start,
     warm_start,
 )
+from warmstart_keras.keras_internals import access
 
 
 @pytest.fixture(scope="module")
@@ -630,11 +631,14 @@ def test_an_optimizer_whose_slots_have_no_vocabulary_axis():
 
 def private_names():
     """Every private name of Keras that the package asks for."""
-    tree = ast.parse(Path(keras_internals.__file__).read_text())
+    files = Path(keras_internals.__file__).parent.glob("*.py")
     return {
         node.args[1].value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "private"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", None) == "private"
+        and isinstance(node.args[1], ast.Constant)
     }
 
 
@@ -655,14 +659,14 @@ def grown():
 @functools.cache
 def asked_names():
     """Those private names that its warm start asks for on this backend."""
-    model, asked, private = rebuilt(), set(), keras_internals.private
+    model, asked, private = rebuilt(), set(), access.private
 
     def noted(owner, name):
         asked.add(name)
         return private(owner, name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras_internals, "private", noted)
+        patch.setattr(access, "private", noted)
         warm_start(model)
     return asked
 
@@ -675,9 +679,9 @@ def test_a_warm_start_needs_private_names_of_variables_and_optimizers():
 
 @pytest.mark.parametrize("name", sorted(private_names()))
 def test_a_private_name_that_keras_has_no_more(grown, monkeypatch, name):
-    needed, private = name in asked_names(), keras_internals.private
+    needed, private = name in asked_names(), access.private
     monkeypatch.setattr(
-        keras_internals,
+        access,
         "private",
         lambda owner, asked: private(owner, asked + "_gone" * (asked == name)),
     )

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from warmstart_keras import keras_internals
+from warmstart_keras import keras_internals, tensors
 from warmstart_keras.arrivals import Arrivals
 from warmstart_keras.changes import Change
 from warmstart_keras.errors import WarmStartError
@@ -54,15 +54,14 @@ def arriving_moves(
             keras_internals.forget_build(inner, undo)
         optimizer.build(model.trainable_variables)
     reset = options.optimizer_state == "reset"
-    slots, note = plan_slots(optimizer, arrivals, changes, reset)
-    notes = [] if note is None else [note]
+    slots, notes = plan_slots(optimizer, arrivals, changes, reset)
     return [*loads, *slots], notes
 
 
 def plan_slots(
     optimizer: Any, arrivals: Arrivals, changes: list[Change], reset: bool
-) -> tuple[list[Load | Move], str | None]:
-    """Plans what a built optimizer gets from a previous run; says why it gets nothing.
+) -> tuple[list[Load | Move], list[str]]:
+    """Plans what a built optimizer gets from a previous run, and what to know of it.
 
     Args:
         optimizer: The optimizer.
@@ -99,7 +98,24 @@ def plan_slots(
         elif slot is not None:
             start = slot.owner if slot.initial is None else slot.initial
             moves.append(Load(variable, start))
-    return moves, note
+    notes = [] if note is None else [note]
+    return moves, notes + _other_rates(variables, pairs)
+
+
+def _other_rates(variables: list, pairs: dict[int, Stored]) -> list[str]:
+    """Says so, where the learning rate was another one than today's."""
+    rates = [
+        (float(tensors.to_numpy(variable)), float(pairs[id(variable)][...]))
+        for variable in variables
+        if variable.name == "learning_rate" and id(variable) in pairs
+    ]
+    return [
+        f"the learning rate is that of the previous run, {before:.6g}, and not "
+        f"{now:.6g}: it is part of the optimizer's state. Set "
+        "`model.optimizer.learning_rate` afterwards to change it."
+        for now, before in rates
+        if now != before
+    ]
 
 
 def _slots(

@@ -1,0 +1,84 @@
+"""The only package that touches private names of Keras, each with the reason why.
+
+Nothing private is touched on import, and every private name is asked for by `private`,
+which says what to do where a version of Keras has it no more. Everything here is small
+and does one thing; what it is good for is decided elsewhere.
+"""
+
+from warmstart_keras.keras_internals.access import private
+from warmstart_keras.keras_internals.layers import (
+    COMPILED_FUNCTIONS,
+    Saved,
+    embeddings_variable,
+    feeding_lookups,
+    in_step,
+    in_symbolic_call,
+    print_message,
+    rebuilds_from_its_layers,
+    renew_compiled_functions,
+    saved_state,
+    snake_case,
+    sublayers,
+    walk,
+)
+from warmstart_keras.keras_internals.lookups import (
+    gives_ids,
+    lookup_of,
+    lookup_table,
+    saved_vocabulary_size,
+    table_entries,
+)
+from warmstart_keras.keras_internals.optimizers import (
+    attributes_not_tracked,
+    forget_build,
+    moving_averages,
+    optimized_variables,
+    separate_averages,
+    stale_key,
+    storage_key,
+    stored_name,
+    variable_key,
+)
+from warmstart_keras.keras_internals.variables import (
+    clear_gradient,
+    replace_storage,
+    stand_in,
+    storage_is_held,
+    variables_without_value,
+)
+
+__all__ = [
+    "COMPILED_FUNCTIONS",
+    "Saved",
+    "attributes_not_tracked",
+    "clear_gradient",
+    "embeddings_variable",
+    "feeding_lookups",
+    "forget_build",
+    "gives_ids",
+    "in_step",
+    "in_symbolic_call",
+    "lookup_of",
+    "lookup_table",
+    "moving_averages",
+    "optimized_variables",
+    "print_message",
+    "private",
+    "rebuilds_from_its_layers",
+    "renew_compiled_functions",
+    "replace_storage",
+    "saved_state",
+    "saved_vocabulary_size",
+    "separate_averages",
+    "snake_case",
+    "stale_key",
+    "stand_in",
+    "storage_is_held",
+    "storage_key",
+    "stored_name",
+    "sublayers",
+    "table_entries",
+    "variable_key",
+    "variables_without_value",
+    "walk",
+]

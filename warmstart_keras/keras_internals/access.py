@@ -1,0 +1,28 @@
+"""How private names of Keras are asked for."""
+
+import importlib
+from typing import Any
+
+import keras
+
+from warmstart_keras.errors import WarmStartError
+
+
+def private(owner: Any, name: str) -> Any:
+    """An attribute that Keras does not document; `owner` may be the path of a module.
+
+    Raises:
+        WarmStartError: If this version of Keras does not have it.
+    """
+    try:
+        if isinstance(owner, str):
+            owner = importlib.import_module(owner)
+        return getattr(owner, name)
+    except (AttributeError, ImportError) as error:
+        where = owner if isinstance(owner, str) else type(owner).__name__
+        raise WarmStartError(
+            f"Keras must have `{name}` in {where}, which warmstart_keras needs. "
+            f"Received: Keras {keras.__version__} on {keras.backend.backend()}, which "
+            "has not. Report this message to the warmstart_keras authors, and use an "
+            "earlier version of Keras until then. Nothing was changed."
+        ) from error
