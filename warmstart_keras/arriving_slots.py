@@ -19,7 +19,7 @@ from warmstart_keras.changes import Change
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.involved import heir_of
 from warmstart_keras.moves import Load, LoadOwn, Move
-from warmstart_keras.optimizer_keys import inner_optimizers
+from warmstart_keras.optimizer_keys import inner_optimizers, trained_variables
 from warmstart_keras.optimizer_slots import Slot, find_slots, names_on
 from warmstart_keras.options import Options
 from warmstart_keras.saved_files import SavedOptimizer
@@ -161,7 +161,7 @@ def _paired(
     kind = type(optimizer).__name__
     if saved.kind not in (None, kind):
         return {}, _fresh(f"it is of another class: {kind} now, {saved.kind} there")
-    held = keras_internals.optimized_variables(optimizer)
+    held = trained_variables(optimizer)
     sources = [arrived.get(id(variable)) for variable in held]
     trained = saved.trained
     if trained is None:

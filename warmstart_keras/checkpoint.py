@@ -15,6 +15,7 @@ import numpy as np
 from warmstart_keras import keras_internals, saved_files, tensors
 from warmstart_keras.bindings import recorded_vocabulary
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.optimizer_keys import trained_variables
 from warmstart_keras.saved_files import SavedOptimizer, SavedRun
 from warmstart_keras.saved_layers import VOCABULARY_KEY, SavedLayer, Stored
 from warmstart_keras.saved_tensorflow import read_tensorflow
@@ -187,7 +188,7 @@ def _live(model: keras.Model) -> Previous:
     run = SavedRun(root)
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and optimizer.built:
-        held = keras_internals.optimized_variables(optimizer)
+        held = trained_variables(optimizer)
         run.optimizer = SavedOptimizer(
             [_of_variable(variable) for variable in optimizer.variables],
             [arrays.get(id(variable), _of_variable(variable)) for variable in held],

@@ -29,6 +29,13 @@ def inner_optimizers(optimizer: Any) -> list:
     return found
 
 
+def trained_variables(optimizer: Any) -> list:
+    """The model's variables that an optimizer holds, or one that it wraps."""
+    # In some versions of Keras a LossScaleOptimizer itself holds none.
+    held = map(keras_internals.optimized_variables, inner_optimizers(optimizer))
+    return next((variables for variables in held if variables), [])
+
+
 def old_key(optimizer: Any, binding: Binding) -> Any:
     """The key by which an optimizer knows a table's variable, maybe an old one."""
     former = getattr(binding.layer, "former_key", None)
