@@ -101,7 +101,7 @@ def open_previous(previous: Any, missing_ok: bool = False) -> Previous:
             f"'{os.fspath(previous)}', where there is none. If it is the first day, "
             "pass `missing_ok=True`."
         )
-    with _broken(str(path)), ExitStack() as held:
+    with _broken(f"'{path}'"), ExitStack() as held:
         if path.is_dir():
             run = saved_files.read_directory(path, held)
         elif path.name.endswith(".keras"):

@@ -27,7 +27,8 @@ def save_atomically(model: keras.Model, filepath: str | os.PathLike) -> Path:
     Args:
         model: A `keras.Model`.
         filepath: Where it shall be: a path of a local file system that ends in `.keras`
-            (all of the model) or `.weights.h5` (weights and optimizer state).
+            (all of the model) or `.weights.h5` (weights and optimizer state). Of several
+            processes only one may save to it.
 
     Returns:
         The path.
@@ -44,7 +45,8 @@ def save_atomically(model: keras.Model, filepath: str | os.PathLike) -> Path:
         )
     # Always of the same name: what a killed job leaves there, the next one writes over.
     # `previous=` passes over hidden files in a directory.
-    partial = path.with_name(f".partial-{path.name}")
+    target = Path(os.path.realpath(path))  # where a symbolic link leads to
+    partial = target.with_name(f".partial-{path.name}")
     try:
         if path.name.endswith(".keras"):
             model.save(partial)
@@ -52,7 +54,7 @@ def save_atomically(model: keras.Model, filepath: str | os.PathLike) -> Path:
             model.save_weights(partial, overwrite=True)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())  # or a power failure may rename what is not written
-        os.replace(partial, path)
+        os.replace(partial, target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
