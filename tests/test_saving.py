@@ -141,6 +141,18 @@ def test_another_ending_is_an_error(name, tmp_path):
     assert (tmp_path / name).read_bytes() == b"yesterday"
 
 
+def test_a_link_leads_to_the_new_file(tmp_path):
+    (tmp_path / "days").mkdir()
+    (tmp_path / "latest.keras").symlink_to(tmp_path / "days" / "monday.keras")
+    model = train(build())
+    save_atomically(model, tmp_path / "latest.keras")
+    assert (tmp_path / "latest.keras").is_symlink()
+    assert names(tmp_path / "days") == ["monday.keras"]
+    assert_same(
+        keras.models.load_model(tmp_path / "days" / "monday.keras"), values(model)
+    )
+
+
 @both_endings
 def test_what_a_killed_job_left_is_written_over(name, tmp_path):
     model = train(build())
