@@ -42,6 +42,7 @@ def main():
         callback.set_model(model)
         callback.set_params({"verbose": 0})
         callback.on_train_begin()
+        callback.on_epoch_begin(0)
 
     first = milliseconds(begin)
     alone = [milliseconds(begin) for _ in range(arguments.rounds)]

@@ -115,7 +115,7 @@ def tree(groups: dict[str, SavedLayer]) -> SavedLayer:
 def _in_order(group: str) -> list:
     """So that `dense_10` comes after `dense_9`, and a layer after its parent."""
     return [
-        [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+        [int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", name))]
         for name in group.split("/")
     ]
 
