@@ -432,7 +432,7 @@ def test_another_shape_is_an_error_that_says_both(tmp_path):
     with pytest.raises(
         WarmStartError, match=r"Layer 'last'.*\(2, 5\) now, \(2, 4\) there"
     ):
-        warm_start(made(5), previous=path)
+        plan_warm_start(made(5), previous=path)
 
 
 def automatic(units, *, first=None):
@@ -786,6 +786,27 @@ def test_what_adapt_made_today_stays(tmp_path):
         kernels = [array(m.get_layer("last").kernel) for m in (monday, tuesday)]
         np.testing.assert_array_equal(*kernels)
         assert "what `adapt` made today was kept" in report.notes[0]
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_normalization_that_was_adapted_today_stays(kind, tmp_path):
+    def made(numbers):
+        scale = keras.layers.Normalization(axis=None, name="scale")
+        scale.adapt(np.array(numbers))
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, keras.layers.Dense(1, name="last")(scale(inputs)))
+        model.compile("adam", "mse")
+        return model
+
+    monday, tuesday = made([1.0, 2.0, 3.0]), made([10.0, 20.0, 40.0])
+    monday.train_on_batch(np.ones((2, 2)), np.ones((2, 1)))
+    before = [array(v).tobytes() for v in tuesday.get_layer("scale").variables]
+    report = warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
+    after = [array(v).tobytes() for v in tuesday.get_layer("scale").variables]
+    assert after == before
+    kernels = [array(model.get_layer("last").kernel) for model in (monday, tuesday)]
+    np.testing.assert_array_equal(*kernels)
+    assert report.notes == ["what `adapt` made today was kept: scale."]
 
 
 def test_only_what_the_user_named_is_reset(tmp_path):

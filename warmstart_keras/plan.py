@@ -88,6 +88,9 @@ class WarmStartPlan:
         paths = [path for root in roots for path in check_ancestors(root, resized)]
         self.unchecked = list(dict.fromkeys(paths))
         self._plan_moves()
+        if self._arrivals is not None:
+            # What cannot come is refused now, though it is only read in `apply`.
+            self._arrivals.loads({id(c.binding.variable) for c in self._changes})
         self._state = self._held()
 
     @property
