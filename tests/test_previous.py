@@ -365,7 +365,13 @@ def test_another_optimizer_starts_anew(tmp_path):
     other = build(lookup(NEW), made="SGD")
     previous = saved(monday.model, "weights", tmp_path)
     report = warm_start(other, previous=previous, verbose=0)
-    assert "2 variables now, 16 there" in report.notes[0]
+    assert "of another class: SGD now, Adam there" in report.notes[0]
+    monday = Day(made="SGD")
+    monday.model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
+    train(monday.model, 8)
+    previous = saved(monday.model, "weights", tmp_path)
+    report = warm_start(build(lookup(NEW), made="SGD"), previous=previous, verbose=0)
+    assert "2 variables now, 9 there" in report.notes[0]
 
 
 def test_the_learning_rate_is_part_of_the_state_and_is_told(tmp_path):
@@ -455,7 +461,9 @@ def test_automatic_names_are_matched_by_order(kind, tmp_path):
     tuesday = automatic([4, 4, 4])
     report = warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
     assert bits(tuesday) == bits(monday)
-    assert report.missing == report.left_out == report.notes == []
+    assert report.missing == report.left_out == []
+    (note,) = report.notes
+    assert "its rows came over in their places. If they follow a vocabulary" in note
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -545,6 +553,49 @@ def test_nothing_in_common_is_an_error(tmp_path):
     monday = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="other")])
     with pytest.raises(WarmStartError, match=r"a layer in common.*'other'"):
         warm_start(build(lookup()), previous=saved(monday, "archive", tmp_path))
+
+
+class Encoder(keras.layers.Layer):
+    """A layer of the user's own around an embedding."""
+
+    def __init__(self, source, **kwargs):
+        super().__init__(**kwargs)
+        self.rows = WarmStartEmbedding(output_dim=2, vocabulary=source, name="rows")
+
+    def build(self, shape):
+        self.rows.build()
+
+    def call(self, ids):
+        return keras.ops.mean(self.rows(ids), axis=1)
+
+
+@pytest.mark.parametrize("kind", ["weights", "live"])
+def test_an_embedding_in_layers_of_ones_own_is_found(kind, tmp_path):
+    class Model(keras.Model):
+        def __init__(self, source):
+            super().__init__()
+            self.one, self.two = Encoder(source), Encoder(source)  # after "layers"
+            self.also = Encoder(source)  # before it
+
+        def call(self, ids):
+            return self.one(ids) + self.two(ids) * self.also(ids)
+
+    source = lookup()
+    models = []
+    for given in (source, lookup(NEW)):
+        models.append(Model(given))
+        models[-1].compile("adam", "mse")
+        models[-1](np.zeros((1, LENGTH), "int32"))
+    monday, tuesday = models
+    monday.train_on_batch(np.ones((4, LENGTH), "int32"), np.ones((4, 2)))
+    report = warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
+    assert report.missing == report.left_out == []
+    (note,) = report.notes
+    assert "were matched by their order: encoder" in note
+    after = [array(v)[0].tobytes() for v in variables(tuesday) if v.shape == (9, 2)]
+    before = [array(v)[0].tobytes() for v in variables(monday) if v.shape == (8, 2)]
+    assert after == before
+    assert len(after) == 9
 
 
 def test_a_model_without_variables_yet_is_an_error(tmp_path):
@@ -786,6 +837,20 @@ def test_what_adapt_made_today_stays(tmp_path):
         kernels = [array(m.get_layer("last").kernel) for m in (monday, tuesday)]
         np.testing.assert_array_equal(*kernels)
         assert "what `adapt` made today was kept" in report.notes[0]
+
+
+def test_a_normalization_that_was_not_adapted_today_is_yesterdays(tmp_path):
+    def made(adapt):
+        scale = keras.layers.Normalization(axis=None, name="scale")
+        scale.adapt(np.array([1.0, 2.0, 6.0])) if adapt else scale.build((None, 2))
+        inputs = keras.Input((2,))
+        return keras.Model(inputs, keras.layers.Dense(1, name="last")(scale(inputs)))
+
+    monday, tuesday = made(True), made(False)
+    report = warm_start(tuesday, previous=saved(monday, "weights", tmp_path), verbose=0)
+    x = np.array([[3.0, 4.0]])
+    np.testing.assert_array_equal(array(monday(x)), array(tuesday(x)))
+    assert report.notes == []
 
 
 @pytest.mark.parametrize("kind", SOURCES)

@@ -348,7 +348,7 @@ def test_a_base_of_words_alone_for_a_table_with_spare_rows():
     layer.adapt(TUESDAY)
     assert_refused(
         model,
-        r"whether its rows begin with mask and OOV rows. Received: 7 tokens without any",
+        r"whether its rows begin with mask and OOV rows. Received: 7 tokens, 0 of them",
         lambda: warm_start(model, named(layer), base_vocabularies={"words": old_words}),
     )
     base = {"words": Vocabulary(old_words, mask=True, oov=1)}

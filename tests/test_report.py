@@ -197,6 +197,9 @@ def test_to_dict_is_plain_data_with_every_field():
         "notes": ["Mind the gap."],
         "unchecked": ["encoder"],
         "seconds": 0.25,
+        "previous": None,
+        "missing": [],
+        "left_out": [],
     }
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from warmstart_keras import keras_internals
+from warmstart_keras import keras_internals, tensors
 from warmstart_keras.checkpoint import Previous, open_previous
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.moves import Load, LoadOwn
@@ -93,9 +93,50 @@ class Arrivals:
             [node.path for node in root.walk() if node.arrays and id(node) not in found]
             for root in (ours, theirs)
         )
+        self._say_what_is_not_certain(tables)
         adapted = [own.path for one, own in pairs if one.arrays and _keeps_its_own(own)]
         if adapted:
             self.notes.append(f"what `adapt` made today was kept: {', '.join(adapted)}.")
+
+    def _say_what_is_not_certain(self, tables: set[int]) -> None:
+        def has_table(layer: SavedLayer) -> bool:
+            return any(id(value) in tables for value in layer.arrays.values())
+
+        by_order = [
+            inside.path
+            for _, own in self._pairs
+            if own.has_automatic_name and "/" in own.place
+            for inside in own.walk()
+            if has_table(inside)
+        ]
+        if len(by_order) > 1:
+            self.notes.append(
+                "embedding layers with automatic names, or in layers with such names, were "
+                f"matched by their order: {', '.join(by_order)}. Give names to them."
+            )
+        cold = [layer.path for layer in self._ours.walk() if has_table(layer)]
+        cold = [path for path in cold if path in self.missing]
+        if cold:
+            self.notes.append(
+                "embedding layers that are not in the previous run start as initialised: "
+                f"{', '.join(cold)}. If one was renamed, give it its old name."
+            )
+
+    def by_place(self, moved: set[int]) -> list[str]:
+        """Notes on tables whose rows come over in their places, without a vocabulary.
+
+        Args:
+            moved: The `id`s of variables whose rows are moved.
+        """
+        layers = [own.layer for saved, own in self._pairs if saved.arrays]
+        return [
+            f"layer '{layer.name}': its rows came over in their places. If they follow a "
+            f"vocabulary, name it: `vocabularies={{'{layer.name}': vectorizer}}` and "
+            f"`base_vocabularies={{'{layer.name}': old_tokens}}`."
+            for layer in layers
+            if isinstance(layer, keras.layers.Embedding)
+            and id(keras_internals.embeddings_variable(layer)) not in moved
+        ]
 
     def about(self) -> dict[str, Any]:
         """What a report says of it."""
@@ -172,6 +213,12 @@ class Arrivals:
                     f"says itself: {known!r}. Leave it out: it is needed only where the "
                     "previous run does not know."
                 )
+            if len(base) < rows:
+                note = (
+                    f"layer '{saved.path}' had {rows} rows, and `base_vocabularies` has "
+                    f"a token for the first {len(base)}; the others are taken as spare."
+                )
+                self.notes += [note] if note not in self.notes else []
             return base
         if known is None:
             known = self._of_lookup(saved, rows, source)
@@ -213,6 +260,13 @@ class Arrivals:
             if both is None:
                 self._refuse(saved, own, sorted(saved.arrays), sorted(own.arrays))
             assert both is not None
+            if isinstance(own.layer, keras.layers.Normalization):
+                # It works out more of them when it loads.
+                found = {id(value): stored for stored, value in both}
+                values = [found[id(variable)] for variable in own.layer.variables]
+                named = {str(i): stored for i, stored in enumerate(values)}
+                loads.setdefault(id(own.layer), LoadOwn(own.layer, named))
+                continue
             if not all(isinstance(value, keras.Variable) for _, value in both):
                 loads.setdefault(id(own.layer), LoadOwn(own.layer, saved.arrays))
                 continue
@@ -247,11 +301,16 @@ class Arrivals:
         return not self.left_out
 
     def _refuse(self, saved: SavedLayer, own: SavedLayer, before: Any, now: Any) -> None:
+        more = ""
+        if isinstance(own.layer, keras.layers.Embedding):
+            more = (
+                "; or, as its rows follow a vocabulary, name that: "
+                f"`vocabularies={{'{own.layer.name}': vectorizer}}`"
+            )
         raise WarmStartError(
             f"Layer '{own.path}' must have the shapes that layer '{saved.path}' had in "
             f"{self.previous.name}. Received: {now} now, {before} there. Give the layer "
-            "another name to start it anew; if it is an embedding whose rows follow a "
-            f"vocabulary, name that: `vocabularies={{'{own.name}': vectorizer}}`."
+            f"another name to start it anew{more}."
         )
 
     def _check_live(self) -> None:
@@ -277,7 +336,15 @@ class Arrivals:
 
 def _keeps_its_own(own: SavedLayer) -> bool:
     """Whether `adapt` made what a layer has, today (L1b)."""
-    return hasattr(own.layer, "adapt")
+    return hasattr(own.layer, "adapt") and not _is_unadapted(own.layer)
+
+
+def _is_unadapted(layer: Any) -> bool:
+    """Whether a `Normalization` still has the mean and variance it starts with."""
+    if not isinstance(layer, keras.layers.Normalization) or not layer.variables:
+        return False
+    mean, variance = (tensors.to_numpy(v) for v in layer.variables[:2])
+    return not mean.any() and bool((variance == 1).all())
 
 
 def _check_built(model: keras.Layer) -> None:

@@ -158,9 +158,10 @@ def _paired(
     variables = optimizer.variables
     if saved is None:
         return {}, _fresh("there is none")
-    kind = type(optimizer).__name__
-    if saved.kind not in (None, kind):
-        return {}, _fresh(f"it is of another class: {kind} now, {saved.kind} there")
+    # A model of mixed precision wraps the optimizer that it is compiled with.
+    kinds = [type(inner).__name__ for inner in inner_optimizers(optimizer)]
+    if saved.kind is not None and saved.kind not in kinds:
+        return {}, _fresh(f"it is of another class: {kinds[0]} now, {saved.kind} there")
     held = trained_variables(optimizer)
     sources = [arrived.get(id(variable)) for variable in held]
     trained = saved.trained
@@ -168,7 +169,8 @@ def _paired(
         if not arrivals.is_whole:
             return {}, _fresh(
                 "the file does not tell which of its variables were whose, and the model "
-                "has other layers now. A `.keras` file tells it, if its classes are known"
+                "has not the same layers in the same order. A `.keras` file tells it, if "
+                "its classes are known"
             )
         trained = [source for source in sources if source is not None]
     if list(map(id, trained)) == list(map(id, sources)):
@@ -185,44 +187,51 @@ def _paired(
 def _paired_by_name(
     optimizer: Any, saved: SavedOptimizer, trained: list[Stored], now: dict[int, Any]
 ) -> tuple[dict[int, Stored], str | None]:
-    stand_ins = [
-        now[id(stored)] if id(stored) in now else _unknown(stored, place)
-        for place, stored in enumerate(trained)
+    """Pairs by the names of slots, on stand-ins whose names are borne once.
+
+    Those of the model are not: layers inside two models inside a model may be called
+    the same.
+    """
+    held = trained_variables(optimizer)
+    places = {id(variable): place for place, variable in enumerate(held)}
+    ours = [_stand_in(variable, variable.path, i) for i, variable in enumerate(held)]
+    theirs = [
+        ours[places[id(now[id(stored)])]]
+        if id(stored) in now
+        else _stand_in(stored, "left_out", len(held) + i)
+        for i, stored in enumerate(trained)
     ]
+    variables = optimizer.variables
     try:
-        before = names_on(optimizer, stand_ins, len(saved.values))
+        names = names_on(optimizer, ours, len(variables))
+        before = names_on(optimizer, theirs, len(saved.values))
     except WarmStartError as error:
         return {}, _fresh(str(error))
-    if len(before) != len(saved.values):
+    if len(names) != len(variables) or len(before) != len(saved.values):
         return {}, _fresh(f"{len(before)} variables expected, {len(saved.values)} there")
     by_name: dict[str, list[Stored]] = {}
     for name, stored in zip(before, saved.values, strict=True):
         by_name.setdefault(name, []).append(stored)
-    variables: dict[str, list] = {}
-    for variable in optimizer.variables:
-        variables.setdefault(variable.name, []).append(variable)
-    # Optimizers inside optimizers have several of one name: as many on both sides.
-    if any(
-        len(variables[n]) != len(by_name[n]) for n in variables.keys() & by_name.keys()
-    ):
+    # Optimizers inside optimizers have several of one name, such as "iteration".
+    if any(names.count(n) != len(by_name[n]) for n in set(names) & by_name.keys()):
         return {}, _fresh("its variables cannot be told apart by their names")
     pairs = {
-        id(variable): stored
-        for name in variables.keys() & by_name.keys()
-        for variable, stored in zip(variables[name], by_name[name], strict=True)
+        id(variable): by_name[name].pop(0)
+        for variable, name in zip(variables, names, strict=True)
+        if name in by_name
     }
     return pairs, None
 
 
-def _unknown(stored: Stored, place: int) -> Any:
-    """What stands for a variable that the model has no more."""
-    name = f"left_out_{place}"
+def _stand_in(variable: Any, path: str, number: int) -> Any:
+    """What an optimizer can be built on in a variable's place, under another name."""
+    dtype = variable.dtype
     return SimpleNamespace(
-        shape=stored.shape,
-        dtype=np.dtype(stored.dtype).name,
-        name=name,
-        path=f"{name}/{name}",
-        overwrite_with_gradient=False,
+        shape=variable.shape,
+        dtype=dtype if isinstance(dtype, str) else np.dtype(dtype).name,
+        name=f"variable_{number}",
+        path=f"{path}_{number}",
+        overwrite_with_gradient=getattr(variable, "overwrite_with_gradient", False),
     )
 
 

@@ -48,7 +48,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
 
     Args:
         vocabularies: As in `warm_start`.
-        previous: As in `warm_start`. The model starts from it once, at the first `fit`.
+        previous: As in `warm_start`. A model starts from it once, at its first `fit`.
         base_vocabularies: As in `warm_start`. A layer about which nothing is known takes
             today's vocabulary as what its rows stand for, and says so.
         new_embeddings_initializer: As in `warm_start`.
@@ -83,6 +83,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         super().__init__()
         self.report: WarmStartReport | None = None
         self._moved: weakref.WeakSet = weakref.WeakSet()
+        self._started: weakref.WeakSet = weakref.WeakSet()
         self._options = Options(
             vocabularies=vocabularies,
             previous=previous,
@@ -118,19 +119,23 @@ class VocabularyWarmStart(keras.callbacks.Callback):
     def _check_once(self) -> None:
         if not self._is_checked:
             self._is_checked = True
-            self._warm_start()
+            self._warm_start(only_if_changed=True)
 
-    def _warm_start(self) -> None:
+    def _warm_start(self, only_if_changed: bool = False) -> None:
         options = self._options
+        if self.model in self._started:  # the rows are the model's own from then on
+            options = replace(options, previous=None, base_vocabularies=None)
         if options.verbose == "auto":
             verbose = (self.params or {}).get("verbose", 1)
             options = replace(options, verbose=verbose if verbose in (0, 1, 2) else 1)
         plan = WarmStartPlan(self.model, options)
+        if only_if_changed and not plan.changed:
+            return
         report = plan.apply()
         if report.changed:
             self.report = report
-        if options.previous is not None:  # the rows are the model's own from now on
-            self._options = replace(self._options, previous=None, base_vocabularies=None)
+        if options.previous is not None:
+            self._started.add(self.model)
         # What the user said about rows of before is used up, for these layers.
         self._moved.update(binding.layer for binding in plan.bindings)
         self._unbuilt = plan.unbuilt

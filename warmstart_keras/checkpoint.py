@@ -90,6 +90,12 @@ def open_previous(previous: Any, missing_ok: bool = False) -> Previous:
             "TensorFlow checkpoint, or of a directory of these; or a `keras.Model`. "
             f"Received: {previous!r} (of type {type(previous).__name__})"
         )
+    text = os.fspath(previous)
+    if not text or "://" in text:
+        raise WarmStartError(
+            "`previous` must be a path of a local file system. "
+            f"Received: {text!r}. Copy the file first."
+        )
     path = _newest(Path(previous))
     if path is None:
         if missing_ok:

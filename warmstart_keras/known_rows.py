@@ -219,7 +219,8 @@ class KnownRows:
                 f"remaps. Received: a file with {shape[0]} rows. Start from the file "
                 "instead of loading it: `warmstart_keras.warm_start(model, "
                 "previous=path)`, or `VocabularyWarmStart(previous=path)` in `fit`, "
-                "which moves every row to its token's new place."
+                "which moves every row to its token's new place. If it is a backup of "
+                "`BackupAndRestore`, of an older vocabulary, delete it."
             )
         if vocabulary is not None and (
             len(vocabulary) > shape[0]

@@ -254,6 +254,8 @@ class LoadOwn:
 
     def apply(self, undo: ExitStack) -> None:
         """Lets the layer load, and leaves with `undo` what takes that back."""
+        attributes = vars(self.layer)
+        undo.callback(attributes.update, dict(attributes))
         for variable in self.layer.variables:
             undo.callback(give, variable, np.array(tensors.to_numpy(variable)))
         self.layer.load_own_variables({k: v[...] for k, v in self.values.items()})

@@ -77,6 +77,7 @@ class WarmStartPlan:
             for path in self._found.sourceless
         ]
         self._of_slots: list[str] = []
+        self._by_place: list[str] = []
         self._changes: list[Change] = []
         for table in self._found.tables:
             if table.base is None:
@@ -90,7 +91,9 @@ class WarmStartPlan:
         self._plan_moves()
         if self._arrivals is not None:
             # What cannot come is refused now, though it is only read in `apply`.
-            self._arrivals.loads({id(c.binding.variable) for c in self._changes})
+            moved = {id(change.binding.variable) for change in self._changes}
+            self._arrivals.loads(moved)
+            self._by_place = self._arrivals.by_place(moved)
         self._state = self._held()
 
     @property
@@ -119,6 +122,7 @@ class WarmStartPlan:
         of_previous = self._arrivals.notes if self._arrivals is not None else []
         return [
             *of_previous,
+            *self._by_place,
             *self._of_slots,
             *self.unwatched,
             *self.unknown,
@@ -196,8 +200,9 @@ class WarmStartPlan:
         )
         for note in [*self.unwatched, *(self.unknown if trained else [])]:
             warnings.warn(f"Warm start: {note}", stacklevel=4)
-        if verbose and self._arrivals is not None and not self._is_warm:
-            keras_internals.print_message(f"Warm start: {self._arrivals.notes[0]}")
+        if verbose and self._arrivals is not None:
+            for note in [*self._arrivals.notes, *self._by_place]:
+                keras_internals.print_message(f"Warm start: {note}")
         if verbose and not trained:
             for note in self.unknown:
                 keras_internals.print_message(f"Warm start: {note}")

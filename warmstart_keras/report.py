@@ -126,6 +126,8 @@ class WarmStartReport:
         ]
         if self.previous is not None:
             parts.insert(0, f"from {self.previous}")
+        if self.missing:
+            parts.append(f"not there: {len(self.missing)} layers")
         slots = sum(len(variable.slots) for variable in self.variables)
         notes = f" Notes in the report: {len(self.notes)}." if self.notes else ""
         return (
@@ -163,6 +165,8 @@ class WarmStartReport:
                     more = ", ..." if getattr(change, name) > len(tokens) else ""
                     shown = ", ".join(map(str, tokens))
                     lines.append(f"{change.layer}, first {name}: {shown}{more}")
+        if not self.vocabularies:
+            return "\n".join([title, *self._remarks()])
         return "\n".join([*lines, "", *_aligned(shapes), *self._remarks()])
 
     def _remarks(self) -> list[str]:

@@ -7,6 +7,7 @@ name says that Keras writes beside each (L1d).
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -112,8 +113,18 @@ def _read_h5(opened: Any, held: ExitStack) -> SavedRun:
     run = SavedRun(tree(groups))
     if optimizer is not None:
         values = [optimizer.values[key] for key in sorted(optimizer.values, key=int)]
-        run.optimizer = SavedOptimizer(values)
+        run.optimizer = SavedOptimizer(values, kind=optimizer_named(optimizer.path))
     return run
+
+
+def optimizer_named(name: str) -> str | None:
+    """The class of an optimizer with an automatic name; None if it has another."""
+    known = {
+        made.lower(): made
+        for made, value in vars(keras.optimizers).items()
+        if isinstance(value, type) and issubclass(value, keras.optimizers.Optimizer)
+    }
+    return known.get(re.sub(r"_\d+$", "", name).replace("_", "").lower())
 
 
 def _of_dataset(group: Any, key: str) -> Stored:

@@ -235,15 +235,24 @@ def _is_like(one: SavedLayer, other: SavedLayer, is_table: Callable[[Any], bool]
         for stored, value in both
     ):
         return False
-    stems = {child.stem for layer in (one, other) for child in _with_arrays(layer)}
+    roles = {_role(child) for layer in (one, other) for child in _with_arrays(layer)}
     return all(
         len(theirs) == len(ours)
         and all(_is_like(a, b, is_table) for a, b in zip(theirs, ours, strict=True))
-        for stem in stems
+        for role in roles
         for theirs, ours in [
-            [[c for c in _with_arrays(layer) if c.stem == stem] for layer in (one, other)]
+            [
+                [child for child in _with_arrays(layer) if _role(child) == role]
+                for layer in (one, other)
+            ]
         ]
     )
+
+
+def _role(layer: SavedLayer) -> str:
+    """What a layer is to its parent: an attribute of it, or one of a class."""
+    is_attribute = layer.place and "/" not in layer.place
+    return layer.place if is_attribute else layer.stem
 
 
 def _with_arrays(layer: SavedLayer) -> list[SavedLayer]:

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.saved_files import SavedOptimizer, SavedRun, kind_of
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.saved_files import SavedOptimizer, SavedRun, kind_of, optimizer_named
 from warmstart_keras.saved_layers import SavedLayer, Stored, tree
 
 _VARIABLE = "VARIABLE_VALUE"  # the name that TensorFlow gives a variable's value
@@ -60,9 +61,11 @@ def read_tensorflow(prefix: str) -> SavedRun:
     inner = {inside[number].get("inner_optimizer") for number in optimizers}
     outer = sorted(optimizers - inner)
     if len(outer) == 1:
+        name = stored[inside[outer[0]]["_iterations"]][0]
         run.optimizer = SavedOptimizer(
             [stored[v][1] for v in variables(outer[0])],
             [stored[v][1] for v in listed(outer[0], "_trainable_variables")],
+            optimizer_named(name.partition("/")[0]),
         )
     return run
 
@@ -94,9 +97,10 @@ def _at(layers: dict[str, SavedLayer], path: str, kinds: dict[str, str]) -> Save
 def _add(layer: SavedLayer, path: str, value: Any) -> None:
     name = path.rpartition("/")[2]
     if name in layer.values:
-        raise ValueError(
-            f"'{path}' is there twice, as layers in lists of a subclassed model, and "
-            "several models in one checkpoint, are. Save the model as `.keras` or "
-            "`.weights.h5`, and name that"
+        raise WarmStartError(
+            "A checkpoint of TensorFlow must have each layer under a name of its own. "
+            f"Received: '{path}' twice, as layers in lists of a subclassed model, layers "
+            "inside several models, and several models in one checkpoint are. Save the "
+            "model as `.keras` or `.weights.h5`, and name that."
         )
     layer.values[name] = value

@@ -135,17 +135,24 @@ def as_given(given: Any, source: Any, rows: int, path: str) -> Vocabulary:
         WarmStartError: If it is not certain whether special rows are missing.
     """
     base = read(given)
-    if not is_plain(given) or base.special_rows:
+    if not is_plain(given):
         return base
-    # Names of special rows other than "" and "[UNK]" are known to the source alone.
-    named = read_as(given, read(source))
-    if len(named) == len(base):
-        return named
+    specials = read(source).special_rows
+    if base.special_rows and (
+        len(base) >= rows or len(base.special_rows) >= len(specials)
+    ):
+        return base
+    if not base.special_rows:
+        # Names of special rows other than "" and "[UNK]" are known to the source alone.
+        named = read_as(given, read(source))
+        if len(named) == len(base):
+            return named
     if len(base) < rows:
         raise WarmStartError(
             f"The base vocabulary of layer '{path}' must say whether its rows begin with "
-            f"mask and OOV rows. Received: {len(base)} tokens without any, for "
-            f"{rows} rows, where the new vocabulary has some. Pass all entries, "
+            f"mask and OOV rows. Received: {len(base)} tokens, {len(base.special_rows)} "
+            f"of them special, for {rows} rows, where the new vocabulary has "
+            f"{len(specials)} special ones. Pass all entries, "
             "as `get_vocabulary()` gives them, or `Vocabulary(tokens, mask=..., "
             "oov=...)`."
         )

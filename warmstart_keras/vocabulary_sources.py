@@ -162,6 +162,12 @@ def _entries(source: Any) -> list:
 
 
 def _lines(path: Path) -> list[str]:
+    if path.suffix in (".keras", ".h5"):
+        raise WarmStartError(
+            "A vocabulary file must be text, one token a line. "
+            f"Received: {str(path)!r}, a saved model. To start from it, pass it as "
+            "`previous=`."
+        )
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -31,12 +31,17 @@ def _restore_later(owner: Any, undo: ExitStack) -> None:
         # methods of the plain classes, since those of Keras and TensorFlow would take
         # this for one more change to track.
         if isinstance(value, dict):
-            undo.callback(dict.update, value, dict(value))
-            undo.callback(dict.clear, value)
-        elif isinstance(value, list):
+            plain = getattr(value, "__wrapped__", value)  # of TensorFlow's wrapper
+            if plain is not value:
+                last = "_self_last_wrapped_dict_snapshot"
+                undo.callback(setattr, value, last, dict(plain))
+            undo.callback(dict.update, plain, dict(plain))
+            undo.callback(dict.clear, plain)
+            continue
+        if isinstance(value, list):
             undo.callback(list.__setitem__, value, slice(None), list(value))
-        if isinstance(value, dict | list) and hasattr(value, "__dict__"):
-            _restore_later(value, undo)
+            if hasattr(value, "__dict__"):
+                _restore_later(value, undo)
     undo.callback(attributes.update, before)
     undo.callback(attributes.clear)
 
