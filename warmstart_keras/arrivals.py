@@ -111,7 +111,7 @@ class Arrivals:
         ]
         if len(by_order) > 1:
             self.notes.append(
-                "embedding layers with automatic names, or in layers with such names, were "
+                "embedding layers with automatic names, or in layers with such, were "
                 f"matched by their order: {', '.join(by_order)}. Give names to them."
             )
         cold = [layer.path for layer in self._ours.walk() if has_table(layer)]
