@@ -418,6 +418,45 @@ def test_layers_that_are_frozen_on_one_day_have_slots_on_the_other(
         assert not after[name].any()
 
 
+@pytest.mark.parametrize("built", [False, True])
+def test_a_table_that_the_run_has_not_follows_its_own_words_meanwhile(built, tmp_path):
+    def made(sources):
+        ids = keras.Input((LENGTH,), dtype="int32")
+        rows = [
+            WarmStartEmbedding(output_dim=4, vocabulary=source, name=name)(ids)
+            for name, source in sources.items()
+        ]
+        joined = rows[0] if len(rows) == 1 else keras.layers.Concatenate()(rows)
+        hidden = keras.layers.GlobalMaxPooling1D()(joined)
+        outputs = keras.layers.Dense(1, name=f"last of {len(rows)}")(hidden)
+        model = keras.Model(ids, outputs)
+        model.compile(optimizer("Adam", 0.01), "mse")
+        return model
+
+    monday = made({"words": lookup()})
+    train(monday, 8)
+    tags = lookup()
+    tuesday = made({"words": lookup(NEW), "tags": tags})
+    if built:
+        tuesday.optimizer.build(tuesday.trainable_variables)
+    before = array(tuesday.get_layer("tags").embeddings)
+    tags.set_vocabulary(NEW)
+    plan = plan_warm_start(
+        tuesday, previous=saved(monday, "archive", tmp_path), verbose=0
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warmstart_keras.plan.record", None)
+        with pytest.raises(TypeError):
+            plan.apply()
+    report = plan.apply()
+    assert sorted(report.missing) == ["last of 2", "tags"]
+    assert [len(variable.slots) for variable in report.variables] == [2, 2]
+    after = array(tuesday.get_layer("tags").embeddings)
+    assert after[1].tobytes() == before[7].tobytes()  # "g"
+    assert int(tuesday.optimizer.iterations) == 3
+    train(tuesday, 9)
+
+
 @pytest.mark.parametrize("kind", ["archive", "weights", "live"])
 def test_another_width_is_an_error_that_says_both(kind, tmp_path):
     monday = Day(width=4)

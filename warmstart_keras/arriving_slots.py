@@ -42,20 +42,34 @@ def arriving_moves(
     """
     if arrivals is None or not arrivals.previous.is_there:
         return [], []
-    changes = [change for change in changes if change.table.stored is not None]
-    moved = {id(change.binding.variable) for change in changes}
-    loads: list[Load | LoadOwn | Move] = [*arrivals.loads(moved)]
+    loads: list[Load | LoadOwn | Move] = [
+        *arrivals.loads({id(change.binding.variable) for change in changes})
+    ]
     optimizer = heir_of(model, options)
     if optimizer is None:
         has_state = arrivals.previous.run.optimizer is not None
         return loads, [_fresh("the model is not compiled")] if has_state else []
+    for change in changes:  # a plan that failed may be applied again
+        undo.callback(change.keep, len(change.moves), len(change.slots))
     if not optimizer.built:
         for inner in inner_optimizers(optimizer):
             keras_internals.forget_build(inner, undo)
         optimizer.build(model.trainable_variables)
+        _plan_own_slots(optimizer, [c for c in changes if c.table.stored is None])
+    coming = [change for change in changes if change.table.stored is not None]
     reset = options.optimizer_state == "reset"
-    slots, notes = plan_slots(optimizer, arrivals, changes, reset)
+    slots, notes = plan_slots(optimizer, arrivals, coming, reset)
     return [*loads, *slots], notes
+
+
+def _plan_own_slots(optimizer: Any, changes: list[Change]) -> None:
+    """Plans the moves of slots that an optimizer has only now, of rows of the model."""
+    owners = {id(change.binding.variable): change for change in changes}
+    axes = {key: change.binding.axis for key, change in owners.items()}
+    for inner in inner_optimizers(optimizer) if changes else []:
+        if inner.built and len(inner_optimizers(inner)) == 1:
+            for slot in find_slots(inner, axes):
+                owners[id(slot.owner)].plan_slot(slot)
 
 
 def plan_slots(

@@ -138,6 +138,10 @@ class Change:
         start = slot.owner if slot.initial is None else slot.initial
         self.moves.append(Move(slot.variable, axis, row_map, start))
 
+    def keep(self, moves: int, slots: int) -> None:
+        """Forgets all moves and slots that were planned after the first so many."""
+        del self.moves[moves:], self.slots[slots:]
+
     def arriving_slot(self, slot: Slot, stored: Stored | None) -> Move | Load | None:
         """What one of its slots gets from a previous run; `stored` is None if nothing."""
         self.slots.append(slot)
