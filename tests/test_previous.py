@@ -428,7 +428,7 @@ def test_a_table_that_the_run_has_not_follows_its_own_words_meanwhile(built, tmp
         ]
         joined = rows[0] if len(rows) == 1 else keras.layers.Concatenate()(rows)
         hidden = keras.layers.GlobalMaxPooling1D()(joined)
-        outputs = keras.layers.Dense(1, name=f"last of {len(rows)}")(hidden)
+        outputs = keras.layers.Dense(1, name=f"last_of_{len(rows)}")(hidden)
         model = keras.Model(ids, outputs)
         model.compile(optimizer("Adam", 0.01), "mse")
         return model
@@ -449,7 +449,7 @@ def test_a_table_that_the_run_has_not_follows_its_own_words_meanwhile(built, tmp
         with pytest.raises(TypeError):
             plan.apply()
     report = plan.apply()
-    assert sorted(report.missing) == ["last of 2", "tags"]
+    assert sorted(report.missing) == ["last_of_2", "tags"]
     assert [len(variable.slots) for variable in report.variables] == [2, 2]
     after = array(tuesday.get_layer("tags").embeddings)
     assert after[1].tobytes() == before[7].tobytes()  # "g"
