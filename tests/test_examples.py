@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from models import BACKEND
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -32,6 +35,7 @@ def test_daily_retraining_says_which_days_there_are(tmp_path):
     assert "`--days` must be from 1 to 47. Received: 0" in done.stderr
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="three processes: run on one backend")
 def test_each_process_finds_the_file_of_the_one_before(tmp_path):
     done = run("across_processes.py", folder=tmp_path)
     assert done.returncode == 0, done.stderr
