@@ -1,6 +1,8 @@
 """Small models and views of their state, for tests of what happens to a model."""
 
+import importlib.util
 from contextlib import nullcontext
+from pathlib import Path
 
 import keras
 import ml_dtypes
@@ -177,6 +179,15 @@ def own_step(optimizer, variables, loss):
                 return loss()
 
         optimizer.apply(jax.grad(of)([v.value for v in variables]), variables)
+
+
+def benchmark(name):
+    """A command under `benchmarks/`, as a module."""
+    path = Path(__file__).parent.parent / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def array(value):

@@ -781,14 +781,6 @@ def bits_of_weights(model):
     return [array(variable).tobytes() for variable in model.weights]
 
 
-def over_texts(words, embedding=keras.layers.Embedding):
-    """A model with its lookup inside: on TensorFlow it could be trained on texts."""
-    layer = keras.layers.StringLookup(vocabulary=words, name="lookup")
-    inputs = keras.Input((LENGTH,), dtype="string")
-    rows = embedding(layer.vocabulary_size(), 4, name="words")
-    return keras.Model(inputs, rows(layer(inputs)))
-
-
 @on_tensorflow
 @pytest.mark.parametrize("given", ["adapted", "in the configuration"])
 def test_a_lookup_in_the_archive_says_what_rows_stood_for(given, tmp_path):

@@ -1,13 +1,11 @@
 """Saving: under its name there is a whole file, whatever happens meanwhile."""
 
-import importlib.util
 import os
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from models import BACKEND, array, variables
+from models import BACKEND, array, benchmark, variables
 
 from warmstart_keras import (
     WarmStartEmbedding,
@@ -186,15 +184,10 @@ def test_what_a_killed_job_left_is_no_previous_run(name, tmp_path):
 
 # --- jobs that are killed ---
 
-KILLS = Path(__file__).parent.parent / "benchmarks" / "kills.py"
-
 
 @pytest.fixture(scope="module")
 def kills():
-    spec = importlib.util.spec_from_file_location("kills", KILLS)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("kills")
 
 
 @pytest.mark.skipif(

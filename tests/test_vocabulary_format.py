@@ -2,18 +2,16 @@
 
 import functools
 import hashlib
-import importlib.util
 import re
 import struct
 import sys
 import tracemalloc
-from pathlib import Path
 
 import pytest
 import strategies
 from hypothesis import given
 from hypothesis import strategies as st
-from models import BACKEND
+from models import BACKEND, benchmark
 
 from warmstart_keras import Vocabulary, WarmStartError, vocabulary_format
 
@@ -478,15 +476,10 @@ def test_memory_is_linear_in_what_is_read(data):
 
 # --- many more: the benchmark that makes hostile bytes ---
 
-FUZZER = Path(__file__).parent.parent / "benchmarks" / "fuzz_vocabulary.py"
-
 
 @pytest.fixture(scope="module")
 def fuzzer():
-    spec = importlib.util.spec_from_file_location("fuzz_vocabulary", FUZZER)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("fuzz_vocabulary")
 
 
 def test_hostile_bytes_at_random_are_refused_or_read_for_what_they_say(fuzzer):
@@ -538,7 +531,7 @@ def test_the_fuzzer_finds_what_is_wrong_with_a_reader(
     fuzzer, monkeypatch, capsys, reader, why
 ):
     monkeypatch.setattr(fuzzer, "fuzz", functools.partial(fuzzer.fuzz, read=reader))
-    monkeypatch.setattr(sys, "argv", [str(FUZZER), "--inputs", "300", "--seed", "5"])
+    monkeypatch.setattr(sys, "argv", [fuzzer.__file__, "--inputs", "300", "--seed", "5"])
     with pytest.raises(SystemExit) as caught:
         fuzzer.main()
     assert caught.value.code == 1
@@ -550,7 +543,8 @@ def test_the_fuzzer_finds_what_is_wrong_with_a_reader(
 
 
 def test_the_fuzzer_says_how_many_of_each_there_were(fuzzer, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [str(FUZZER), "--inputs", "50", "--seed", "1000"])
+    arguments = ["--inputs", "50", "--seed", "1000"]
+    monkeypatch.setattr(sys, "argv", [fuzzer.__file__, *arguments])
     with pytest.raises(SystemExit) as caught:
         fuzzer.main()
     assert caught.value.code == 0

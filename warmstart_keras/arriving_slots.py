@@ -66,10 +66,15 @@ def _plan_own_slots(optimizer: Any, changes: list[Change]) -> None:
     """Plans the moves of slots that an optimizer has only now, of rows of the model."""
     owners = {id(change.binding.variable): change for change in changes}
     axes = {key: change.binding.axis for key, change in owners.items()}
-    for inner in inner_optimizers(optimizer) if changes else []:
-        if inner.built and len(inner_optimizers(inner)) == 1:
-            for slot in find_slots(inner, axes):
-                owners[id(slot.owner)].plan_slot(slot)
+    for inner in _with_slots(optimizer):
+        for slot in find_slots(inner, axes):
+            owners[id(slot.owner)].plan_slot(slot)
+
+
+def _with_slots(optimizer: Any) -> list[Any]:
+    """Those of an optimizer and all that it wraps that keep slots: they wrap none."""
+    inside = inner_optimizers(optimizer)
+    return [one for one in inside if one.built and len(inner_optimizers(one)) == 1]
 
 
 def plan_slots(
@@ -92,26 +97,19 @@ def plan_slots(
     for variable in variables:
         stored = pairs.get(id(variable))
         if stored is not None and stored.shape != _expected(variable, slots, tables):
-            pairs, note = (
-                {},
-                _fresh(
-                    f"'{variable.path}' has shape {tuple(variable.shape)} now, "
-                    f"{stored.shape} there"
-                ),
-            )
+            shapes = f"shape {tuple(variable.shape)} now, {stored.shape} there"
+            pairs, note = {}, _fresh(f"'{variable.path}' has {shapes}")
             break
     moves: list[Load | Move] = []
     for variable in variables:
         slot, stored = slots.get(id(variable)), pairs.get(id(variable))
         change = None if slot is None else tables.get(id(slot.owner))
         if slot is not None and change is not None:
-            move = change.arriving_slot(slot, None if reset else stored)
-            moves += [] if move is None else [move]
+            moves.append(change.arriving_slot(slot, None if reset else stored))
         elif stored is not None:
             moves.append(Load(variable, stored))
         elif slot is not None:
-            start = slot.owner if slot.initial is None else slot.initial
-            moves.append(Load(variable, start))
+            moves.append(Load(variable, slot.start))
     notes = [] if note is None else [note]
     return moves, notes + _other_rates(variables, pairs)
 
@@ -137,9 +135,7 @@ def _slots(
 ) -> dict[int, Slot]:
     """The slots of all variables that get a value, by the `id` of the slot's variable."""
     found: dict[int, Slot] = {}
-    for inner in inner_optimizers(optimizer):
-        if not inner.built or len(inner_optimizers(inner)) > 1:
-            continue
+    for inner in _with_slots(optimizer):
         axes = {
             id(variable): tables[id(variable)].binding.axis
             if id(variable) in tables

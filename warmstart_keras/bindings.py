@@ -119,11 +119,6 @@ def recorded_vocabulary(layer: keras.Layer) -> Vocabulary | None:
     return _recorded.get(layer)
 
 
-def is_recorded(layer: keras.Layer) -> bool:
-    """Whether it was recorded what the rows of a plain layer stand for."""
-    return layer in _recorded
-
-
 def used_base(layer: keras.Layer) -> str | None:
     """The fingerprint of the base that the user named for a layer last."""
     return _used_bases.get(layer)

@@ -135,25 +135,23 @@ class Change:
             return
 
         self.slots.append(slot)
-        start = slot.owner if slot.initial is None else slot.initial
-        self.moves.append(Move(slot.variable, axis, row_map, start))
+        self.moves.append(Move(slot.variable, axis, row_map, slot.start))
 
     def keep(self, moves: int, slots: int) -> None:
         """Forgets all moves and slots that were planned after the first so many."""
         del self.moves[moves:], self.slots[slots:]
 
-    def arriving_slot(self, slot: Slot, stored: Stored | None) -> Move | Load | None:
+    def arriving_slot(self, slot: Slot, stored: Stored | None) -> Move | Load:
         """What one of its slots gets from a previous run; `stored` is None if nothing."""
         self.slots.append(slot)
-        start = slot.owner if slot.initial is None else slot.initial
         if slot.axis is None:
-            return Load(slot.variable, start if stored is None else stored)
+            return Load(slot.variable, slot.start if stored is None else stored)
         rows = int(slot.variable.shape[slot.axis])
         if stored is None:
             fresh = self.row_map.all_new(rows, self.table.rows)
-            return Move(slot.variable, slot.axis, fresh, start)
+            return Move(slot.variable, slot.axis, fresh, slot.start)
         row_map = self.row_map.within_capacity(self.table.base_rows, self.table.rows)
-        return Move(slot.variable, slot.axis, row_map, start, stored)
+        return Move(slot.variable, slot.axis, row_map, slot.start, stored)
 
     def report(self) -> VariableChange:
         """What becomes of the variable; to be asked before it moves."""

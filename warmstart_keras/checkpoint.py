@@ -34,6 +34,8 @@ class Previous:
     def __init__(self, name: str, run: SavedRun, held: ExitStack | None = None) -> None:
         self.name, self.run = name, run
         self.is_there = True
+        # A plan looks twice, and what a file says does not change: it is decoded once.
+        self._vocabularies: dict[SavedLayer, Vocabulary] = {}
         # A plan that is never applied closes its files when it is forgotten.
         self._close = weakref.finalize(self, (held or ExitStack()).close)
 
@@ -56,6 +58,11 @@ class Previous:
             return recorded_vocabulary(saved.layer)
         if VOCABULARY_KEY not in saved.values:
             return None
+        if saved not in self._vocabularies:
+            self._vocabularies[saved] = self._read_vocabulary(saved)
+        return self._vocabularies[saved]
+
+    def _read_vocabulary(self, saved: SavedLayer) -> Vocabulary:
         with self.reading():
             data = saved.values[VOCABULARY_KEY][...]
             try:
@@ -151,14 +158,11 @@ def _broken(name: str) -> Iterator[None]:
     except (
         OSError,  # what HDF5 raises for nearly everything
         EOFError,
-        KeyError,
-        IndexError,
+        LookupError,
         TypeError,
         ValueError,
-        RuntimeError,
-        NotImplementedError,  # a ZIP archive with a password
+        RuntimeError,  # also of a ZIP archive with a password, or a deep configuration
         MemoryError,
-        RecursionError,
         zipfile.BadZipFile,
         zlib.error,
         _tensorflow_error(),
@@ -183,8 +187,7 @@ def _live(model: keras.Model) -> Previous:
 
     def stored(value: Any) -> Stored:
         if isinstance(value, keras.Variable):
-            array = arrays.setdefault(id(value), _of_variable(value))
-            return array
+            return arrays.setdefault(id(value), _of_variable(value))
         value = np.asarray(tensors.to_numpy(value))
         return Stored(value.shape, value.dtype, value.__getitem__)
 
@@ -197,7 +200,7 @@ def _live(model: keras.Model) -> Previous:
         held = trained_variables(optimizer)
         run.optimizer = SavedOptimizer(
             [_of_variable(variable) for variable in optimizer.variables],
-            [arrays.get(id(variable), _of_variable(variable)) for variable in held],
+            [stored(variable) for variable in held],
             type(optimizer).__name__,
         )
     return Previous(f"model '{model.name}'", run)

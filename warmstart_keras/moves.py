@@ -200,10 +200,6 @@ class Load:
     variable: Any
     source: Stored | keras.Variable | float
 
-    def prepared(self) -> "Load":
-        """Itself: nothing is asked of the user's code."""
-        return self
-
     def digest(self) -> str:
         """What must be the same in every process; of a large array, its shape."""
         shape = tuple(map(int, self.variable.shape))
@@ -243,10 +239,6 @@ class LoadOwn:
 
     layer: keras.Layer
     values: dict[str, Stored]
-
-    def prepared(self) -> "LoadOwn":
-        """Itself: a layer cannot be asked to read ahead."""
-        return self
 
     def digest(self) -> str:
         """What must be the same in every process."""

@@ -41,6 +41,11 @@ class Slot:
     axis: int | None
     initial: float | None
 
+    @property
+    def start(self) -> Any:
+        """The number that it starts at, or the variable whose own value."""
+        return self.owner if self.initial is None else self.initial
+
 
 def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
     """The slots that a built optimizer, wrapping no other, has for some variables.

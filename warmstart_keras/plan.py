@@ -177,7 +177,7 @@ class WarmStartPlan:
                 report = self.report()  # of the shapes as they are before
                 # Whatever is asked of the user's own code is asked before anything moves.
                 planned = [m for change in self._changes for m in change.moves]
-                moves += [move.prepared() for move in [*planned, *arriving]]
+                moves += [*(move.prepared() for move in planned), *arriving]
             keys = self._old_keys()
             for move in moves:
                 move.apply(undo)

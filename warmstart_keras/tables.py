@@ -10,7 +10,6 @@ from warmstart_keras.bindings import (
     Binding,
     Found,
     Table,
-    is_recorded,
     recorded_vocabulary,
     used_base,
 )
@@ -71,7 +70,8 @@ def find_tables(
             )
         if source is None:
             # A plain layer that was never named may well have no vocabulary.
-            if isinstance(layer, WarmStartEmbedding) or is_recorded(layer):
+            ours = isinstance(layer, WarmStartEmbedding)
+            if ours or recorded_vocabulary(layer) is not None:
                 found.sourceless.append(path)
             continue
         if not layer.built:
