@@ -407,17 +407,6 @@ def test_a_table_that_is_quantised():
     )
 
 
-def test_a_table_with_lora_factors():
-    model, layer, embedding = models.trained_in_model()
-    embedding.enable_lora(2)
-    layer.adapt(TUESDAY)
-    assert_refused(
-        model,
-        r"no variable of the vocabulary's size besides .*lora_embeddings_a",
-        lambda: warm_start(model),
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -5,12 +5,14 @@ from typing import Any
 import keras
 
 from warmstart_keras import keras_internals, tensors
+from warmstart_keras.bindings import Side
 from warmstart_keras.checkpoint import Previous, open_previous
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.moves import Load, LoadOwn
 from warmstart_keras.options import Options
 from warmstart_keras.saved_files import tree_of
 from warmstart_keras.saved_layers import (
+    Axes,
     SavedLayer,
     Stored,
     check_width,
@@ -18,7 +20,8 @@ from warmstart_keras.saved_layers import (
     paired_arrays,
 )
 from warmstart_keras.saved_tensorflow import tree_by_variable_path
-from warmstart_keras.tables import as_given
+from warmstart_keras.sides import has_sides
+from warmstart_keras.tables import as_given, vocabulary_axes
 from warmstart_keras.vocabulary import Vocabulary
 
 
@@ -28,6 +31,7 @@ class Arrivals:
     Args:
         model: The model.
         previous: The previous run.
+        axes: The axes of the model's variables that may have had another size.
 
     Attributes:
         previous: The previous run.
@@ -40,8 +44,11 @@ class Arrivals:
             previous model, or a layer has other shapes than it had.
     """
 
-    def __init__(self, model: keras.Layer, previous: Previous) -> None:
+    def __init__(
+        self, model: keras.Layer, previous: Previous, axes: Axes | None = None
+    ) -> None:
         self.previous = previous
+        self._axes = axes or {}
         self.missing: list[str] = []
         self.left_out: list[str] = []
         self.notes: list[str] = []
@@ -67,7 +74,7 @@ class Arrivals:
             return None
         previous = open_previous(options.previous, options.missing_ok)
         try:
-            return cls(model, previous)
+            return cls(model, previous, vocabulary_axes(model, options))
         except BaseException:
             previous.close()
             raise
@@ -79,7 +86,7 @@ class Arrivals:
             for _, layer in keras_internals.walk(model)
             if isinstance(layer, keras.layers.Embedding)
         }
-        pairs = match(theirs, ours, lambda value: id(value) in tables)
+        pairs = match(theirs, ours, self._axes)
         self._pairs = pairs
         if not any(one.arrays and own.arrays for one, own in pairs):
             raise WarmStartError(
@@ -146,64 +153,77 @@ class Arrivals:
             "left_out": self.left_out,
         }
 
-    def has(self, layer: keras.Layer) -> bool:
-        """Whether the run has the table of an embedding layer."""
-        return self._where(layer) is not None
+    def has(self, side: Side) -> bool:
+        """Whether the run has the variables of one side of a layer."""
+        return self._where(side.layer, side.bindings[0].variable) is not None
 
-    def _where(self, layer: keras.Layer) -> tuple[SavedLayer, SavedLayer] | None:
-        """The pair that has the table of an embedding layer."""
-        variable = keras_internals.embeddings_variable(layer)
+    def _where(
+        self, layer: keras.Layer, variable: Any
+    ) -> tuple[SavedLayer, SavedLayer] | None:
+        """The pair that has a variable of a layer."""
         for saved, own in self._pairs:
-            has_table = any(value is variable for value in own.arrays.values())
-            if saved.arrays and (has_table or own.layer is layer):
+            has_it = any(value is variable for value in own.arrays.values())
+            if saved.arrays and (has_it or own.layer is layer):
                 return saved, own
         return None
 
-    def _pair(self, layer: keras.Layer) -> tuple[SavedLayer, SavedLayer]:
-        pair = self._where(layer)
+    def _pair(self, side: Side) -> tuple[SavedLayer, SavedLayer]:
+        pair = self._where(side.layer, side.bindings[0].variable)
         assert pair is not None
         return pair
 
-    def rows(self, layer: keras.Layer) -> Stored:
-        """The rows that an embedding layer had.
+    def rows(self, side: Side) -> dict[int, Stored]:
+        """For the `id` of each variable of one side of a layer, what it was.
 
         Raises:
-            WarmStartError: If they were of another width.
+            WarmStartError: If it was of another width.
         """
-        saved, own = self._pair(layer)
-        variable = keras_internals.embeddings_variable(layer)
-        for stored, value in paired_arrays(saved, own) or []:
-            if value is variable:
-                check_width(own.path, stored, value)
-                return stored
-        raise WarmStartError(
-            f"Layer '{own.path}' must save its table as an embedding does. Received: "
-            f"{sorted(own.arrays)} now, {sorted(saved.arrays)} in {self.previous.name}. "
-            "Merge LoRA factors first, and dequantise (save and load the model)."
-        )
+        found: dict[int, Stored] = {}
+        for binding in side.bindings:
+            pair = self._where(side.layer, binding.variable)
+            assert pair is not None
+            saved, own = pair
+            for stored, value in paired_arrays(saved, own) or []:
+                if value is binding.variable:
+                    axes = self._axes.get(id(value), frozenset({binding.axis}))
+                    check_width(own.path, stored, value, axes)
+                    found[id(value)] = stored
+            if id(binding.variable) not in found:
+                raise WarmStartError(
+                    f"Layer '{own.path}' must save its table as its class does without "
+                    f"LoRA. Received: {sorted(own.arrays)} now, {sorted(saved.arrays)} "
+                    f"in {self.previous.name}. Merge LoRA factors first, and dequantise "
+                    "(save and load the model)."
+                )
+        return found
 
-    def name(self, layer: keras.Layer) -> str:
+    def name(self, side: Side) -> str:
         """What a layer was called."""
-        saved, own = self._pair(layer)
-        return saved.name if own.name == layer.name else layer.name
+        saved, own = self._pair(side)
+        name = side.layer.name
+        return saved.name if own.name == name else name
 
-    def knows_vocabulary(self, layer: keras.Layer) -> bool:
-        """Whether the run itself says what the rows of an embedding layer stood for."""
-        return self.previous.vocabulary(self._pair(layer)[0]) is not None
+    def knows_vocabulary(self, side: Side) -> bool:
+        """Whether the run itself says what the rows of an embedding stood for."""
+        return self.previous.vocabulary(self._pair(side)[0]) is not None
 
-    def vocabulary(self, layer: keras.Layer, given: Any, source: Any) -> Vocabulary:
-        """What the rows of an embedding layer stood for.
+    def vocabulary(
+        self, side: Side, given: Any, source: Any, alike: list[Side]
+    ) -> Vocabulary:
+        """What the rows of one side of a layer stood for.
 
         Args:
-            layer: The layer of the model at hand.
+            side: The side, of a layer of the model at hand.
             given: What the user says of that; None if nothing.
-            source: Where the layer's new vocabulary is read.
+            source: Where its new vocabulary is read.
+            alike: Other sides that follow the same source.
 
         Raises:
             WarmStartError: If that is not known, or the user says something else.
         """
-        saved, rows = self._pair(layer)[0], self.rows(layer).shape[0]
-        known = self.previous.vocabulary(saved)
+        saved, main = self._pair(side)[0], side.bindings[0]
+        rows = self.rows(side)[id(main.variable)].shape[main.axis]
+        known = self.previous.vocabulary(saved) if side.name == "rows" else None
         if given is not None:
             base = as_given(given, source, rows, saved.path)
             if known is not None and not known.same_rows(base):
@@ -221,15 +241,26 @@ class Arrivals:
                 self.notes += [note] if note not in self.notes else []
             return base
         if known is None:
+            known = self._of_alike(rows, alike)
+        if known is None:
             known = self._of_lookup(saved, rows, source)
         if known is None:
             raise WarmStartError(
                 f"It must be known what the rows of layer '{saved.path}' stood for in "
                 f"the previous run. Received: {self.previous.name}, which does not say "
                 f"it for its {rows} rows. Say it: "
-                f"`base_vocabularies={{'{layer.name}': old_tokens}}`."
+                f"`base_vocabularies={{'{side.layer.name}': old_tokens}}`."
             )
         return known
+
+    def _of_alike(self, rows: int, alike: list[Side]) -> Vocabulary | None:
+        """What an embedding that follows the same source stood for, if it fits."""
+        for other in alike:
+            if other.name == "rows" and self.has(other):
+                known = self.previous.vocabulary(self._pair(other)[0])
+                if known is not None and len(known) == rows:
+                    return known
+        return None
 
     def _of_lookup(self, saved: SavedLayer, rows: int, source: Any) -> Vocabulary | None:
         """The vocabulary of the one lookup layer that can have fed a layer."""
@@ -302,7 +333,7 @@ class Arrivals:
 
     def _refuse(self, saved: SavedLayer, own: SavedLayer, before: Any, now: Any) -> None:
         more = ""
-        if isinstance(own.layer, keras.layers.Embedding):
+        if has_sides(own.layer):
             more = (
                 "; or, as its rows follow a vocabulary, name that: "
                 f"`vocabularies={{'{own.layer.name}': vectorizer}}`"

@@ -15,7 +15,7 @@ import numpy as np
 
 from warmstart_keras import keras_internals, tensors
 from warmstart_keras.arrivals import Arrivals
-from warmstart_keras.changes import Change
+from warmstart_keras.changes import Change, slots_of
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.involved import heir_of
 from warmstart_keras.moves import Load, LoadOwn, Move
@@ -24,6 +24,7 @@ from warmstart_keras.optimizer_slots import Slot, find_slots, names_on
 from warmstart_keras.options import Options
 from warmstart_keras.saved_files import SavedOptimizer
 from warmstart_keras.saved_layers import Stored
+from warmstart_keras.sides import variables_of
 
 
 def arriving_moves(
@@ -43,7 +44,7 @@ def arriving_moves(
     if arrivals is None or not arrivals.previous.is_there:
         return [], []
     loads: list[Load | LoadOwn | Move] = [
-        *arrivals.loads({id(change.binding.variable) for change in changes})
+        *arrivals.loads(variables_of([change.table.side for change in changes]))
     ]
     optimizer = heir_of(model, options)
     if optimizer is None:
@@ -55,8 +56,8 @@ def arriving_moves(
         for inner in inner_optimizers(optimizer):
             keras_internals.forget_build(inner, undo)
         optimizer.build(model.trainable_variables)
-        _plan_own_slots(optimizer, [c for c in changes if c.table.stored is None])
-    coming = [change for change in changes if change.table.stored is not None]
+        _plan_own_slots(optimizer, [c for c in changes if not c.table.stored])
+    coming = [change for change in changes if change.table.stored]
     reset = options.optimizer_state == "reset"
     slots, notes = plan_slots(optimizer, arrivals, coming, reset)
     return [*loads, *slots], notes
@@ -64,11 +65,10 @@ def arriving_moves(
 
 def _plan_own_slots(optimizer: Any, changes: list[Change]) -> None:
     """Plans the moves of slots that an optimizer has only now, of rows of the model."""
-    owners = {id(change.binding.variable): change for change in changes}
-    axes = {key: change.binding.axis for key, change in owners.items()}
+    owners = {(id(b.variable), b.axis): c for c in changes for b in c.bindings}
     for inner in _with_slots(optimizer):
-        for slot in find_slots(inner, axes):
-            owners[id(slot.owner)].plan_slot(slot)
+        for change, slot in slots_of(inner, owners):
+            change.plan_slot(slot)
 
 
 def _with_slots(optimizer: Any) -> list[Any]:
@@ -90,7 +90,7 @@ def plan_slots(
     """
     saved = arrivals.previous.run.optimizer
     arrived = arrivals.arrived()
-    tables = {id(change.binding.variable): change for change in changes}
+    tables = {id(b.variable): change for change in changes for b in change.bindings}
     slots = _slots(optimizer, arrived, tables)
     variables = optimizer.variables
     pairs, note = _paired(optimizer, saved, arrived, arrivals)
@@ -137,7 +137,7 @@ def _slots(
     found: dict[int, Slot] = {}
     for inner in _with_slots(optimizer):
         axes = {
-            id(variable): tables[id(variable)].binding.axis
+            id(variable): tables[id(variable)].binding_of(variable).axis
             if id(variable) in tables
             else 0
             for variable in keras_internals.optimized_variables(inner)
@@ -154,7 +154,8 @@ def _expected(
     shape = list(map(int, variable.shape))
     slot = slots.get(id(variable))
     if slot is not None and id(slot.owner) in tables and slot.axis is not None:
-        shape[slot.axis] = tables[id(slot.owner)].table.base_rows
+        change = tables[id(slot.owner)]
+        shape[slot.axis] = change.table.base_rows(change.binding_of(slot.owner))
     return tuple(shape)
 
 

@@ -1,40 +1,87 @@
 """Which variables of a model have which vocabulary along which axis."""
 
 import weakref
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
+from warmstart_keras import tensors
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.saved_layers import Stored
 from warmstart_keras.vocabulary import Vocabulary
 
-# What the rows of plain layers stand for, as last recorded in this process. Keras has no
-# place for it in the layer; `WarmStartEmbedding` has.
+# What the sides of plain layers stand for, by name of the side, as last recorded in this
+# process. Keras has no place for it in the layer; `WarmStartEmbedding` has.
 _recorded: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
-# The fingerprint of the base that the user named for a layer at its last warm start: by
+# The fingerprint of the base that the user named for a side at its last warm start: by
 # now its rows stand for something else, and to move them from there again scrambles them.
 _used_bases: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+# What the variables of layers with `adapt` were when that was recorded.
+_adapted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
 class Binding:
     """Says that a variable has a vocabulary along an axis.
 
+    Layers of Keras need none: name the layer itself in `vocabularies`. Use it as a key
+    there to declare a variable of a layer of your own, to say which axis of a kernel is
+    meant where a vocabulary fits both, or to name the attributes that hold the
+    vocabulary's size, so that the saved model loads with its new one.
+
+    Example:
+
+    >>> import keras
+    >>> from warmstart_keras import Binding, warm_start
+    >>> class Popularity(keras.layers.Layer):
+    ...     def __init__(self, items, **kwargs):
+    ...         super().__init__(**kwargs)
+    ...         self.items = items
+    ...     def build(self, input_shape):
+    ...         self.scores = self.add_weight(shape=(self.items,), name="scores")
+    ...     def call(self, ids):
+    ...         return keras.ops.take(self.scores, ids)
+    ...     def get_config(self):
+    ...         return {**super().get_config(), "items": self.items}
+    >>> layer = Popularity(3)
+    >>> score_of_b = layer(keras.ops.array([1]))
+    >>> scores = Binding(layer, "scores", size="items")
+    >>> report = warm_start(
+    ...     layer,
+    ...     vocabularies={scores: ["b", "c", "a", "d"]},
+    ...     base_vocabularies={scores: ["a", "b", "c"]},
+    ...     verbose=0,
+    ... )
+    >>> layer.items, bool(layer(keras.ops.array([0])) == score_of_b)
+    (4, True)
+
     Attributes:
-        layer: The layer that owns the variable.
-        path: The layer's path of names in the model.
-        variable: The `keras.Variable`.
+        layer: The layer that owns the variable, or its name.
+        variable: The `keras.Variable`, or the name of it or of the layer's attribute.
         axis: The axis along which it has an entry for each token.
+        size: Name, or list of names, of attributes that hold the vocabulary's size and
+            go into a configuration: of the layer (`"items"`), or of another one around
+            it (`"encoder.items"`). They follow when the size changes.
+        initializer: Keras initializer that the entries of new tokens start from. None:
+            the mean of the old words' entries; of an embedding, what it says itself.
+        path: The layer's path of names, where it was found in a model.
+        averaged: Whether new entries start from the mean of the old words'.
+        asked: Whether `new_embeddings_initializer` is for its new entries, if given.
     """
 
-    layer: keras.Layer
-    path: str
+    layer: keras.Layer | str
     variable: Any
     axis: int = 0
+    size: str | Sequence[str] = ()
+    initializer: Any = None
+    path: str = field(default="", kw_only=True)
+    averaged: bool = field(default=False, kw_only=True)
+    asked: bool = field(default=False, kw_only=True)
 
     @property
     def rows(self) -> int:
@@ -42,24 +89,81 @@ class Binding:
         return int(self.variable.shape[self.axis])
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A binding with its vocabularies: what the rows stand for, and what they shall.
+@dataclass(frozen=True)
+class Size:
+    """An attribute of a layer that holds the size of a vocabulary.
 
     Attributes:
-        binding: Variable and axis.
-        base: What the rows stand for now; None where that is not known.
+        owner: The layer.
+        attribute: Name of its attribute.
+        index: Where in a tuple it stands; None if the attribute is the number itself.
+    """
+
+    owner: keras.Layer
+    attribute: str
+    index: int | None = None
+
+    def value_for(self, rows: int) -> Any:
+        """What the attribute must be for so many rows."""
+        if self.index is None:
+            return rows
+        values = list(getattr(self.owner, self.attribute))
+        values[self.index] = rows
+        return tuple(values)
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """What of a layer has one vocabulary: its rows, its inputs or its outputs.
+
+    Attributes:
+        layer: The layer.
+        path: The layer's path of names in the model.
+        name: `"rows"` of an embedding, `"inputs"` or `"outputs"` of a `Dense`,
+            `"features"` of a normalisation; of a layer of the user's, its variables.
+        bindings: One for each of its variables, the main one first.
+        sizes: The attributes that hold its size.
+        keeps_width: Whether its size cannot change, as an input's.
+    """
+
+    layer: keras.Layer
+    path: str
+    name: str
+    bindings: tuple[Binding, ...]
+    sizes: tuple[Size, ...] = ()
+    keeps_width: bool = False
+
+    @property
+    def rows(self) -> int:
+        """How many entries it has now."""
+        return self.bindings[0].rows
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        of = "" if self.name == "rows" else f" ({self.name})"
+        return f"{self.path}{of}"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One side of a layer with its vocabularies: what it stands for, and what it shall.
+
+    Attributes:
+        side: The side, with its variables.
+        base: What its rows stand for now; None where that is not known.
         new: What they shall stand for.
         source: Where `new` was read.
         named: Whether the user named the layer in `vocabularies`.
         base_named: Whether the user said what `base` is.
         rows: How many rows there shall be.
         completed: Whether special rows of the base were added to what was read.
-        stored: Where the old rows are, if not in the variable: in a previous run.
+        stored: For the `id` of each variable where its old rows are, if not in itself:
+            in a previous run.
         known_as: What the layer was called when the old rows were its own.
     """
 
-    binding: Binding
+    side: Side
     base: Vocabulary | None
     new: Vocabulary
     source: Any
@@ -68,19 +172,30 @@ class Table:
     rows: int
     completed: bool
     known_as: str
-    stored: Stored | None = None
+    stored: dict[int, Stored] = field(default_factory=dict)
 
     @property
-    def base_rows(self) -> int:
-        """How many old rows there are."""
-        return self.binding.rows if self.stored is None else self.stored.shape[0]
+    def layer(self) -> keras.Layer:
+        """The layer."""
+        return self.side.layer
+
+    @property
+    def resizes(self) -> bool:
+        """Whether the number of rows changes."""
+        return self.rows != self.side.rows
+
+    def base_rows(self, binding: Binding) -> int:
+        """How many old rows a variable has."""
+        stored = self.stored.get(id(binding.variable))
+        return binding.rows if stored is None else int(stored.shape[binding.axis])
 
     def is_same(self, other: "Table") -> bool:
-        """Whether both say the same of the same variable."""
+        """Whether both say the same of the same variables."""
         ours, theirs = self.base, other.base
         return (
-            self.binding.variable is other.binding.variable
-            and (self.binding.rows, self.rows) == (other.binding.rows, other.rows)
+            [id(b.variable) for b in self.side.bindings]
+            == [id(b.variable) for b in other.side.bindings]
+            and (self.side.rows, self.rows) == (other.side.rows, other.rows)
             and (
                 ours is theirs
                 or (ours is not None and theirs is not None and ours.same_rows(theirs))
@@ -91,9 +206,9 @@ class Table:
     @property
     def is_current(self) -> bool:
         """Whether rows and optimizer slots stand for what they shall already."""
-        if self.base is None or self.stored is not None:
+        if self.base is None or self.stored:
             return False
-        assigned = getattr(self.binding.layer, "assigned_by_hand", False)
+        assigned = getattr(self.layer, "assigned_by_hand", False)
         return self.base.same_rows(self.new) and not assigned
 
 
@@ -105,23 +220,43 @@ class Found:
         tables: The tables whose source is known.
         unbuilt: The source of each layer that was named and has no rows yet.
         sourceless: Paths of layers with a vocabulary whose source is not known.
+        unnamed: Sides of plain layers that had a vocabulary, and were not named.
+        heads: Outputs of layers that were not named.
+        problems: Sources, and what forbids to move the rows that follow them.
     """
 
     tables: list[Table] = field(default_factory=list)
     unbuilt: dict[keras.Layer, Any] = field(default_factory=dict)
     sourceless: list[str] = field(default_factory=list)
+    unnamed: list[tuple[keras.Layer, str, str]] = field(default_factory=list)
+    heads: list[Side] = field(default_factory=list)
+    problems: list[tuple[Any, str]] = field(default_factory=list)
 
 
-def recorded_vocabulary(layer: keras.Layer) -> Vocabulary | None:
-    """What the rows of a layer stand for now, where that is known."""
+def recorded_vocabulary(layer: keras.Layer, side: str = "rows") -> Vocabulary | None:
+    """What the entries of one side of a layer stand for now, where that is known."""
     if isinstance(layer, WarmStartEmbedding):
         return layer.row_vocabulary
-    return _recorded.get(layer)
+    return _recorded.get(layer, {}).get(side)
 
 
-def used_base(layer: keras.Layer) -> str | None:
-    """The fingerprint of the base that the user named for a layer last."""
-    return _used_bases.get(layer)
+def recorded_sides(layer: keras.Layer) -> list[str]:
+    """The names of those sides of a plain layer about which something was recorded."""
+    return list(_recorded.get(layer, {}))
+
+
+def adapted_since(layer: keras.Layer) -> bool:
+    """Whether a layer was adapted since it was recorded what its entries stand for."""
+    return _adapted.get(layer) != _values_of(layer)
+
+
+def _values_of(layer: keras.Layer) -> list[bytes]:
+    return [tensors.to_numpy(variable).tobytes() for variable in layer.variables]
+
+
+def used_base(side: Side) -> str | None:
+    """The fingerprint of the base that the user named for a side last."""
+    return _used_bases.get(side.layer, {}).get(side.name)
 
 
 def record(table: Table, undo: ExitStack) -> None:
@@ -129,11 +264,14 @@ def record(table: Table, undo: ExitStack) -> None:
 
     Leaves with `undo` the way back.
     """
-    layer = table.binding.layer
+    layer = table.layer
     if table.base_named and table.base is not None:
-        _put(_used_bases, layer, table.base.fingerprint, undo)
+        _put(_used_bases, table.side, table.base.fingerprint, undo)
     if not isinstance(layer, WarmStartEmbedding):
-        _put(_recorded, layer, table.new, undo)
+        _put(_recorded, table.side, table.new, undo)
+        if hasattr(layer, "adapt"):
+            undo.callback(_adapted.__setitem__, layer, _adapted.get(layer))
+            _adapted[layer] = _values_of(layer)
         return
     layer.stand_for(table.new, undo)
     if table.named:
@@ -141,10 +279,11 @@ def record(table: Table, undo: ExitStack) -> None:
 
 
 def _put(
-    records: weakref.WeakKeyDictionary, layer: keras.Layer, value: Any, undo: ExitStack
+    records: weakref.WeakKeyDictionary, side: Side, value: Any, undo: ExitStack
 ) -> None:
+    layer = side.layer
     if layer in records:
         undo.callback(records.__setitem__, layer, records[layer])
     else:
         undo.callback(records.pop, layer, None)
-    records[layer] = value
+    records[layer] = {**records.get(layer, {}), side.name: value}

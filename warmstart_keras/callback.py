@@ -149,8 +149,8 @@ class VocabularyWarmStart(keras.callbacks.Callback):
             warnings.warn(f"VocabularyWarmStart: {error}", stacklevel=2)
             return
         for table in found.tables:
-            if recorded_vocabulary(table.binding.layer) is None:
+            if recorded_vocabulary(table.layer, table.side.name) is None:
                 # The ids of this training were those of its begin.
-                trained_on = self._unbuilt.get(table.binding.layer, table.new)
+                trained_on = self._unbuilt.get(table.layer, table.new)
                 record(replace(table, new=trained_on), ExitStack())
         self._unbuilt = {}

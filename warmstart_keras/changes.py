@@ -1,6 +1,8 @@
 """Which rows of which variables move, for one table and its optimizer slots."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -8,11 +10,12 @@ from warmstart_keras import initializers, tensors
 from warmstart_keras.bindings import Binding, Table
 from warmstart_keras.checks import check_kept, check_other_variables, check_sharding
 from warmstart_keras.embedding import WarmStartEmbedding
+from warmstart_keras.initializers import BaseTable, NewRows, OldMean, RowInitializer
 from warmstart_keras.moves import Load, Move
-from warmstart_keras.optimizer_slots import Slot
+from warmstart_keras.optimizer_slots import Slot, find_slots
 from warmstart_keras.options import Options
 from warmstart_keras.report import VariableChange
-from warmstart_keras.row_map import RowMap
+from warmstart_keras.row_map import RowMap, word_rows
 from warmstart_keras.saved_layers import Stored
 
 
@@ -37,8 +40,13 @@ class Change:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, table: Table, options: Options) -> "Change":
+    def of(cls, table: Table, options: Options, moved: set[int]) -> "Change":
         """The change that a table's vocabularies ask for; no move is planned yet.
+
+        Args:
+            table: The table.
+            options: How it shall be done.
+            moved: The `id`s of all variables that have a vocabulary.
 
         Raises:
             WarmStartError: If the vocabularies, or the layer, do not allow it.
@@ -47,7 +55,8 @@ class Change:
         assert base is not None
         row_map = RowMap(base, new)
         change = cls(table, options, row_map)
-        check_other_variables(table.binding)
+        remark = check_other_variables(table.side, moved)
+        change.notes += [] if remark is None else [remark]
         check_sharding(table)
         check_kept(change.name, row_map, options.min_kept)
         if not base.has_words:
@@ -69,60 +78,78 @@ class Change:
         return change
 
     @property
-    def binding(self) -> Binding:
-        """The table's variable and axis."""
-        return self.table.binding
+    def bindings(self) -> tuple[Binding, ...]:
+        """The table's variables and axes."""
+        return self.table.side.bindings
 
     @property
     def name(self) -> str:
-        """The layer's path."""
-        return self.binding.path
+        """The layer's path, and which side of it."""
+        return self.table.side.title
 
-    @property
-    def resizes(self) -> bool:
-        """Whether the number of rows changes."""
-        return self.table.rows != self.binding.rows
+    def binding_of(self, variable: Any) -> Binding:
+        """The binding of one of its variables."""
+        return next(b for b in self.bindings if b.variable is variable)
 
-    def plan_variable(self) -> None:
-        """Plans the move of the table itself."""
-        stored = self.table.stored
-        rows = self.row_map.within_capacity(self.table.base_rows, self.table.rows)
+    def plan_variables(self) -> None:
+        """Plans the moves of its variables."""
+        for binding in self.bindings:
+            self._plan_variable(binding)
+
+    def _plan_variable(self, binding: Binding) -> None:
+        stored = self.table.stored.get(id(binding.variable))
+        rows = self.row_map.within_capacity(
+            self.table.base_rows(binding), self.table.rows
+        )
         if rows.is_identity and stored is None:
             return
-        variable = self.binding.variable
+        start = self._start(binding, rows)
+        self.moves.append(Move(binding.variable, binding.axis, rows, start, stored))
+
+    def _start(self, binding: Binding, rows: RowMap) -> NewRows | OldMean:
+        """What the entries of new tokens start from."""
         base, new = self.row_map.base, self.row_map.new
-        initializer = self._initializer()
+        initializer = self._initializer(binding)
+        if initializer is None:
+            return OldMean(word_rows(base))
         if len(rows.new_rows) and initializers.is_array(initializer.function):
             self.notes.append(
                 "new words take the rows that an array has at their places. If it was "
                 "made for other words, as pretrained vectors are, pass another "
                 "`new_embeddings_initializer`."
             )
-
-        new_rows = initializers.NewRows(
+        shape = list(map(int, binding.variable.shape))
+        del shape[binding.axis]
+        return NewRows(
             initializer,
             rows.new_rows,
-            (self.table.rows, *map(int, variable.shape[1:])),
-            np.dtype(variable.dtype),
+            (self.table.rows, *shape),
+            np.dtype(binding.variable.dtype),
             tokens=self.row_map.new_tokens,
-            base=initializers.BaseTable(base, lambda: self._old_rows()[: len(base)]),
+            base=BaseTable(base, lambda: self._old_rows(binding)[: len(base)]),
             seed=(
                 self.options.seed,
                 self.table.known_as,
+                *self._seed_of(binding),
                 base.fingerprint,
                 new.fingerprint,
             ),
+            axis=binding.axis,
         )
-        self.moves.append(Move(variable, self.binding.axis, rows, new_rows, stored))
 
-    def _old_rows(self) -> np.ndarray:
-        stored = self.table.stored
-        return tensors.to_numpy(self.binding.variable) if stored is None else stored[...]
+    def _seed_of(self, binding: Binding) -> list[str]:
+        """So that two variables of a layer do not start alike; the main one has none."""
+        return [] if binding is self.bindings[0] else [binding.variable.name]
+
+    def _old_rows(self, binding: Binding) -> np.ndarray:
+        stored = self.table.stored.get(id(binding.variable))
+        values = tensors.to_numpy(binding.variable) if stored is None else stored[...]
+        return np.moveaxis(values, binding.axis, 0)
 
     def plan_slot(self, slot: Slot) -> None:
         """Plans the move of one of its slots, in an optimizer at hand."""
         # Slots of rows that come from elsewhere are of no use.
-        reset = self.options.optimizer_state == "reset" or self.table.stored is not None
+        reset = self.options.optimizer_state == "reset" or bool(self.table.stored)
         if slot.axis is None and not reset:
             return
         axis = slot.axis or 0
@@ -150,27 +177,35 @@ class Change:
         if stored is None:
             fresh = self.row_map.all_new(rows, self.table.rows)
             return Move(slot.variable, slot.axis, fresh, slot.start)
-        row_map = self.row_map.within_capacity(self.table.base_rows, self.table.rows)
+        before = self.table.base_rows(self.binding_of(slot.owner))
+        row_map = self.row_map.within_capacity(before, self.table.rows)
         return Move(slot.variable, slot.axis, row_map, slot.start, stored)
 
-    def report(self) -> VariableChange:
-        """What becomes of the variable; to be asked before it moves."""
-        variable, axis = self.binding.variable, self.binding.axis
-        stored = self.table.stored
+    def report(self) -> list[VariableChange]:
+        """What becomes of its variables; to be asked before they move."""
+        return [self._report(binding) for binding in self.bindings]
+
+    def _report(self, binding: Binding) -> VariableChange:
+        variable, axis = binding.variable, binding.axis
+        stored = self.table.stored.get(id(variable))
         before = tuple(map(int, variable.shape)) if stored is None else stored.shape
         after = (*before[:axis], self.table.rows, *before[axis + 1 :])
-        slots = [slot.variable.path for slot in self.slots]
+        slots = [s.variable.path for s in self.slots if s.owner is variable]
         return VariableChange(variable.path, axis, before, after, slots)
 
-    def _initializer(self) -> initializers.RowInitializer:
-        layer = self.binding.layer
-        own = initializers.get(layer.embeddings_initializer, as_keras=True)
+    def _initializer(self, binding: Binding) -> RowInitializer | None:
+        """The way to new entries; None for the mean of the old words'."""
+        layer, fresh = binding.layer, binding.initializer
+        own = None if fresh is None else initializers.get(fresh, as_keras=True)
         if not self.row_map.base.has_words:
-            return own  # nothing was learned: the rows are the table's first
-        given = self.options.new_embeddings_initializer
-        if given is None and isinstance(layer, WarmStartEmbedding):
+            # Nothing was learned: the entries are the variable's first.
+            return initializers.get("zeros") if own is None else own
+        given = self.options.new_embeddings_initializer if binding.asked else None
+        if given is None and binding.asked and isinstance(layer, WarmStartEmbedding):
             given = layer.new_embeddings_initializer
-        return own if given is None else initializers.get(given)
+        if given is not None:
+            return initializers.get(given)
+        return None if binding.averaged else own
 
     def _slot_rows(self, rows: int) -> RowMap:
         """Where the rows of a slot come from.
@@ -178,7 +213,7 @@ class Change:
         After `layer.embeddings = matrix` the slots still stand for older tokens than the
         table does.
         """
-        layer, after = self.binding.layer, self.table.rows
+        layer, after = self.table.layer, self.table.rows
         row_map = self.row_map
         if isinstance(layer, WarmStartEmbedding) and layer.assigned_by_hand:
             vocabulary = layer.slot_vocabulary()
@@ -188,6 +223,28 @@ class Change:
             ):
                 row_map = RowMap(vocabulary, self.row_map.new)
                 return row_map.within_capacity(rows, after)
-        if rows != self.binding.rows:
+        if rows != self.table.side.rows:
             return row_map.all_new(rows, after)
         return row_map.within_capacity(rows, after)
+
+
+def slots_of(
+    optimizer: Any, owners: dict[tuple[int, int], Change]
+) -> Iterator[tuple[Change, Slot]]:
+    """The slots that an optimizer has for variables with a vocabulary.
+
+    Args:
+        optimizer: The optimizer.
+        owners: For the `id` and the axis of each variable, its change. A kernel may have
+            one vocabulary along its inputs, and another one along its outputs.
+    """
+    axes: list[dict[int, int]] = []
+    for variable, axis in owners:
+        alone = next((one for one in axes if variable not in one), None)
+        if alone is None:
+            axes.append(alone := {})
+        alone[variable] = axis
+    for one in axes:
+        for slot in find_slots(optimizer, one):
+            owner = id(slot.owner)
+            yield owners[owner, one[owner]], slot

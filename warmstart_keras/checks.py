@@ -1,13 +1,15 @@
 """What a plan refuses, before anything moves."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from warmstart_keras import optimizer_keys, sharded
-from warmstart_keras.bindings import Binding, Table
+from warmstart_keras.bindings import Side, Table
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.row_map import RowMap
+from warmstart_keras.sides import has_sides, sides_of, variables_of
 
 
 def check_kept(layer: str, row_map: RowMap, min_kept: float | None) -> None:
@@ -34,37 +36,59 @@ def check_kept(layer: str, row_map: RowMap, min_kept: float | None) -> None:
         )
 
 
-def check_other_variables(binding: Binding) -> None:
-    """Refuses a layer with more variables of the vocabulary's size than its table."""
-    layer, path = binding.layer, binding.path
-    if getattr(layer, "quantization_mode", None):
+def check_quantized(layer: Any, path: str) -> None:
+    """Refuses a quantised layer: rounded rows cannot be trained (K9d)."""
+    mode = getattr(layer, "quantization_mode", None)
+    if mode:
         raise WarmStartError(
             f"Layer '{path}' must not be quantised: rounded rows cannot be trained. "
-            f"Received: quantization_mode={layer.quantization_mode!r}. Warm start the "
-            "float model, then quantise it."
+            f"Received: quantization_mode={mode!r}. Warm start the float model, then "
+            "quantise it."
         )
+
+
+def check_other_variables(side: Side, moved: set[int]) -> str | None:
+    """Refuses a layer of Keras's with variables of the vocabulary's size besides its own.
+
+    Args:
+        side: One side of the layer.
+        moved: The `id`s of all variables that have a vocabulary.
+
+    Returns:
+        What to know of such variables in a layer of the user's.
+    """
+    layer = side.layer
+    check_quantized(layer, side.path)
+    known = moved | variables_of(sides_of(layer, side.path))
     others = [
         f"{variable.path} {tuple(variable.shape)}"
         for variable in layer.weights
-        if variable is not binding.variable and binding.rows in variable.shape
+        if id(variable) not in known and side.rows in variable.shape
     ]
+    if others and not has_sides(layer):
+        return (
+            f"it has other variables of the vocabulary's size, which stay as they are: "
+            f"{others}. Declare each that has an entry for each token."
+        )
     if others:
         raise WarmStartError(
-            f"Layer '{path}' must have no variable of the vocabulary's size besides its "
-            f"embeddings (LoRA factors, untied projections). Received: {others}. Merge "
-            "LoRA into the embeddings first (save and load the model)."
+            f"Layer '{side.path}' must have no variable of the vocabulary's size besides "
+            f"those that are known of its class. Received: {others}. Declare each that "
+            "has an entry for each token, as a further key in `vocabularies`: "
+            f"`Binding('{layer.name}', 'variable', axis=0)`."
         )
+    return None
 
 
 def check_sharding(table: Table) -> None:
     """Refuses a number of rows that cannot be cut into equal shards."""
-    binding, rows = table.binding, table.rows
-    parts = sharded.shards_along(binding.variable, binding.axis)
+    side, rows = table.side, table.rows
+    parts = math.lcm(*(sharded.shards_along(b.variable, b.axis) for b in side.bindings))
     if rows % parts:
         raise WarmStartError(
-            f"The rows of layer '{binding.path}' are sharded into {parts} parts, which "
+            f"The rows of layer '{side.title}' are sharded into {parts} parts, which "
             f"must be equal. Received: {rows} rows for the new vocabulary, where it had "
-            f"{binding.rows}. Limit the vocabulary to a multiple of {parts} tokens "
+            f"{side.rows}. Limit the vocabulary to a multiple of {parts} tokens "
             "(`max_tokens`); or build a model whose layer has a capacity that leaves "
             f"room to grow: `input_dim={sharded.rounded_up(rows, parts)}` or more. Rows "
             "past the vocabulary are spare."

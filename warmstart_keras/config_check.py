@@ -4,15 +4,28 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
 from warmstart_keras import keras_internals
+from warmstart_keras.bindings import Size, Table
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
 
+# Keras's own classes, whose configuration says their size and nothing more of it.
+_REBUILT_AS_THEY_ARE = (
+    keras.layers.Embedding,
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    getattr(keras.layers, "ReversibleEmbedding", None),
+    WarmStartEmbedding,
+)
 
-def check_ancestors(model: keras.Layer, new_rows: dict[keras.Layer, int]) -> list[str]:
+
+def check_ancestors(
+    model: keras.Layer, tables: list[Table], sizes: dict[Size, Any]
+) -> list[str]:
     """Checks that every ancestor's configuration would rebuild the new shapes (K9b).
 
     A Functional or Sequential model is rebuilt from its layers. Any other parent has a
@@ -21,7 +34,8 @@ def check_ancestors(model: keras.Layer, new_rows: dict[keras.Layer, int]) -> lis
 
     Args:
         model: The model.
-        new_rows: For each embedding layer that changes its number of rows, the new one.
+        tables: The tables that change their number of rows.
+        sizes: The attributes that hold their sizes, and what these will be.
 
     Returns:
         The paths of ancestors whose configuration cannot be had, or does not rebuild
@@ -31,27 +45,31 @@ def check_ancestors(model: keras.Layer, new_rows: dict[keras.Layer, int]) -> lis
         WarmStartError: If an ancestor would rebuild another number of rows.
     """
     unchecked = []
-    for path, owner in _owners(model, set(new_rows)):
+    changed = {table.layer for table in tables}
+    for path, owner in _owners(model, changed):
         inside = [layer for _, layer in keras_internals.walk(owner)]
-        wanted = {layer: new_rows[layer] for layer in inside if layer in new_rows}
-        with _rows_set(wanted):
-            rebuilt = _rebuilt_rows(owner)
-        wrong = [layer for layer in wanted if rebuilt.get(layer) != wanted[layer]]
+        within = [table for table in tables if table.layer in inside]
+        with attributes_set(sizes):
+            rebuilt = _rebuilt(owner)
+        wrong = [t for t in within if _rows_in(rebuilt, inside, t, t.rows) != t.rows]
         if not wrong:
             continue
-        now = _rebuilt_rows(owner)
-        if any(now.get(layer) != layer.input_dim for layer in wrong):
+        now = _rebuilt(owner)
+        if any(_rows_in(now, inside, t, t.side.rows) != t.side.rows for t in wrong):
             unchecked.append(path)
             continue
-        layer = wrong[0]
+        table = wrong[0]
+        name = table.layer.name
         raise WarmStartError(
             f"The configuration of '{path}' (of type {type(owner).__name__}) must "
-            f"rebuild layer '{layer.name}' with its new number of rows, or the saved "
+            f"rebuild layer '{name}' with its new number of rows, or the saved "
             "model could not be loaded. Received: a configuration that rebuilds "
-            f"{rebuilt.get(layer)} rows, where the new vocabulary needs "
-            f"{wanted[layer]}. Give the embedding a fixed capacity (a larger "
-            f"`input_dim`, in a new model), or let `get_config` of "
-            f"{type(owner).__name__} follow the embedding's `input_dim`."
+            f"{_rows_in(rebuilt, inside, table, table.rows)} rows, where the new "
+            f"vocabulary needs {table.rows}. Say which attribute holds the size: "
+            f"`Binding('{name}', '{table.side.bindings[0].variable.name}', "
+            f"size='{owner.name}.attribute')` as the key in `vocabularies`; give the "
+            "layer a fixed capacity (a larger one, in a new model); or let `get_config` "
+            f"of {type(owner).__name__} follow the layer's size."
         )
     return unchecked
 
@@ -66,7 +84,7 @@ def _owners(
     def visit(layer: keras.Layer, path: str) -> Iterator[tuple[str, keras.Layer]]:
         if not any(inside in changed for _, inside in keras_internals.walk(layer)):
             return
-        if type(layer) in (keras.layers.Embedding, WarmStartEmbedding):
+        if type(layer) in _REBUILT_AS_THEY_ARE:
             return
         if not keras_internals.rebuilds_from_its_layers(layer):
             yield path or layer.name, layer
@@ -77,16 +95,8 @@ def _owners(
     return visit(model, "")
 
 
-def _embeddings(owner: keras.Layer) -> list[keras.layers.Embedding]:
-    return [
-        layer
-        for _, layer in keras_internals.walk(owner)
-        if isinstance(layer, keras.layers.Embedding)
-    ]
-
-
-def _rebuilt_rows(owner: keras.Layer) -> dict[keras.Layer, int]:
-    """Rows of each embedding of `owner`, were it rebuilt from its configuration.
+def _rebuilt(owner: keras.Layer) -> list[keras.Layer]:
+    """The layers of `owner`, itself first, were it rebuilt from its configuration.
 
     Empty where that cannot be had.
     """
@@ -97,12 +107,44 @@ def _rebuilt_rows(owner: keras.Layer) -> dict[keras.Layer, int]:
         with keras.saving.custom_object_scope(classes), shapes_alone():
             config = keras.saving.serialize_keras_object(owner)
             config.pop("compile_config", None)
-            rebuilt = _embeddings(keras.saving.deserialize_keras_object(config))
-            rows = [_rows(layer) for layer in rebuilt]
+            rebuilt = keras.saving.deserialize_keras_object(config)
+            layers = [layer for _, layer in keras_internals.walk(rebuilt)]
+            for layer in layers:
+                if isinstance(layer, WarmStartEmbedding):
+                    layer.number_of_rows()
+            return layers
     except Exception:  # whatever a user's configuration raises, it is not to be had
-        return {}
-    ours = _embeddings(owner)
-    return dict(zip(ours, rows, strict=True)) if len(ours) == len(rows) else {}
+        return []
+
+
+def _rows_in(
+    rebuilt: list[keras.Layer], inside: list[keras.Layer], table: Table, wanted: int
+) -> int | None:
+    """How many rows a table has in a layer that was rebuilt; None if that is not known.
+
+    Args:
+        rebuilt: The layers of what was rebuilt.
+        inside: Those that it was rebuilt from.
+        table: The table.
+        wanted: How many it shall have.
+    """
+    kind = type(table.layer)
+    ours, theirs = ([x for x in some if type(x) is kind] for some in (inside, rebuilt))
+    if len(ours) != len(theirs):
+        return None
+    layer = theirs[ours.index(table.layer)]
+    if isinstance(layer, WarmStartEmbedding):
+        return layer.number_of_rows()
+    binding = table.side.bindings[0]
+    place = [id(v) for v in table.layer.weights].index(id(binding.variable))
+    if layer.built and len(layer.weights) == len(table.layer.weights):
+        return int(layer.weights[place].shape[binding.axis])
+    own = [size for size in table.side.sizes if size.owner is table.layer]
+    for size in own:
+        if getattr(layer, size.attribute, None) != size.value_for(wanted):
+            value = getattr(layer, size.attribute, None)
+            return value if isinstance(value, int) else None
+    return wanted if own else None
 
 
 @contextmanager
@@ -123,20 +165,14 @@ def shapes_alone() -> Iterator[None]:
         random.setstate(state)
 
 
-def _rows(layer: keras.layers.Embedding) -> int:
-    if isinstance(layer, WarmStartEmbedding):
-        return layer.number_of_rows()
-    return layer.input_dim
-
-
 @contextmanager
-def _rows_set(new_rows: dict[keras.Layer, int]) -> Iterator[None]:
-    """Lets layers say the new number of rows in their configuration, for a while."""
-    before = {layer: layer.input_dim for layer in new_rows}
+def attributes_set(sizes: dict[Size, Any]) -> Iterator[None]:
+    """Lets layers say the new size in their configuration, for a while."""
+    before = {size: getattr(size.owner, size.attribute) for size in sizes}
     try:
-        for layer, rows in new_rows.items():
-            layer.input_dim = rows
+        for size, value in sizes.items():
+            setattr(size.owner, size.attribute, value)
         yield
     finally:
-        for layer, rows in before.items():
-            layer.input_dim = rows
+        for size, value in before.items():
+            setattr(size.owner, size.attribute, value)

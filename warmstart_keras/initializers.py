@@ -213,6 +213,24 @@ class NewRows:
         return made
 
 
+@dataclass(frozen=True, eq=False)
+class OldMean:
+    """New entries start from the mean of some old ones.
+
+    For the outputs of a head: a new token's logit is then the mean of the old ones', and
+    since the exponential is convex, `m` new tokens beside `n` old ones add at most the
+    share `m / n` to the softmax's normalisation. No loss rises by more than
+    `log(1 + m / n)`; a start at random may take nearly all probability, where the old
+    logits are far below 0. See John Hewitt, "Initializing New Word Embeddings for
+    Pretrained Language Models" (2021).
+
+    Attributes:
+        rows: The old entries.
+    """
+
+    rows: np.ndarray
+
+
 def _check_shape(made: np.ndarray, expected: tuple[int, ...]) -> None:
     if made.shape != expected:
         raise WarmStartError(

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 
 from warmstart_keras import keras_internals, sharded, tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.initializers import NewRows
+from warmstart_keras.initializers import NewRows, OldMean
 from warmstart_keras.remap import mean_of_rows, move_rows
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.saved_layers import Stored
@@ -29,8 +30,8 @@ class Move:
         variable: The `keras.Variable`.
         axis: The axis that has the vocabulary.
         row_map: Where each of its new rows comes from.
-        start: What the rows that start anew have: `NewRows`, one number for all, or the
-            variable whose rows, in their new places, they are equal to.
+        start: What the rows that start anew have: `NewRows`, the `OldMean`, one number
+            for all, or the variable whose rows, in their new places, they are equal to.
         source: Where the rows come from, if not from the variable itself: those of a
             previous run.
     """
@@ -38,7 +39,7 @@ class Move:
     variable: Any
     axis: int
     row_map: RowMap
-    start: NewRows | keras.Variable | float
+    start: NewRows | OldMean | keras.Variable | float
     source: Stored | None = None
 
     def prepared(self) -> "Move":
@@ -97,8 +98,12 @@ class Move:
         new_rows: Any = self.start
         if isinstance(new_rows, NewRows):
             new_rows = new_rows(slice(None))
+        elif isinstance(new_rows, OldMean):
+            rows_first = np.moveaxis(before, self.axis, 0)
+            new_rows = self._mean(rows_first.__getitem__, new_rows.rows)
         elif isinstance(new_rows, keras.Variable):
-            new_rows = tensors.to_numpy(new_rows)[self.row_map.new_rows]
+            values = np.moveaxis(tensors.to_numpy(new_rows), self.axis, 0)
+            new_rows = values[self.row_map.new_rows]
         after = move_rows(before, self.row_map, new_rows, axis=self.axis)
         if self.source is not None:
             put(self.variable, after, undo)
@@ -111,6 +116,10 @@ class Move:
         undo.callback(self._restore, np.moveaxis(left, self.axis, 0), in_doubt)
         give(self.variable, after)
         in_doubt.clear()
+
+    def _mean(self, read: Callable, rows: np.ndarray) -> Any:
+        """The mean of old rows, where a new one needs it."""
+        return mean_of_rows(read, rows) if len(self.row_map.new_rows) else 0
 
     def _restore(self, left: np.ndarray, in_doubt: list[np.ndarray]) -> None:
         now = tensors.to_numpy(self.variable)
@@ -160,14 +169,23 @@ class Move:
             places = np.full(len(row_map), -1)
             places[row_map.new_rows] = row_map.new_rows
             after = sharded.merged(after, start.value, places, axis)
-        if len(row_map.averaged_rows):
-            from_rows = np.asarray(row_map.averaged_from)
-            mean = mean_of_rows(sharded.read_rows(before, axis, from_rows))
-            rows = np.broadcast_to(mean, (len(row_map.averaged_rows), *mean.shape))
-            after = self._merged_into(
-                after, row_map.averaged_rows, lambda part, others: rows[(part, *others)]
-            )
+        elif isinstance(start, OldMean):
+            after = self._averaged_into(after, row_map.new_rows, before, start.rows)
+        after = self._averaged_into(
+            after, row_map.averaged_rows, before, row_map.averaged_from
+        )
         return sharded.merged(after, before, row_map.indices, axis)
+
+    def _averaged_into(self, array: Any, places: Any, before: Any, rows: Any) -> Any:
+        """The array with the mean of some rows of `before` in some places."""
+        if not len(places):
+            return array
+        read = partial(sharded.read_rows, before, self.axis)
+        mean = mean_of_rows(read, rows)
+        made = np.broadcast_to(mean, (len(places), *mean.shape))
+        return self._merged_into(
+            array, places, lambda part, others: made[(part, *others)]
+        )
 
     def _merged_into(self, array: Any, places: Any, rows: Callable) -> Any:
         """The array with rows that this process makes in some places."""

@@ -1,41 +1,132 @@
-"""Which layers of a model the user meant, by name, by object, or as the only one."""
+"""Which layers of a model the user meant: by name, by object, or as the only one."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
+from warmstart_keras.bindings import Binding, Side, Size
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.sides import has_sides, sides_of
 
 
-def by_layer(
-    layers: list[tuple[str, keras.Layer]],
-    embeddings: dict[keras.Layer, str],
-    given: Any,
-    argument: str,
-) -> dict[keras.Layer, Any]:
-    """What the user gave, by layer object; `layers` are all of the model, with paths."""
+class Layers:
+    """All layers of a model, with those sides that may have a vocabulary.
+
+    Args:
+        layers: All layers, each with its path; the model itself has none.
+
+    Attributes:
+        paths: The path of each layer.
+        sides: The sides of each layer of a kind that may have a vocabulary.
+    """
+
+    def __init__(self, layers: list[tuple[str, keras.Layer]]) -> None:
+        self._all = layers
+        self.paths = {layer: path or layer.name for path, layer in layers}
+        self.sides: dict[keras.Layer, list[Side]] = {
+            layer: sides_of(layer, path)
+            for layer, path in self.paths.items()
+            if has_sides(layer)
+        }
+        self.embeddings = [
+            layer for layer in self.paths if isinstance(layer, keras.layers.Embedding)
+        ]
+
+    def named(self, key: Any, argument: str) -> keras.Layer:
+        """The layer that a key of `argument` names, by its name or itself.
+
+        Raises:
+            WarmStartError: If there is none, or the name is borne by several.
+        """
+        if isinstance(key, str):
+            matches = [(path, layer) for path, layer in self._all if layer.name == key]
+            if len(matches) > 1:
+                raise WarmStartError(
+                    f"A name in `{argument}` must be borne by one layer. Received: "
+                    f"{key!r}, borne by {[path for path, _ in matches]}. Pass the layer "
+                    "object itself as the key."
+                )
+        else:
+            matches = [(path, layer) for path, layer in self._all if layer is key]
+        if not matches:
+            raise WarmStartError(
+                f"`{argument}` must name layers of the model. Received: {key!r}. The "
+                f"model has {self.listed()}."
+            )
+        return matches[0][1]
+
+    def listed(self) -> str:
+        """What a model has that may have a vocabulary, for messages."""
+        embeddings = [self.paths[layer] for layer in self.embeddings]
+        others = [
+            f"{self.paths[layer]} {[tuple(b.variable.shape) for b in side.bindings]}"
+            for layer, sides in self.sides.items()
+            for side in sides[-1:]
+            if layer not in self.embeddings
+        ]
+        said = "no embedding layer"
+        if embeddings:
+            said = f"the embedding layers {embeddings}"
+        return f"{said}, and {others}" if others else said
+
+
+@dataclass(frozen=True)
+class Named:
+    """A layer that the user named.
+
+    Attributes:
+        layer: The layer.
+        side: The name of the side that is meant, if the user said so.
+        given: The vocabulary source that it was named with.
+    """
+
+    layer: keras.Layer
+    side: str | None
+    given: Any
+
+    def is_for(self, side: Side) -> bool:
+        """Whether it says something of a side."""
+        return self.layer is side.layer and self.side in (None, side.name)
+
+
+def resolve(layers: Layers, given: Any, argument: str) -> list[Named]:
+    """What the user gave, by layer, in its order.
+
+    A side that is declared, of a layer that has none by itself, is added to `layers`.
+
+    Raises:
+        WarmStartError: If a name or a declaration does not fit the model.
+    """
     if given is None:
-        return {}
+        return []
     if not isinstance(given, Mapping) or _is_token_mapping(given):
-        if len(embeddings) != 1:
+        if len(layers.embeddings) != 1:
             raise WarmStartError(
                 f"`{argument}` must name the layer where a model has not exactly one "
                 "embedding: a mapping from a layer or its name to a source. Received: "
-                f"{type(given).__name__}, for a model with {_named(embeddings)}"
+                f"{type(given).__name__}, for a model with {layers.listed()}"
             )
-        return {next(iter(embeddings)): given}
-    found: dict[keras.Layer, Any] = {}
+        return [Named(layers.embeddings[0], None, given)]
+    found: list[Named] = []
     for key, source in given.items():
-        layer = _layer_of(layers, embeddings, key, argument)
-        if layer in found:
+        if isinstance(key, Binding):
+            one = _declared(layers, key, source, argument)
+        else:
+            one = Named(_with_sides(layers, key, argument), None, source)
+        if any(one.layer is other.layer and _overlap(one, other) for other in found):
             raise WarmStartError(
-                f"`{argument}` must name a layer once. Received: '{embeddings[layer]}', "
-                "named twice"
+                f"`{argument}` must name a layer once. Received: "
+                f"'{layers.paths[one.layer]}', named twice"
             )
-        found[layer] = source
+        found.append(one)
     return found
+
+
+def _overlap(one: Named, other: Named) -> bool:
+    return one.side is None or other.side is None or one.side == other.side
 
 
 def _is_token_mapping(given: Mapping) -> bool:
@@ -45,36 +136,85 @@ def _is_token_mapping(given: Mapping) -> bool:
     )
 
 
-def _layer_of(
-    layers: list[tuple[str, keras.Layer]],
-    embeddings: dict[keras.Layer, str],
-    key: Any,
-    argument: str,
-) -> keras.Layer:
-    if isinstance(key, str):
-        matches = [(path, layer) for path, layer in layers if layer.name == key]
-        if len(matches) > 1:
-            raise WarmStartError(
-                f"A name in `{argument}` must be borne by one layer. Received: {key!r}, "
-                f"borne by {[path for path, _ in matches]}. Pass the layer object "
-                "itself as the key."
-            )
-    else:
-        matches = [(path, layer) for path, layer in layers if layer is key]
-    if not matches:
+def _with_sides(layers: Layers, key: Any, argument: str) -> keras.Layer:
+    layer = layers.named(key, argument)
+    while isinstance(layer, keras.layers.Wrapper) and not layers.sides.get(layer):
+        layer = layer.layer
+    if layer not in layers.sides:
         raise WarmStartError(
-            f"`{argument}` must name layers of the model. Received: {key!r}. The model "
-            f"has {_named(embeddings)}."
-        )
-    ((path, layer),) = matches
-    if layer not in embeddings:
-        raise WarmStartError(
-            f"`{argument}` must name layers with one row per token. Received: '{path}' "
-            f"of type {type(layer).__name__}. The model has {_named(embeddings)}."
+            f"`{argument}` must name layers with one row per token. Received: "
+            f"'{layers.paths[layer]}' of type {type(layer).__name__}. The model has "
+            f"{layers.listed()}. Of a layer of your own, declare the variable: "
+            f"`Binding('{layer.name}', 'variable', axis=0)` as the key."
         )
     return layer
 
 
-def _named(embeddings: dict[keras.Layer, str]) -> str:
-    names = list(embeddings.values())
-    return f"the embedding layers {names}" if names else "no embedding layer"
+def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named:
+    """What a `Binding` names: a side that the layer has, or one that it declares."""
+    layer = layers.named(key.layer, argument)
+    if not layer.built:
+        return Named(layer, None, source)
+    variable = _variable(layers, layer, key, argument)
+    rank = len(variable.shape)
+    if not -rank <= key.axis < rank:
+        raise WarmStartError(
+            f"The axis of a `Binding` must be one of its variable's. Received: "
+            f"axis={key.axis} for '{variable.path}' of shape {tuple(variable.shape)}"
+        )
+    axis = key.axis % rank
+    own = layers.sides.setdefault(layer, [])
+    for place, side in enumerate(own):
+        if any(b.variable is variable and b.axis == axis for b in side.bindings):
+            sizes = (*side.sizes, *_sizes(layers, layer, key, side.rows, argument))
+            own[place] = replace(side, sizes=tuple(dict.fromkeys(sizes)))
+            return Named(layer, side.name, source)
+    binding = replace(
+        key,
+        layer=layer,
+        variable=variable,
+        axis=axis,
+        path=layers.paths[layer],
+        averaged=key.initializer is None,
+    )
+    sizes = _sizes(layers, layer, key, binding.rows, argument)
+    name = variable.name if axis == 0 else f"{variable.name} along {axis}"
+    side = Side(layer, binding.path, name, (binding,), sizes)
+    own.append(side)
+    return Named(layer, name, source)
+
+
+def _variable(layers: Layers, layer: keras.Layer, key: Binding, argument: str) -> Any:
+    named = key.variable
+    if isinstance(named, str):
+        known = getattr(layer, named, None)
+        matches = [v for v in layer.weights if v is known]
+        matches = matches or [v for v in layer.weights if v.name == named]
+    else:
+        matches = [v for v in layer.weights if v is named]
+    if len(matches) != 1:
+        has = [f"{v.name} {tuple(v.shape)}" for v in layer.weights]
+        raise WarmStartError(
+            f"A `Binding` in `{argument}` must name one variable of its layer. Received: "
+            f"{named!r}. Layer '{layers.paths[layer]}' has {has}."
+        )
+    return matches[0]
+
+
+def _sizes(
+    layers: Layers, layer: keras.Layer, key: Binding, rows: int, argument: str
+) -> tuple[Size, ...]:
+    names = [key.size] if isinstance(key.size, str) else list(key.size)
+    sizes = []
+    for name in names:
+        before, _, attribute = name.rpartition(".")
+        owner = layers.named(before, argument) if before else layer
+        holds = getattr(owner, attribute, None)
+        if holds != rows:
+            raise WarmStartError(
+                "`size` of a `Binding` must name an attribute that holds the "
+                f"vocabulary's size. Received: {name!r}, which is {holds!r} where the "
+                f"variable of layer '{layers.paths[layer]}' has {rows} entries."
+            )
+        sizes.append(Size(owner, attribute))
+    return tuple(sizes)

@@ -12,18 +12,20 @@ from warmstart_keras import keras_internals, optimizer_keys, tensors
 from warmstart_keras.arrivals import Arrivals
 from warmstart_keras.arriving_slots import arriving_moves
 from warmstart_keras.bindings import Binding, Found, Table, record
-from warmstart_keras.changes import Change
+from warmstart_keras.changes import Change, slots_of
 from warmstart_keras.checks import check_wrapper
-from warmstart_keras.config_check import check_ancestors
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.involved import heir_of, involved_models, involved_optimizers
-from warmstart_keras.moves import Load, LoadOwn, Move, set_attribute
+from warmstart_keras.moves import Load, LoadOwn, Move
 from warmstart_keras.optimizer_keys import inner_optimizers
-from warmstart_keras.optimizer_slots import find_slots
 from warmstart_keras.options import Options
+from warmstart_keras.plan_text import left_behind, listing
 from warmstart_keras.processes import agreement
 from warmstart_keras.report import VocabularyChange, WarmStartReport
+from warmstart_keras.resizing import Resizing
+from warmstart_keras.sides import variables_of
+from warmstart_keras.stale_metrics import StaleMetrics
 from warmstart_keras.tables import find_tables
 from warmstart_keras.vocabulary import Vocabulary
 from warmstart_keras.vocabulary_sources import read
@@ -79,27 +81,45 @@ class WarmStartPlan:
         self._of_slots: list[str] = []
         self._by_place: list[str] = []
         self._changes: list[Change] = []
+        bound = variables_of([table.side for table in self._found.tables])
         for table in self._found.tables:
             if table.base is None:
                 self._adopt(table)
             elif not table.is_current:
-                self._changes.append(Change.of(table, self._options))
-        resized = {c.binding.layer: c.table.rows for c in self._changes if c.resizes}
-        roots = [self.model, *options.models_besides] if resized else []
-        paths = [path for root in roots for path in check_ancestors(root, resized)]
-        self.unchecked = list(dict.fromkeys(paths))
+                self._changes.append(Change.of(table, options, bound))
+        for source, problem in self._found.problems:
+            if any(change.table.source is source for change in self._changes):
+                raise WarmStartError(problem)
+        resized = [c.table for c in self._changes if c.table.resizes]
+        self._resizing = Resizing.of([self.model, *options.models_besides], resized)
+        self.unchecked = self._resizing.unchecked
+        models = involved_models(self.model, options)
+        self._stale = StaleMetrics(models, [c.table for c in self._changes])
+        if self._stale and options.adopt and keras.backend.backend() == "jax":
+            raise WarmStartError(
+                "Metrics that were made for another number of outputs must be reset "
+                "before `fit`, which on JAX has looked at them when its callbacks begin. "
+                f"Received: a callback, for {[c.name for c in self._changes]}. Call "
+                "`warm_start(model, ...)` before `fit`."
+            )
+        self._left_behind = left_behind(self._found.heads, self._changes)
         self._plan_moves()
         if self._arrivals is not None:
             # What cannot come is refused now, though it is only read in `apply`.
-            moved = {id(change.binding.variable) for change in self._changes}
+            moved = self._moved
             self._arrivals.loads(moved)
             self._by_place = self._arrivals.by_place(moved)
         self._state = self._held()
 
     @property
+    def _moved(self) -> set[int]:
+        """The `id`s of the variables of the model whose rows move."""
+        return variables_of([change.table.side for change in self._changes])
+
+    @property
     def bindings(self) -> list[Binding]:
         """Every variable that was looked at, with its vocabulary axis."""
-        return [table.binding for table in self._found.tables]
+        return [b for table in self._found.tables for b in table.side.bindings]
 
     @property
     def changed(self) -> bool:
@@ -127,6 +147,8 @@ class WarmStartPlan:
             *self.unwatched,
             *self.unknown,
             *of_changes,
+            *self._left_behind,
+            *self._stale.notes,
         ]
 
     @property
@@ -142,7 +164,7 @@ class WarmStartPlan:
                 VocabularyChange.between(change.name, change.row_map)
                 for change in self._changes
             ],
-            variables=[change.report() for change in self._changes],
+            variables=[said for change in self._changes for said in change.report()],
             notes=self.notes,
             unchecked=self.unchecked,
             **({} if self._arrivals is None else self._arrivals.about()),
@@ -150,7 +172,11 @@ class WarmStartPlan:
         )
 
     def __str__(self) -> str:
-        return self.report().text("Plan of a warm start; nothing has moved yet")
+        lines = [self.report().text("Plan of a warm start; nothing has moved yet")]
+        if self._found.tables:
+            changed = [change.table for change in self._changes]
+            lines += ["", listing(self._found.tables, changed)]
+        return "\n".join(lines)
 
     def apply(self) -> WarmStartReport:
         """Does what was planned: all of it, or nothing.
@@ -179,6 +205,8 @@ class WarmStartPlan:
                 planned = [m for change in self._changes for m in change.moves]
                 moves += [*(move.prepared() for move in planned), *arriving]
             keys = self._old_keys()
+            for layer in self._adapted():
+                undo.callback(layer.finalize_state)  # after its variables are back
             for move in moves:
                 move.apply(undo)
             # What fails in one process from here on is taken back in all.
@@ -206,6 +234,9 @@ class WarmStartPlan:
         if verbose and not trained:
             for note in self.unknown:
                 keras_internals.print_message(f"Warm start: {note}")
+        if verbose:
+            for note in [*self._left_behind, *self._stale.notes]:
+                keras_internals.print_message(f"Warm start: {note}")
         if verbose and report.changed:
             text = str(report) if verbose == 2 else report.one_line()
             keras_internals.print_message(text)
@@ -217,8 +248,8 @@ class WarmStartPlan:
         for table in self._found.tables:
             base = None if table.base is None else table.base.fingerprint
             facts.append(
-                f"layer '{table.binding.path}': {len(table.new)} tokens with fingerprint "
-                f"{table.new.fingerprint}, base {base}, {table.binding.rows} rows"
+                f"layer '{table.side.title}': {len(table.new)} tokens with fingerprint "
+                f"{table.new.fingerprint}, base {base}, {table.side.rows} rows"
             )
         return facts + [
             f"layer '{change.name}' moves {len(change.moves)} variables"
@@ -245,15 +276,15 @@ class WarmStartPlan:
         return found
 
     def _adopt(self, table: Table) -> None:
-        layer = table.binding.layer
+        layer, title = table.layer, table.side.title
         if table.named and not self._options.adopt:
             raise WarmStartError(
-                f"It must be known what the rows of layer '{table.binding.path}' stand "
+                f"It must be known what the rows of layer '{title}' stand "
                 "for now. Received: a layer for which nothing was recorded in this "
                 f"process. Say it: `base_vocabularies={{'{layer.name}': old_tokens}}`."
             )
         self.unknown.append(
-            f"layer '{table.binding.path}': nothing was known about its rows; today's "
+            f"layer '{title}': nothing was known about its rows; today's "
             f"{len(table.new):,} tokens are taken as what they stand for. If they were "
             "trained on another vocabulary, name it: "
             f"`base_vocabularies={{'{layer.name}': old_tokens}}`."
@@ -261,11 +292,10 @@ class WarmStartPlan:
 
     def _plan_moves(self) -> None:
         """Plans the moves of every table, and of the slots that belong to it."""
-        owners = {id(change.binding.variable): change for change in self._changes}
-        axes = {key: change.binding.axis for key, change in owners.items()}
+        owners = {(id(b.variable), b.axis): c for c in self._changes for b in c.bindings}
         held: set[int] = set()
         for change in self._changes:
-            change.plan_variable()
+            change.plan_variables()
         heir = heir_of(self.model, self._options) if self._is_warm else None
         inherits = {id(o) for o in ([] if heir is None else inner_optimizers(heir))}
         if heir is not None:
@@ -277,9 +307,8 @@ class WarmStartPlan:
                 check_wrapper(optimizer)
                 continue
             held.update(map(id, keras_internals.optimized_variables(optimizer)))
-            for slot in find_slots(optimizer, axes):
-                change = owners[id(slot.owner)]
-                if change.table.stored is None or id(optimizer) not in inherits:
+            for change, slot in slots_of(optimizer, owners):
+                if not change.table.stored or id(optimizer) not in inherits:
                     change.plan_slot(slot)
         # After `layer.embeddings = matrix` and some training nothing may be left to do.
         self._changes = [
@@ -287,21 +316,29 @@ class WarmStartPlan:
             for change in self._changes
             if change.moves
             or not change.row_map.is_identity
-            or any(optimizer_keys.is_lost(o, change.binding) for o in self._optimizers)
+            or any(
+                optimizer_keys.is_lost(optimizer, binding)
+                for optimizer in self._optimizers
+                for binding in change.bindings
+            )
         ]
         for change in self._changes:
-            variable = change.binding.variable
-            unheld = variable.trainable and id(variable) not in held
-            if change.resizes:
-                change.notes.append(
-                    "its number of rows changes; make functions that you compiled "
-                    "yourself anew, and name other models over this layer in `also=`."
-                )
-            if unheld and (change.resizes or not self._optimizers):
-                change.notes.append(
-                    "no built optimizer is known that holds its variable. If a training "
-                    "loop of your own has one, pass `optimizer=`."
-                )
+            self._note_what_is_not_held(change, held)
+
+    def _note_what_is_not_held(self, change: Change, held: set[int]) -> None:
+        unheld = any(
+            b.variable.trainable and id(b.variable) not in held for b in change.bindings
+        )
+        if change.table.resizes:
+            change.notes.append(
+                "its number of rows changes; make functions that you compiled "
+                "yourself anew, and name other models over this layer in `also=`."
+            )
+        if unheld and (change.table.resizes or not self._optimizers):
+            change.notes.append(
+                "no built optimizer is known that holds its variable. If a training "
+                "loop of your own has one, pass `optimizer=`."
+            )
 
     # --- applying ---
 
@@ -329,21 +366,29 @@ class WarmStartPlan:
             for variable in optimizer.variables
         ]
 
-    def _old_keys(self) -> list[tuple[Any, Change, Any]]:
-        """By which key each optimizer knows each table before anything moves."""
+    def _adapted(self) -> list[Any]:
+        """Layers that work out more of their variables than these say."""
+        layers = [change.table.layer for change in self._changes]
+        return [layer for layer in layers if hasattr(layer, "finalize_state")]
+
+    def _old_keys(self) -> list[tuple[Any, Binding, Any]]:
+        """By which key each optimizer knows each variable before anything moves."""
         return [
-            (optimizer, change, optimizer_keys.old_key(optimizer, change.binding))
+            (optimizer, binding, optimizer_keys.old_key(optimizer, binding))
             for optimizer in self._optimizers
             for change in self._changes
+            for binding in change.bindings
         ]
 
-    def _finish(self, keys: list[tuple[Any, Change, Any]], undo: ExitStack) -> None:
+    def _finish(self, keys: list[tuple[Any, Binding, Any]], undo: ExitStack) -> None:
         """All that there is to do besides moving rows."""
-        for optimizer, change, old in keys:
-            new = keras_internals.variable_key(optimizer, change.binding.variable)
+        for optimizer, binding, old in keys:
+            new = keras_internals.variable_key(optimizer, binding.variable)
             optimizer_keys.replace_key(optimizer, old, new, undo)
-        for change in self._changes:
-            set_attribute(change.binding.layer, "input_dim", change.table.rows, undo)
+        for layer in self._adapted():
+            layer.finalize_state()
+        self._resizing.apply(undo)
+        self._stale.reset(undo)
         if self._changes or self.unknown:
             for model in involved_models(self.model, self._options):
                 keras_internals.renew_compiled_functions(model, undo)

@@ -1,5 +1,6 @@
 """Moving the rows of an array along an axis."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,6 +10,8 @@ from warmstart_keras import initializers, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.vocabulary import Vocabulary
+
+_PART = 2**16  # rows of which the mean is worked out at a time
 
 
 def warmstart_embedding_matrix(
@@ -188,14 +191,25 @@ def move_rows(
     rows_first = np.moveaxis(moved, axis, 0)
     rows_first[row_map.new_rows] = new_rows
     if len(row_map.averaged_rows):
-        averaged = np.moveaxis(array, axis, 0)[row_map.averaged_from]
-        rows_first[row_map.averaged_rows] = mean_of_rows(averaged)
+        read = np.moveaxis(array, axis, 0).__getitem__
+        rows_first[row_map.averaged_rows] = mean_of_rows(read, row_map.averaged_from)
     return moved
 
 
-def mean_of_rows(rows: np.ndarray) -> np.ndarray:
-    """The mean over the first axis, worked out in float64 at least."""
-    return rows.mean(axis=0, dtype=np.float64 if rows.dtype.itemsize < 8 else None)
+def mean_of_rows(read: Callable[[np.ndarray], np.ndarray], rows: Any) -> np.ndarray:
+    """The mean of some rows, a part of them read at a time; in float64 at least.
+
+    Args:
+        read: Gives the rows at some places.
+        rows: Their places, at least one.
+    """
+    places = np.asarray(rows)
+    total: Any = 0
+    for start in range(0, len(places), _PART):
+        part = read(places[start : start + _PART])
+        wide = np.float64 if part.dtype.itemsize < 8 else None
+        total = total + part.sum(axis=0, dtype=wide)
+    return total / len(places)
 
 
 def _numeric(array: Any, name: str) -> np.ndarray:

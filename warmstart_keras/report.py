@@ -157,7 +157,7 @@ class WarmStartReport:
             (v.path, str(v.shape_before), str(v.shape_after), str(len(v.slots)))
             for v in self.variables
         ]
-        lines = [title, "", *_aligned(words), ""]
+        lines = [title, "", *aligned(words), ""]
         for change in self.vocabularies:
             for name in ("kept", "new", "dropped"):
                 tokens = getattr(change, f"first_{name}")
@@ -167,7 +167,7 @@ class WarmStartReport:
                     lines.append(f"{change.layer}, first {name}: {shown}{more}")
         if not self.vocabularies:
             return "\n".join([title, *self._remarks()])
-        return "\n".join([*lines, "", *_aligned(shapes), *self._remarks()])
+        return "\n".join([*lines, "", *aligned(shapes), *self._remarks()])
 
     def _remarks(self) -> list[str]:
         remarks = [] if self.previous is None else [f"From {self.previous}."]
@@ -202,7 +202,7 @@ def _printable(token: Token) -> str | int:
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """The rows as lines of a table, its first column to the left, others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = tuple("-" * width for width in widths)

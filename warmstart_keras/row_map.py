@@ -76,7 +76,7 @@ class RowMap:
         """The same where no word has learned anything: every word's row is new."""
         fresh = copy(self)
         fresh.indices = self.indices.copy()
-        words = _word_rows(self.new)
+        words = word_rows(self.new)
         fresh.indices[words] = NEW
         return fresh
 
@@ -143,8 +143,8 @@ class RowMap:
 def _match(base: Vocabulary, new: Vocabulary) -> tuple[np.ndarray, range, range]:
     """Indices of the base rows that new rows continue, and which are averaged."""
     indices = np.full(len(new), NEW, dtype=np.int64)
-    base_words = _word_rows(base)
-    new_words = _word_rows(new)
+    base_words = word_rows(base)
+    new_words = word_rows(new)
     indices[new_words] = _match_words(
         [base[row] for row in base_words],
         [new[row] for row in new_words],
@@ -160,7 +160,8 @@ def _match(base: Vocabulary, new: Vocabulary) -> tuple[np.ndarray, range, range]
     return indices, new.oov_rows, base.oov_rows
 
 
-def _word_rows(vocabulary: Vocabulary) -> np.ndarray:
+def word_rows(vocabulary: Vocabulary) -> np.ndarray:
+    """All rows but the special ones."""
     special = np.array(sorted(vocabulary.special_rows), dtype=np.int64)
     return np.delete(np.arange(len(vocabulary)), special)
 

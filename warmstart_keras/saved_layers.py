@@ -7,13 +7,16 @@ class, and then only where both sides have the same number and shapes of them.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from warmstart_keras.errors import WarmStartError
+
+# For the `id` of a variable, the axes along which it may have a vocabulary.
+Axes = dict[int, frozenset[int]]
 
 VOCABULARY_KEY = "vocabulary"  # what an embedding of ours saves beside its weights
 
@@ -121,15 +124,15 @@ def _in_order(group: str) -> list:
 
 
 def match(
-    theirs: SavedLayer, ours: SavedLayer, is_table: Callable[[Any], bool]
+    theirs: SavedLayer, ours: SavedLayer, axes: Axes
 ) -> list[tuple[SavedLayer, SavedLayer]]:
     """Pairs of layers that are the same, each of the run `theirs` with one of `ours`.
 
     Args:
         theirs: The run before, as a tree.
         ours: The model at hand, as a tree.
-        is_table: Whether a variable of ours has the vocabulary along its first axis: it
-            may have another number of rows there.
+        axes: For the `id` of a variable of ours the axes along which it may have a
+            vocabulary: it may have had another size there.
 
     Raises:
         WarmStartError: If an embedding has another width there.
@@ -138,7 +141,7 @@ def match(
 
     def pair(one: SavedLayer, other: SavedLayer) -> None:
         pairs.append((one, other))
-        for child, own in _same(one.children, other.children, is_table):
+        for child, own in _same(one.children, other.children, axes):
             pair(child, own)
 
     pair(theirs, ours)
@@ -167,7 +170,7 @@ def _by_name(layers: Iterator[SavedLayer]) -> dict[str, SavedLayer]:
 
 
 def _same(
-    theirs: list[SavedLayer], ours: list[SavedLayer], is_table: Callable[[Any], bool]
+    theirs: list[SavedLayer], ours: list[SavedLayer], axes: Axes
 ) -> list[tuple[SavedLayer, SavedLayer]]:
     """Pairs among the children of one parent."""
     pairs = []
@@ -195,14 +198,14 @@ def _same(
         if len(before) != len(now):
             continue
         if all(
-            _is_like(one, other, is_table) for one, other in zip(before, now, strict=True)
+            _is_like(one, other, axes) for one, other in zip(before, now, strict=True)
         ):
             for one, other in zip(before, now, strict=True):
                 take(one, other)
         elif group[1] == "embedding":
             for one, other in zip(before, now, strict=True):
                 for stored, value in paired_arrays(one, other) or []:
-                    check_width(other.path, stored, value)
+                    check_width(other.path, stored, value, axes.get(id(value), ()))
     return pairs
 
 
@@ -227,18 +230,17 @@ def _both_named(one: SavedLayer, other: SavedLayer) -> bool:
     return not other.has_automatic_name and not _has_name_of(other.stem, one)
 
 
-def _is_like(one: SavedLayer, other: SavedLayer, is_table: Callable[[Any], bool]) -> bool:
+def _is_like(one: SavedLayer, other: SavedLayer, axes: Axes) -> bool:
     """Whether two layers have the same shapes, and so have all inside them."""
     both = paired_arrays(one, other)
-    if both is None or any(
-        tuple(stored.shape)[is_table(value) :] != tuple(value.shape)[is_table(value) :]
-        for stored, value in both
+    if both is None or not all(
+        _is_alike(stored, value, axes.get(id(value), ())) for stored, value in both
     ):
         return False
     roles = {_role(child) for layer in (one, other) for child in _with_arrays(layer)}
     return all(
         len(theirs) == len(ours)
-        and all(_is_like(a, b, is_table) for a, b in zip(theirs, ours, strict=True))
+        and all(_is_like(a, b, axes) for a, b in zip(theirs, ours, strict=True))
         for role in roles
         for theirs, ours in [
             [
@@ -268,21 +270,38 @@ def paired_arrays(one: SavedLayer, other: SavedLayer) -> list[tuple[Stored, Any]
     return [(theirs[key], ours[key]) for key in theirs]
 
 
-def check_width(path: str, before: Any, now: Any) -> None:
+def _is_alike(before: Any, now: Any, axes: Collection[int]) -> bool:
+    """Whether two arrays have the same shape but along some axes."""
+    shapes = list(map(int, before.shape)), list(map(int, now.shape))
+    return len(shapes[0]) == len(shapes[1]) and all(
+        one == other or axis in axes
+        for axis, (one, other) in enumerate(zip(*shapes, strict=True))
+    )
+
+
+def check_width(path: str, before: Any, now: Any, axes: Collection[int]) -> None:
     """Refuses a table of another width than it had.
 
     Args:
         path: The layer's path.
-        before: The table in the previous run: an array with rows first.
-        now: The table now, likewise.
+        before: The table in the previous run.
+        now: The table now.
+        axes: Where it may have another size.
 
     Raises:
         WarmStartError: If it is of another width.
     """
-    if tuple(before.shape)[1:] != tuple(now.shape)[1:]:
+    if _is_alike(before, now, axes):
+        return
+    if set(axes) == {0}:
         raise WarmStartError(
             f"Layer '{path}' must be as wide as it was in the previous run. Received: "
             f"width {now.shape[-1]} now, width {before.shape[-1]} there. Build the model "
             f"with `output_dim={before.shape[-1]}`, or give the layer another name to "
             "start it anew."
         )
+    raise WarmStartError(
+        f"Layer '{path}' must have the shape that it had in the previous run, but for "
+        f"the vocabulary. Received: {tuple(now.shape)} now, {tuple(before.shape)} there. "
+        "Give the layer another name to start it anew."
+    )

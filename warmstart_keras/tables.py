@@ -1,22 +1,25 @@
 """The tables of a model, with what their rows stand for, and what they shall."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import keras
 
 from warmstart_keras import keras_internals
 from warmstart_keras.bindings import (
-    Binding,
     Found,
+    Side,
     Table,
+    adapted_since,
     recorded_vocabulary,
     used_base,
 )
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.named_layers import by_layer
-from warmstart_keras.saved_layers import Stored
+from warmstart_keras.named_layers import Layers, resolve
+from warmstart_keras.sides import variables_of
+from warmstart_keras.table_sources import Sourced, sourced_sides
 from warmstart_keras.vocabulary import Vocabulary
 from warmstart_keras.vocabulary_sources import is_plain, read, read_as
 
@@ -32,7 +35,8 @@ def find_tables(
 
     Args:
         model: A model, or a layer alone.
-        vocabularies: A mapping from a layer or its name to a source, or one source.
+        vocabularies: A mapping from a layer, its name or a `Binding` to a source, or one
+            source.
         base_vocabularies: What the rows stand for now, likewise.
         without_base: Layers for which `base_vocabularies` no longer holds.
         arrivals: The `Arrivals` of a previous run, if there is one.
@@ -41,89 +45,109 @@ def find_tables(
         WarmStartError: If a name is unknown or borne by two layers, a layer has no
             vocabulary axis, or a vocabulary does not fit the rows.
     """
-    layers = list(keras_internals.walk(model))
-    embeddings = {
-        layer: path or layer.name
-        for path, layer in layers
-        if isinstance(layer, keras.layers.Embedding)
-    }
-    given = by_layer(layers, embeddings, vocabularies, "vocabularies")
-    bases = by_layer(layers, embeddings, base_vocabularies, "base_vocabularies")
-    bases = {layer: base for layer, base in bases.items() if layer not in without_base}
-    lookups = {
-        id(layer) for _, layer in layers if keras_internals.lookup_of(layer) is not None
-    }
+    layers = Layers(list(keras_internals.walk(model)))
+    given = resolve(layers, vocabularies, "vocabularies")
+    bases = resolve(layers, base_vocabularies, "base_vocabularies")
+    bases = [base for base in bases if base.layer not in without_base]
     found = Found()
-    seen = set()
-    for layer, path in embeddings.items():
-        source = given.get(layer)
-        if source is None:
-            source = _source_in_model(layer, lookups)
-        arrives = arrivals is not None and arrivals.has(layer)
-        if source is None and arrives:
-            source = _known_alone(layer, path, arrivals)
-        if source is None and layer in bases:
-            raise WarmStartError(
-                f"A layer in `base_vocabularies` must have a source for what its rows "
-                f"shall stand for. Received: layer '{path}', which no lookup layer "
-                f"feeds. Name one: `vocabularies={{'{layer.name}': ...}}`."
-            )
-        if source is None:
-            # A plain layer that was never named may well have no vocabulary.
-            ours = isinstance(layer, WarmStartEmbedding)
-            if ours or recorded_vocabulary(layer) is not None:
-                found.sourceless.append(path)
-            continue
-        if not layer.built:
-            if layer in bases or layer in given:
-                found.unbuilt[layer] = source
-            continue
-        variable = keras_internals.embeddings_variable(layer)
-        if id(variable) in seen:
+    sourced = sourced_sides(model, layers, given, bases, found, arrivals)
+    given_bases = [
+        next((b.given for b in bases if b.is_for(o.side)), None) for o in sourced
+    ]
+    known = [
+        _known_base(one, base, sourced, arrivals)
+        for one, base in zip(sourced, given_bases, strict=True)
+    ]
+    seen: set[tuple[int, int]] = set()
+    for place, (one, base) in enumerate(zip(sourced, given_bases, strict=True)):
+        keys = [(id(b.variable), b.axis) for b in one.side.bindings]
+        left = _without(one.side, seen)
+        seen.update(keys)
+        if not left.bindings:
             continue  # shared between layers: moved once
-        seen.add(id(variable))
-        binding = Binding(layer, path, variable)
-        source = _followed(source, given)
-        if arrives:
-            base = arrivals.vocabulary(layer, bases.get(layer), source)
-            stored, name = arrivals.rows(layer), arrivals.name(layer)
-            found.tables.append(
-                _table(binding, base, source, layer in given, False, stored, name)
-            )
-            continue
-        base = recorded_vocabulary(layer)
-        if layer in bases and arrivals is None:
-            base = _named_base(binding, base, bases[layer], source)
-        found.tables.append(_table(binding, base, source, layer in given, layer in bases))
+        if known[place] is None:
+            known[place] = _base_of_alike(one, sourced, known)
+        one = replace(one, side=left)
+        found.tables.append(_table(one, known[place], base is not None, arrivals))
+    found.heads = [
+        side
+        for sides in layers.sides.values()
+        for side in sides
+        if side.name == "outputs" and not variables_of([side]) & {key for key, _ in seen}
+    ]
     return found
 
 
-def _known_alone(layer: keras.Layer, path: str, arrivals: Any) -> Vocabulary | None:
-    """What the rows of a layer without a source stand for, if it has a vocabulary."""
-    known = recorded_vocabulary(layer)
-    if known is None and (
-        isinstance(layer, WarmStartEmbedding) or arrivals.knows_vocabulary(layer)
-    ):
-        raise WarmStartError(
-            f"It must be known what the rows of layer '{path}' shall stand for, since "
-            f"they had a vocabulary in {arrivals.previous.name}. Received: a layer that "
-            f"no lookup layer feeds. Name one: `vocabularies={{'{layer.name}': ...}}`."
-        )
+def vocabulary_axes(model: keras.Layer, options: Any) -> dict[int, frozenset[int]]:
+    """For the `id` of each variable the axes along which it may have a vocabulary.
+
+    Those of embeddings, and of all layers that the user named.
+    """
+    layers = Layers(list(keras_internals.walk(model)))
+    named = [
+        *resolve(layers, options.vocabularies, "vocabularies"),
+        *resolve(layers, options.base_vocabularies, "base_vocabularies"),
+    ]
+    axes: dict[int, frozenset[int]] = {}
+    for layer, sides in layers.sides.items():
+        if layer in layers.embeddings or any(one.layer is layer for one in named):
+            for binding in (b for side in sides for b in side.bindings):
+                key = id(binding.variable)
+                axes[key] = axes.get(key, frozenset()) | {binding.axis}
+    return axes
+
+
+def _without(side: Side, seen: set[tuple[int, int]]) -> Side:
+    left = tuple(b for b in side.bindings if (id(b.variable), b.axis) not in seen)
+    return side if len(left) == len(side.bindings) else replace(side, bindings=left)
+
+
+def _known_base(
+    one: Sourced, given: Any, sourced: list[Sourced], arrivals: Any
+) -> Vocabulary | None:
+    """What the rows of a side stand for now, or stood for in a previous run."""
+    side = one.side
+    adapts = isinstance(side.layer, keras.layers.Normalization)
+    if arrivals is not None and arrivals.has(side):
+        alike = [o.side for o in sourced if o.source is one.source and o is not one]
+        return arrivals.vocabulary(side, given, one.source, alike)
+    known = recorded_vocabulary(side.layer, side.name)
+    if given is not None and arrivals is None:
+        return _named_base(side, known, given, one.source)
+    if adapts and known is not None and adapted_since(side.layer):
+        return read_as(one.source, known)  # on vectors of today
     return known
 
 
+def _base_of_alike(
+    one: Sourced, sourced: list[Sourced], known: list[Vocabulary | None]
+) -> Vocabulary | None:
+    """What the rows of another side with the same source stand for, if these fit it.
+
+    What was trained on the ids, or on the vectors, of one source stands for the same
+    tokens.
+    """
+    side = one.side
+    if isinstance(side.layer, WarmStartEmbedding | keras.layers.Normalization):
+        return None
+    for other, base in zip(sourced, known, strict=True):
+        same = other.source is one.source and other is not one and base is not None
+        if same and side.rows in (len(base or ()), other.side.rows):
+            return base
+    return None
+
+
 def _named_base(
-    binding: Binding, recorded: Vocabulary | None, given: Any, source: Any
+    side: Side, recorded: Vocabulary | None, given: Any, source: Any
 ) -> Vocabulary:
     """What the user says that the rows stand for, where that can be so."""
-    path = binding.path
-    base = as_given(given, source, binding.rows, path)
-    used = used_base(binding.layer)
+    base = as_given(given, source, side.rows, side.path)
+    used = used_base(side)
     if recorded is not None and used == base.fingerprint and not recorded.same_rows(base):
         raise WarmStartError(
-            f"`base_vocabularies` must say what the rows of layer '{path}' stand for "
-            "now. Received: the vocabulary that they were moved from before; by now they "
-            f"stand for {recorded!r}. Leave it out: it is needed only once."
+            f"`base_vocabularies` must say what the rows of layer '{side.path}' stand "
+            "for now. Received: the vocabulary that they were moved from before; by now "
+            f"they stand for {recorded!r}. Leave it out: it is needed only once."
         )
     return base
 
@@ -160,29 +184,27 @@ def as_given(given: Any, source: Any, rows: int, path: str) -> Vocabulary:
 
 
 def _table(
-    binding: Binding,
-    base: Vocabulary | None,
-    source: Any,
-    named: bool,
-    base_named: bool,
-    stored: Stored | None = None,
-    known_as: str | None = None,
+    one: Sourced, base: Vocabulary | None, base_named: bool, arrivals: Any
 ) -> Table:
     """A table whose vocabularies fit its rows."""
+    side, source = one.side, one.source
+    arrives = arrivals is not None and arrivals.has(side)
+    stored = arrivals.rows(side) if arrives else {}
     new = read_as(source, base)
-    rows, path = binding.rows, binding.path
-    follows = getattr(binding.layer, "follows_vocabulary", None)
-    cure = f"`base_vocabularies={{'{binding.layer.name}': old_tokens}}`"
-    old = rows if stored is None else stored.shape[0]
+    rows, path = side.rows, side.title
+    follows = getattr(side.layer, "follows_vocabulary", None)
+    cure = f"`base_vocabularies={{'{side.layer.name}': old_tokens}}`"
+    main = side.bindings[0]
+    old = int(stored[id(main.variable)].shape[main.axis]) if stored else rows
     if base is not None and (
-        len(base) > old or (follows and stored is None and len(base) != old)
+        len(base) > old or (follows and not stored and len(base) != old)
     ):
         raise WarmStartError(
             f"The base vocabulary of layer '{path}' must have a token for each of its "
             f"{old} rows. Received: {len(base)} tokens. Pass what these very rows stand "
             f"for: {cure}."
         )
-    if follows is None and stored is not None:
+    if follows is None and stored:
         follows = False  # a plain layer is built for today's vocabulary already
     if follows is None:
         lookup = keras_internals.lookup_of(source)
@@ -195,6 +217,15 @@ def _table(
             f"stand for: {cure}; or, if they stand for nothing yet, raise `input_dim` or "
             "limit the vocabulary (`max_tokens`)."
         )
+    if side.keeps_width and (len(new) > rows or (follows and len(new) != rows)):
+        raise WarmStartError(
+            f"The vectors that go into layer '{side.path}' must stay {rows} wide, as its "
+            f"configuration says. Received: {len(new)} tokens. Give them a fixed width "
+            "(`max_tokens=..., pad_to_max_tokens=True`); or build a new model for "
+            "today's vocabulary, and take over what this one has learned: "
+            f"`warm_start(new_model, vocabularies={{'{side.layer.name}': ...}}, "
+            "previous=this_model)`."
+        )
     if not follows and len(new) > rows:
         raise WarmStartError(
             f"The vocabulary of layer '{path}' must fit its {rows} rows. Received: "
@@ -204,40 +235,14 @@ def _table(
         )
     completed = base is not None and len(read(source)) < len(new)
     return Table(
-        binding=binding,
+        side=side,
         base=base,
         new=new,
         source=source,
-        named=named,
-        base_named=base_named,
+        named=one.named,
+        base_named=base_named and not arrives,
         rows=len(new) if follows else rows,
         completed=completed,
-        known_as=known_as or binding.layer.name,
+        known_as=arrivals.name(side) if arrives else side.layer.name,
         stored=stored,
     )
-
-
-def _source_in_model(layer: keras.Layer, lookups: set[int]) -> Any | None:
-    """The source that the layer itself knows, or the lookup of the model feeding it."""
-    if isinstance(layer, WarmStartEmbedding):
-        return layer.vocabulary_source
-    feeding = [
-        other
-        for other in keras_internals.feeding_lookups(layer)
-        if id(other) in lookups and keras_internals.gives_ids(other)
-    ]
-    return feeding[0] if len(feeding) == 1 else None
-
-
-def _followed(source: Any, given: dict) -> Any:
-    """The source at the end of a chain of layers that follow one another."""
-    seen: list = []
-    while isinstance(source, WarmStartEmbedding) and not any(source is s for s in seen):
-        seen.append(source)
-        further = given.get(source)
-        if further is None:
-            further = source.vocabulary_source
-        if further is None:
-            break
-        source = further
-    return source

@@ -6,6 +6,7 @@ and does one thing; what it is good for is decided elsewhere.
 """
 
 from warmstart_keras.keras_internals.access import private
+from warmstart_keras.keras_internals.graph import Call, borders, calls, set_shape
 from warmstart_keras.keras_internals.layers import (
     COMPILED_FUNCTIONS,
     Saved,
@@ -13,6 +14,7 @@ from warmstart_keras.keras_internals.layers import (
     feeding_lookups,
     in_step,
     in_symbolic_call,
+    kernel_variable,
     print_message,
     rebuilds_from_its_layers,
     renew_compiled_functions,
@@ -23,10 +25,16 @@ from warmstart_keras.keras_internals.layers import (
 )
 from warmstart_keras.keras_internals.lookups import (
     gives_ids,
+    gives_vectors,
     lookup_of,
     lookup_table,
     saved_vocabulary_size,
     table_entries,
+)
+from warmstart_keras.keras_internals.metrics import (
+    compiled_metrics,
+    forget_metrics_build,
+    replace_content,
 )
 from warmstart_keras.keras_internals.optimizers import (
     attributes_not_tracked,
@@ -49,15 +57,22 @@ from warmstart_keras.keras_internals.variables import (
 
 __all__ = [
     "COMPILED_FUNCTIONS",
+    "Call",
     "Saved",
     "attributes_not_tracked",
+    "borders",
+    "calls",
     "clear_gradient",
+    "compiled_metrics",
     "embeddings_variable",
     "feeding_lookups",
     "forget_build",
+    "forget_metrics_build",
     "gives_ids",
+    "gives_vectors",
     "in_step",
     "in_symbolic_call",
+    "kernel_variable",
     "lookup_of",
     "lookup_table",
     "moving_averages",
@@ -66,10 +81,12 @@ __all__ = [
     "private",
     "rebuilds_from_its_layers",
     "renew_compiled_functions",
+    "replace_content",
     "replace_storage",
     "saved_state",
     "saved_vocabulary_size",
     "separate_averages",
+    "set_shape",
     "snake_case",
     "stale_key",
     "stand_in",

@@ -50,6 +50,12 @@ def embeddings_variable(layer: keras.layers.Embedding) -> Any:
     return access.private(layer, "_embeddings")
 
 
+def kernel_variable(layer: Any) -> Any:
+    """The kernel of a `Dense` or `EinsumDense`."""
+    # `layer.kernel` is a sum of products where LoRA is enabled.
+    return access.private(layer, "_kernel")
+
+
 def rebuilds_from_its_layers(layer: keras.Layer) -> bool:
     """Whether a model's configuration is that of its layers, and nothing of its own."""
     # `keras.Model(inputs, outputs)` is of a class that has no public name.

@@ -25,6 +25,12 @@ def gives_ids(layer: Any) -> bool:
     return lookup is not None and lookup.output_mode == "int" and not lookup.invert
 
 
+def gives_vectors(layer: Any) -> bool:
+    """Whether a vocabulary layer gives vectors with one number for each token."""
+    lookup = lookup_of(layer)
+    return lookup is not None and lookup.output_mode != "int"
+
+
 def lookup_table(lookup: Any) -> Any:
     """The table of a lookup: made anew by every rebuild, never changed in place (V1)."""
     # No leading underscore, but undocumented. `get_vocabulary()` is public, but takes

@@ -1,0 +1,323 @@
+"""Heads over a vocabulary: kernels, biases, tied and untied projections, LoRA factors."""
+
+import keras
+import numpy as np
+import pytest
+from heads import (
+    BASE,
+    KEEP_THEIR_WIDTH,
+    KINDS,
+    LENGTH,
+    OOV,
+    REBUILDS,
+    expected,
+    ids_of,
+    lookup,
+)
+from models import array, on_tensorflow
+
+from warmstart_keras import (
+    VocabularyWarmStart,
+    WarmStartError,
+    plan_warm_start,
+    warm_start,
+)
+
+TEXTS = [list("abce"), list("egab"), list("beag")]  # of words that all rebuilds keep
+CASES = [
+    (kind, rebuild)
+    for kind in KINDS
+    for rebuild in REBUILDS
+    if kind not in KEEP_THEIR_WIDTH or rebuild == "same size"
+]
+
+
+def state(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return {v.path: array(v).copy() for v in variables}
+
+
+def trained(kind, source, steps=2):
+    """A model of a kind that has learned something from the base's ids."""
+    model = KINDS[kind].model(source)
+    ids = ids_of(source, TEXTS)
+    callback = VocabularyWarmStart(KINDS[kind].vocabularies(source), verbose=0)
+    model.fit(ids, ids[:, ::-1], epochs=steps, verbose=0, callbacks=[callback])
+    return model
+
+
+@pytest.mark.parametrize(("kind", "rebuild"), CASES)
+def test_every_entry_of_a_kept_word_is_bit_for_bit_what_it_was(kind, rebuild, tmp_path):
+    source, new = lookup(), REBUILDS[rebuild]
+    model = trained(kind, source)
+    texts = [[t for t in text if t in new][:LENGTH] for text in TEXTS]
+    texts = [(text * LENGTH)[:LENGTH] for text in texts]
+    ids = ids_of(source, texts)
+    before, logits = state(model), model.predict(ids, verbose=0)
+    source.set_vocabulary(new)
+    report = warm_start(model, KINDS[kind].vocabularies(source), verbose=0)
+
+    after = state(model)
+    old, now = [OOV, *BASE], [OOV, *new]
+    assert list(after) == list(before)
+    moved = set()
+    for path, value in after.items():
+        axis = KINDS[kind].axis(path)
+        if axis is not None:
+            moved.add(path)
+            assert value.shape[axis] == len(now)
+        wanted = expected(before[path], axis, old, now, value)
+        np.testing.assert_array_equal(value, wanted, path, strict=True)
+    reported = [p for v in report.variables for p in (v.path, *v.slots)]
+    assert sorted(reported) == sorted(moved)  # each exactly once
+
+    kept = [t for t in old if t in now]
+    ids = ids_of(source, texts)
+    again = model.predict(ids, verbose=0)
+    if kind != "layer-normalised":  # which new words take part in
+        np.testing.assert_allclose(
+            again[..., [now.index(t) for t in kept]],
+            logits[..., [old.index(t) for t in kept]],
+            atol=1e-5,
+        )
+    assert_goes_on(model, ids, tmp_path)
+
+
+def assert_goes_on(model, ids, tmp_path):
+    """Training, saving, loading, cloning and summing up agree with the new shapes."""
+    widths = {model.output_shape[-1], model.outputs[0].shape[-1]}
+    assert widths == {model.predict(ids, verbose=0).shape[-1]}
+    model.fit(ids, ids[:, ::-1], verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    # A file has LoRA factors merged into their kernels.
+    np.testing.assert_allclose(
+        loaded.predict(ids, verbose=0), model.predict(ids, verbose=0), atol=1e-6
+    )
+    assert loaded.output_shape == model.output_shape
+    if any(getattr(part, "lora_enabled", False) for part in model.layers):
+        return  # a file has none, so another optimizer; and so has a clone
+    loaded.fit(ids, ids[:, ::-1], verbose=0)
+    clone = keras.models.clone_model(model)
+    assert clone.output_shape == model.output_shape
+    clone.set_weights(model.get_weights())
+
+
+@on_tensorflow
+@pytest.mark.parametrize("kind", ["tied", "dense", "nested"])
+def test_an_exported_model_has_the_new_outputs(kind, tmp_path):
+    import tensorflow as tf
+
+    source = lookup()
+    model = trained(kind, source)
+    source.set_vocabulary(REBUILDS["grown"])
+    warm_start(model, KINDS[kind].vocabularies(source), verbose=0)
+    model.export(tmp_path / "served", verbose=False)
+    ids = ids_of(source, TEXTS)
+    served = tf.saved_model.load(str(tmp_path / "served")).serve(ids.astype("int32"))
+    np.testing.assert_allclose(array(served), model.predict(ids, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["tied", "untied", "dense", "of the user's own"])
+@pytest.mark.parametrize("rebuild", ["grown", "shrunk"])
+def test_a_head_trains_on_as_one_that_was_built_so(kind, rebuild):
+    """Step by step the losses of a model built fresh with the same values."""
+    source = lookup()
+    model = trained(kind, source)
+    source.set_vocabulary(REBUILDS[rebuild])
+    warm_start(model, KINDS[kind].vocabularies(source), verbose=0)
+    control = KINDS[kind].model(source)
+    control.optimizer.build(control.trainable_variables)
+    pairs = [(control.variables, model.variables)]
+    pairs += [(control.optimizer.variables, model.optimizer.variables)]
+    for theirs, ours in pairs:
+        for mine, yours in zip(theirs, ours, strict=True):
+            mine.assign(array(yours))
+    ids = ids_of(source, TEXTS)
+    losses = [
+        [one.train_on_batch(ids, ids[:, ::-1]) for _ in range(4)]
+        for one in (model, control)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["tied", "untied", "dense", "of the user's own"])
+def test_a_new_word_is_neither_certain_nor_impossible(kind):
+    """The loss on kept words rises by no more than log(1 + m / n) (Hewitt 2021)."""
+    source, new = lookup(), [*reversed(BASE), "x", "y", "z"]
+    model = trained(kind, source, steps=12)
+    for variable in model.trainable_variables:  # logits far below 0, as of large models
+        if variable.path.endswith(("bias", "prior")) and "hidden" not in variable.path:
+            variable.assign(variable - 20.0)
+    loss_before = model.evaluate(*pairs_of(source), verbose=0)
+    source.set_vocabulary(new)
+    warm_start(model, KINDS[kind].vocabularies(source), verbose=0)
+    loss_after = model.evaluate(*pairs_of(source), verbose=0)
+    assert loss_before - 1e-5 <= loss_after <= loss_before + np.log(1 + 3 / 7) + 1e-5
+    logits = model.predict(pairs_of(source)[0], verbose=0)
+    probability = array(keras.ops.softmax(logits))[..., -3:]
+    assert probability.min() > 1e-6
+    assert probability.max() < 3 / 10
+
+
+def pairs_of(source):
+    ids = ids_of(source, TEXTS)
+    return ids, ids[:, ::-1]
+
+
+def test_new_outputs_are_the_mean_of_the_old_words():
+    source = lookup()
+    model = trained("dense", source)
+    kernel, bias = (array(v).copy() for v in model.get_layer("head").weights)
+    source.set_vocabulary([*BASE, "x"])
+    warm_start(model, {"head": source}, verbose=0)
+    head = model.get_layer("head")
+    np.testing.assert_allclose(
+        array(head.kernel)[:, -1], kernel[:, 1:].mean(1), rtol=1e-5, atol=1e-7
+    )
+    np.testing.assert_allclose(array(head.bias)[-1], bias[1:].mean(), rtol=1e-5)
+
+
+def test_slots_of_new_outputs_start_as_of_a_fresh_optimizer():
+    source = lookup()
+    model = KINDS["dense"].model(source, keras.optimizers.Adagrad(0.1, name="adam"))
+    warm_start(model, {"head": source}, base_vocabularies={"head": source}, verbose=0)
+    model.fit(*pairs_of(source), verbose=0)
+    source.set_vocabulary([*BASE, "x"])
+    warm_start(model, {"head": source}, verbose=0)
+    slots = [v for v in model.optimizer.variables if "head" in v.path]
+    assert len(slots) == 2
+    for slot in slots:
+        np.testing.assert_allclose(array(slot)[..., -1], 0.1)
+
+
+@pytest.mark.parametrize("kind", ["dense", "nested", "of the user's own"])
+def test_a_head_learns_in_fit_what_its_rows_stand_for(kind):
+    source = lookup()
+    model = trained(kind, source)
+    kernel = next(v for v in model.variables if v.path.endswith(("head/kernel", "table")))
+    before = array(kernel).copy()
+    source.set_vocabulary(REBUILDS["same size"])
+    callback = VocabularyWarmStart(KINDS[kind].vocabularies(source), verbose=0)
+    model.optimizer.learning_rate = 0.0
+    model.fit(*pairs_of(source), verbose=0, callbacks=[callback])
+    old, now = [OOV, *BASE], [OOV, *REBUILDS["same size"]]
+    wanted = expected(before, 1, old, now, array(kernel))
+    np.testing.assert_array_equal(array(kernel), wanted)
+    assert callback.report.changed
+
+
+def test_labels_may_lack_the_special_rows_of_the_input():
+    source = lookup()
+    ids = keras.Input((LENGTH,), dtype="int32")
+    words = keras.layers.Embedding(len(BASE) + 1, 3, name="words")(ids)
+    hidden = keras.layers.Flatten()(words)
+    model = keras.Model(ids, keras.layers.Dense(len(BASE), name="head")(hidden))
+    before = [array(v).copy() for v in model.get_layer("head").weights]
+    new = list("gxbayce")
+    report = warm_start(
+        model,
+        {"words": lookup(new), "head": new},
+        base_vocabularies={"words": source, "head": BASE},
+        verbose=0,
+    )
+    assert [v.shape_after[v.axis] for v in report.variables] == [8, 7, 7]
+    for value, variable, axis in zip(
+        before, model.get_layer("head").weights, (1, 0), strict=True
+    ):
+        wanted = expected(value, axis, BASE, new, array(variable))
+        np.testing.assert_array_equal(array(variable), wanted)
+
+
+@pytest.mark.parametrize("kind", ["tied", "dense", "batch-normalised"])
+def test_a_plan_lists_every_variable_and_changes_nothing(kind):
+    source = lookup()
+    model = trained(kind, source)
+    source.set_vocabulary(REBUILDS["same size"])
+    before = state(model)
+    plan = plan_warm_start(model, KINDS[kind].vocabularies(source))
+    text = str(plan)
+    for path, axis in KINDS[kind].axes.items():
+        (line,) = [
+            line
+            for line in text.split("what happens")[1].splitlines()
+            if line.split() and line.split()[0].endswith(path)
+        ]
+        (variable,) = [v for v in model.variables if v.path.endswith(path)]
+        assert f" {axis} " in line
+        assert str(tuple(variable.shape)) in line
+        assert f"layer '{source.name}'" in line
+        assert line.endswith("moves")
+    assert [(b.variable.path, b.axis) for b in plan.bindings] == [
+        (v.path, v.axis) for v in plan.report().variables
+    ]
+    for path, value in state(model).items():
+        np.testing.assert_array_equal(value, before[path])
+
+
+def test_a_head_that_is_left_behind_is_named():
+    source = lookup()
+    model = trained("dense", source)
+    fresh = KINDS["dense"].model(source)
+    fresh.fit(*pairs_of(source), verbose=0, callbacks=[VocabularyWarmStart(verbose=0)])
+    source.set_vocabulary(REBUILDS["same size"])
+    report = warm_start(fresh, verbose=0)
+    assert any(
+        "layer 'head' has 8 outputs, as many as 'words' has tokens" in note
+        for note in report.notes
+    )
+    assert not any(
+        "has 8 outputs" in note
+        for note in warm_start(model, {"head": source}, verbose=0).notes
+    )
+
+
+def test_a_kernel_that_fits_along_both_axes():
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, name="square")])
+    source = lookup()
+    before = state_of(model)
+    with pytest.raises(WarmStartError, match=r"along 2 axes\. Say which.*=0.*=1"):
+        warm_start(model, {"square": source}, base_vocabularies={"square": source})
+    assert state_of(model) == before
+
+
+def state_of(model):
+    values = [array(v).tobytes() for v in model.variables]
+    return values, str(model.get_config()), model.output_shape
+
+
+@pytest.mark.parametrize(
+    ("after", "message"),
+    [
+        (lambda: keras.layers.BatchNormalization(), "must stay 8 wide"),
+        (lambda: keras.layers.Dense(3), "must stay 8 wide"),
+        (lambda: keras.layers.Reshape((2, 4)), "must take what the layers before it"),
+    ],
+)
+def test_what_is_behind_a_head_and_does_not_follow(after, message):
+    head = keras.layers.Dense(8, name="head")
+    model = keras.Sequential([keras.Input((5,)), head, after()])
+    before = state_of(model)
+    with pytest.raises(WarmStartError, match=message):
+        warm_start(
+            model, {"head": [*"abcdefghi"]}, base_vocabularies={"head": [*"abcdefgh"]}
+        )
+    assert state_of(model) == before
+
+
+def test_a_layer_behind_a_head_whose_variables_are_not_known():
+    class Own(keras.layers.Layer):
+        def build(self, input_shape):
+            self.scale = self.add_weight(shape=(input_shape[-1],), name="scale")
+
+        def call(self, inputs):
+            return inputs * self.scale
+
+    head = keras.layers.Dense(8, name="head")
+    model = keras.Sequential([keras.Input((5,)), head, Own(name="own")])
+    before = state_of(model)
+    with pytest.raises(WarmStartError, match="'own' must say which of its variables"):
+        warm_start(
+            model, {"head": [*"hbcdefga"]}, base_vocabularies={"head": [*"abcdefgh"]}
+        )
+    assert state_of(model) == before

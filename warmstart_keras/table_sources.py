@@ -1,0 +1,276 @@
+"""Where it is read what the rows of each layer shall stand for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from warmstart_keras import keras_internals
+from warmstart_keras.bindings import (
+    Found,
+    Side,
+    recorded_sides,
+    recorded_vocabulary,
+)
+from warmstart_keras.checks import check_quantized
+from warmstart_keras.embedding import WarmStartEmbedding
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.named_layers import Layers, Named
+from warmstart_keras.per_word import PerWord
+from warmstart_keras.vocabulary import Vocabulary
+from warmstart_keras.vocabulary_sources import read
+
+
+@dataclass(frozen=True, eq=False)
+class Sourced:
+    """A side of a layer, and where it is read what its rows shall stand for.
+
+    Attributes:
+        side: The side.
+        source: A vocabulary source.
+        named: Whether the user named it.
+    """
+
+    side: Side
+    source: Any
+    named: bool
+
+
+def sourced_sides(
+    model: keras.Layer,
+    layers: Layers,
+    given: list[Named],
+    bases: list[Named],
+    found: Found,
+    arrivals: Any = None,
+) -> list[Sourced]:
+    """The sides of all layers of which it is known where their vocabulary is read.
+
+    Args:
+        model: The model.
+        layers: Its layers.
+        given: What the user named in `vocabularies`.
+        bases: The same in `base_vocabularies`.
+        found: Gets what has no rows yet, or no source.
+        arrivals: The `Arrivals` of a previous run, if there is one.
+
+    Raises:
+        WarmStartError: If it is not certain which side of a layer is meant, or a layer
+            is quantised or has a base and no source.
+    """
+    sourced = _of_embeddings(layers, given, bases, found, arrivals)
+    sourced += _of_others(layers, given, bases, found, sourced)
+    sourced += _in_graph(model, layers, sourced, found)
+    _check_all_have_sources(layers, sourced, bases, found)
+    return sourced
+
+
+def _of_embeddings(
+    layers: Layers, given: list[Named], bases: list[Named], found: Found, arrivals: Any
+) -> list[Sourced]:
+    """The embeddings: ours, those that were named, and those that a lookup feeds."""
+    lookups = {
+        id(layer)
+        for layer in layers.paths
+        if keras_internals.lookup_of(layer) is not None
+    }
+    sources = {one.layer: one.given for one in given}
+    sourced = []
+    for layer in layers.embeddings:
+        path = layers.paths[layer]
+        source = sources.get(layer)
+        if source is None:
+            source = _source_in_model(layer, lookups)
+        side = next((s for s in layers.sides[layer] if s.name == "rows"), None)
+        if source is None and arrivals is not None and side and arrivals.has(side):
+            source = _known_alone(side, arrivals)
+        if source is None:
+            # A plain layer that was never named may well have no vocabulary.
+            ours = isinstance(layer, WarmStartEmbedding)
+            if ours or recorded_vocabulary(layer) is not None:
+                found.sourceless.append(path)
+            continue
+        if side is None:
+            if layer in sources or any(base.layer is layer for base in bases):
+                found.unbuilt[layer] = source
+            continue
+        sourced.append(Sourced(side, _followed(source, sources), layer in sources))
+    return sourced
+
+
+def _of_others(
+    layers: Layers,
+    given: list[Named],
+    bases: list[Named],
+    found: Found,
+    sourced: list[Sourced],
+) -> list[Sourced]:
+    """The sides of other layers that were named."""
+    sources = {one.layer: one.given for one in given}
+    others = []
+    for one in given:
+        if one.layer in layers.embeddings and one.side in (None, "rows"):
+            continue
+        source = _followed(one.given, sources)
+        if not one.layer.built:
+            found.unbuilt[one.layer] = source
+            continue
+        check_quantized(one.layer, layers.paths[one.layer])
+        sides = [side for side in layers.sides[one.layer] if one.is_for(side)]
+        if len(sides) != 1:
+            base = next((b.given for b in bases if b.layer is one.layer), None)
+            sides = [_meant(layers, one.layer, sides, source, base, sourced)]
+        others.append(Sourced(sides[0], source, True))
+    known = [one.side for one in others]
+    for layer, path in layers.paths.items():
+        for name in recorded_sides(layer):
+            named = any(s.layer is layer and s.name == name for s in known)
+            if not named and layer not in layers.embeddings:
+                found.unnamed.append((layer, name, path))
+    return others
+
+
+def _meant(
+    layers: Layers,
+    layer: keras.Layer,
+    sides: list[Side],
+    source: Any,
+    base: Any,
+    sourced: list[Sourced],
+) -> Side:
+    """The one side of a layer that a vocabulary fits.
+
+    Raises:
+        WarmStartError: If it fits none, or several.
+    """
+    path = layers.paths[layer]
+    recorded = [s for s in sides if s.name in recorded_sides(layer)]
+    if len(recorded) == 1:
+        return recorded[0]
+    before = [recorded_vocabulary(o.side.layer) for o in sourced if o.source is source]
+    if base is not None:
+        before = [read(base)]
+    sizes = [len(vocabulary) for vocabulary in before if vocabulary is not None]
+    sizes = sizes or [len(read(source))]
+    lookup = keras_internals.lookup_of(source)
+    exact = [*sizes, None if lookup is None else lookup.max_tokens]
+    fits = [s for s in sides if s.rows in exact]
+    # More outputs than tokens are spare; other inputs are no counts of tokens.
+    fits = fits or [s for s in sides if not s.keeps_width and s.rows > max(sizes)]
+    if len(fits) == 1:
+        return fits[0]
+    if not fits:
+        raise WarmStartError(
+            "`vocabularies` must name layers with one row per token. Received: "
+            f"'{path}' of type {type(layer).__name__}, for {sizes[0]} tokens, with "
+            f"{[f'{s.rows} {s.name}' for s in sides]}. If it stands for an older "
+            f"vocabulary, say that: `base_vocabularies={{'{layer.name}': old_tokens}}`; "
+            "else build a new model of today's size, and warm start it from this one: "
+            "`warm_start(new_model, ..., previous=this_model)`."
+        )
+    meant = " or ".join(
+        f"`Binding('{layer.name}', '{main.variable.name}', axis={main.axis})` for its "
+        f"{side.name}"
+        for side in fits
+        for main in side.bindings[:1]
+    )
+    raise WarmStartError(
+        f"It must be certain along which axis layer '{path}' has the vocabulary. "
+        f"Received: {sizes[0]} tokens, which fit a kernel of shape "
+        f"{tuple(fits[0].bindings[0].variable.shape)} along {len(fits)} axes. "
+        f"Say which, as the key in `vocabularies`: {meant}."
+    )
+
+
+def _in_graph(
+    model: keras.Layer, layers: Layers, sourced: list[Sourced], found: Found
+) -> list[Sourced]:
+    """The sides that vectors with one number for each token go into, in the graph."""
+    counting = [
+        layer
+        for layer in layers.paths
+        if keras_internals.lookup_of(layer) is not None
+        and keras_internals.gives_vectors(layer)
+    ]
+    starts = [
+        one for one in sourced if one.side.name != "rows" or one.side.bindings[0].averaged
+    ]
+    if not counting and not starts:
+        return []
+    ways = PerWord(model, layers.sides, layers.paths)
+    followed = [(lookup, ways.from_lookup(lookup)) for lookup in counting]
+    followed += [(one.source, ways.around(one.side)) for one in starts]
+    known = [(one.side.layer, one.side.name) for one in sourced]
+    declared = [one.side.layer for one in sourced if one.named]
+    more = []
+    for source, reached in followed:
+        for side in reached.sides:
+            if (side.layer, side.name) not in known:
+                known.append((side.layer, side.name))
+                more.append(Sourced(side, source, False))
+        found.problems += [
+            (source, message)
+            for layer, message in reached.problems
+            if not any(layer is other for other in declared)
+        ]
+    return more
+
+
+def _check_all_have_sources(
+    layers: Layers, sourced: list[Sourced], bases: list[Named], found: Found
+) -> None:
+    """Refuses a base of what has no vocabulary; tells of what had one before."""
+    sides = [one.side for one in sourced]
+    for base in bases:
+        if base.layer in found.unbuilt or any(map(base.is_for, sides)):
+            continue
+        raise WarmStartError(
+            f"A layer in `base_vocabularies` must have a source for what its rows "
+            f"shall stand for. Received: layer '{layers.paths[base.layer]}', which no "
+            f"lookup layer feeds. Name one: `vocabularies={{'{base.layer.name}': ...}}`."
+        )
+    for layer, name, path in found.unnamed:
+        if not any(side.layer is layer and side.name == name for side in sides):
+            found.sourceless.append(path)
+
+
+def _source_in_model(layer: keras.Layer, lookups: set[int]) -> Any | None:
+    """The source that the layer itself knows, or the lookup of the model feeding it."""
+    if isinstance(layer, WarmStartEmbedding):
+        return layer.vocabulary_source
+    feeding = [
+        other
+        for other in keras_internals.feeding_lookups(layer)
+        if id(other) in lookups and keras_internals.gives_ids(other)
+    ]
+    return feeding[0] if len(feeding) == 1 else None
+
+
+def _known_alone(side: Side, arrivals: Any) -> Vocabulary | None:
+    """What the rows of a layer without a source stand for, if it has a vocabulary."""
+    layer = side.layer
+    known = recorded_vocabulary(layer)
+    if known is None and (
+        isinstance(layer, WarmStartEmbedding) or arrivals.knows_vocabulary(side)
+    ):
+        raise WarmStartError(
+            f"It must be known what the rows of layer '{side.path}' shall stand for, "
+            f"since they had a vocabulary in {arrivals.previous.name}. Received: a layer "
+            "that no lookup layer feeds. Name one: "
+            f"`vocabularies={{'{layer.name}': ...}}`."
+        )
+    return known
+
+
+def _followed(source: Any, given: dict) -> Any:
+    """The source at the end of a chain of layers that follow one another."""
+    seen: list = []
+    while isinstance(source, WarmStartEmbedding) and not any(source is s for s in seen):
+        seen.append(source)
+        further = given.get(source)
+        if further is None:
+            further = source.vocabulary_source
+        if further is None:
+            break
+        source = further
+    return source
