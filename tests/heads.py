@@ -77,13 +77,15 @@ class Kind:
     axes: dict
     named: list = field(default_factory=list)
 
-    def model(self, source, optimizer=None):
+    def model(self, source, optimizer=None, *, eager=True):
+        """The model; to compile functions takes long, and is the matter of few tests."""
         keras.utils.set_random_seed(3)
         model = self.make(source, source.vocabulary_size())
         model.compile(
             optimizer or keras.optimizers.Adam(0.1, name="adam"),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            jit_compile=keras.backend.backend() == "jax",
+            run_eagerly=eager,
+            jit_compile=keras.backend.backend() == "jax" and not eager,
         )
         return model
 

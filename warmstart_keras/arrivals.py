@@ -207,60 +207,51 @@ class Arrivals:
         """Whether the run itself says what the rows of an embedding stood for."""
         return self.previous.vocabulary(self._pair(side)[0]) is not None
 
-    def vocabulary(
-        self, side: Side, given: Any, source: Any, alike: list[Side]
-    ) -> Vocabulary:
-        """What the rows of one side of a layer stood for.
+    def vocabulary(self, side: Side, given: Any, source: Any) -> Vocabulary | None:
+        """What the rows of one side of a layer stood for, where that is known.
 
         Args:
             side: The side, of a layer of the model at hand.
             given: What the user says of that; None if nothing.
             source: Where its new vocabulary is read.
-            alike: Other sides that follow the same source.
 
         Raises:
-            WarmStartError: If that is not known, or the user says something else.
+            WarmStartError: If the user says something else than the run itself.
         """
-        saved, main = self._pair(side)[0], side.bindings[0]
-        rows = self.rows(side)[id(main.variable)].shape[main.axis]
+        saved, rows = self._pair(side)[0], self.old_rows(side)
         known = self.previous.vocabulary(saved) if side.name == "rows" else None
-        if given is not None:
-            base = as_given(given, source, rows, saved.path)
-            if known is not None and not known.same_rows(base):
-                raise WarmStartError(
-                    f"`base_vocabularies` must say what the rows of layer '{saved.path}' "
-                    f"stood for in {self.previous.name}. Received: {base!r}, where that "
-                    f"says itself: {known!r}. Leave it out: it is needed only where the "
-                    "previous run does not know."
-                )
-            if len(base) < rows:
-                note = (
-                    f"layer '{saved.path}' had {rows} rows, and `base_vocabularies` has "
-                    f"a token for the first {len(base)}; the others are taken as spare."
-                )
-                self.notes += [note] if note not in self.notes else []
-            return base
-        if known is None:
-            known = self._of_alike(rows, alike)
-        if known is None:
-            known = self._of_lookup(saved, rows, source)
-        if known is None:
+        if given is None:
+            return self._of_lookup(saved, rows, source) if known is None else known
+        base = as_given(given, source, rows, saved.path)
+        if known is not None and not known.same_rows(base):
             raise WarmStartError(
-                f"It must be known what the rows of layer '{saved.path}' stood for in "
-                f"the previous run. Received: {self.previous.name}, which does not say "
-                f"it for its {rows} rows. Say it: "
-                f"`base_vocabularies={{'{side.layer.name}': old_tokens}}`."
+                f"`base_vocabularies` must say what the rows of layer '{saved.path}' "
+                f"stood for in {self.previous.name}. Received: {base!r}, where that "
+                f"says itself: {known!r}. Leave it out: it is needed only where the "
+                "previous run does not know."
             )
-        return known
+        if len(base) < rows:
+            note = (
+                f"layer '{saved.path}' had {rows} rows, and `base_vocabularies` has "
+                f"a token for the first {len(base)}; the others are taken as spare."
+            )
+            self.notes += [note] if note not in self.notes else []
+        return base
 
-    def _of_alike(self, rows: int, alike: list[Side]) -> Vocabulary | None:
-        """What an embedding that follows the same source stood for, if it fits."""
-        for other in alike:
-            if other.name == "rows" and self.has(other):
-                known = self.previous.vocabulary(self._pair(other)[0])
-                if known is not None and len(known) == rows:
-                    return known
-        return None
+    def old_rows(self, side: Side) -> int:
+        """How many rows one side of a layer had."""
+        main = side.bindings[0]
+        return int(self.rows(side)[id(main.variable)].shape[main.axis])
+
+    def refuse_unknown(self, side: Side) -> None:
+        """Says that it is not known what rows stood for."""
+        saved = self._pair(side)[0]
+        raise WarmStartError(
+            f"It must be known what the rows of layer '{saved.path}' stood for in "
+            f"the previous run. Received: {self.previous.name}, which does not say "
+            f"it for its {self.old_rows(side)} rows. Say it: "
+            f"`base_vocabularies={{'{side.layer.name}': old_tokens}}`."
+        )
 
     def _of_lookup(self, saved: SavedLayer, rows: int, source: Any) -> Vocabulary | None:
         """The vocabulary of the one lookup layer that can have fed a layer."""

@@ -124,6 +124,7 @@ class Side:
         bindings: One for each of its variables, the main one first.
         sizes: The attributes that hold its size.
         keeps_width: Whether its size cannot change, as an input's.
+        declared: Whether the user declared it.
     """
 
     layer: keras.Layer
@@ -132,6 +133,7 @@ class Side:
     bindings: tuple[Binding, ...]
     sizes: tuple[Size, ...] = ()
     keeps_width: bool = False
+    declared: bool = False
 
     @property
     def rows(self) -> int:

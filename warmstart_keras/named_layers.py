@@ -89,7 +89,11 @@ class Named:
 
     def is_for(self, side: Side) -> bool:
         """Whether it says something of a side."""
-        return self.layer is side.layer and self.side in (None, side.name)
+        if self.layer is not side.layer:
+            return False
+        # A layer of Keras's has sides of its own; one of the user's has what is declared.
+        alone = self.side is None and not (side.declared and has_sides(self.layer))
+        return alone or self.side == side.name
 
 
 def resolve(layers: Layers, given: Any, argument: str) -> list[Named]:
@@ -116,17 +120,16 @@ def resolve(layers: Layers, given: Any, argument: str) -> list[Named]:
             one = _declared(layers, key, source, argument)
         else:
             one = Named(_with_sides(layers, key, argument), None, source)
-        if any(one.layer is other.layer and _overlap(one, other) for other in found):
+        sides = [side for side in layers.sides.get(one.layer, []) if one.is_for(side)]
+        if any(other.is_for(side) for other in found for side in sides) or any(
+            one.layer is other.layer and one.side == other.side for other in found
+        ):
             raise WarmStartError(
                 f"`{argument}` must name a layer once. Received: "
                 f"'{layers.paths[one.layer]}', named twice"
             )
         found.append(one)
     return found
-
-
-def _overlap(one: Named, other: Named) -> bool:
-    return one.side is None or other.side is None or one.side == other.side
 
 
 def _is_token_mapping(given: Mapping) -> bool:
@@ -179,7 +182,7 @@ def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named
     )
     sizes = _sizes(layers, layer, key, binding.rows, argument)
     name = variable.name if axis == 0 else f"{variable.name} along {axis}"
-    side = Side(layer, binding.path, name, (binding,), sizes)
+    side = Side(layer, binding.path, name, (binding,), sizes, declared=True)
     own.append(side)
     return Named(layer, name, source)
 

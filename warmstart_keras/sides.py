@@ -47,6 +47,12 @@ def sides_of(layer: keras.Layer, path: str) -> list[Side]:
     return _features(layer, path)
 
 
+def behind_head(side: Side) -> Side:
+    """What normalises logits, which are means where they are new, as its numbers then."""
+    bindings = tuple(replace(binding, averaged=True) for binding in side.bindings)
+    return replace(side, bindings=bindings) if side.name == "features" else side
+
+
 def variables_of(sides: list[Side]) -> set[int]:
     """The `id`s of all variables of some sides."""
     return {id(binding.variable) for side in sides for binding in side.bindings}
@@ -129,7 +135,11 @@ def _einsum_sides(layer: Any, path: str) -> list[Side]:
 
 
 def _features(layer: Any, path: str) -> list[Side]:
-    """Of a layer that has numbers for each feature along the last axis."""
+    """Of a layer that has numbers for each feature along the last axis.
+
+    New ones are as in a fresh layer: what is 0, as the count of a word that a text does
+    not have, stays 0 then, and adds nothing to what a kernel behind gives.
+    """
     if not _is_along_last_axis(layer):
         return []
     if isinstance(layer, keras.layers.Normalization):
@@ -141,7 +151,7 @@ def _features(layer: Any, path: str) -> list[Side]:
         fresh = [getattr(layer, f"{name}_initializer") for name in names]
     values = [getattr(layer, name, None) for name in names]
     bindings = tuple(
-        Binding(layer, value, 0, (), start, path=path, averaged=True)
+        Binding(layer, value, 0, (), start, path=path)
         for value, start in zip(values, fresh, strict=True)
         if value is not None and len(value.shape) == 1
     )

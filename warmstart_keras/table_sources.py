@@ -17,6 +17,7 @@ from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.named_layers import Layers, Named
 from warmstart_keras.per_word import PerWord
+from warmstart_keras.sides import behind_head
 from warmstart_keras.vocabulary import Vocabulary
 from warmstart_keras.vocabulary_sources import read
 
@@ -43,6 +44,8 @@ def sourced_sides(
     bases: list[Named],
     found: Found,
     arrivals: Any = None,
+    *,
+    as_new: bool = False,
 ) -> list[Sourced]:
     """The sides of all layers of which it is known where their vocabulary is read.
 
@@ -53,13 +56,15 @@ def sourced_sides(
         bases: The same in `base_vocabularies`.
         found: Gets what has no rows yet, or no source.
         arrivals: The `Arrivals` of a previous run, if there is one.
+        as_new: Whether the model was built for today's vocabulary, to start from a
+            previous run.
 
     Raises:
         WarmStartError: If it is not certain which side of a layer is meant, or a layer
             is quantised or has a base and no source.
     """
     sourced = _of_embeddings(layers, given, bases, found, arrivals)
-    sourced += _of_others(layers, given, bases, found, sourced)
+    sourced += _of_others(layers, given, bases, found, [] if as_new else sourced, as_new)
     sourced += _in_graph(model, layers, sourced, found)
     _check_all_have_sources(layers, sourced, bases, found)
     return sourced
@@ -74,14 +79,15 @@ def _of_embeddings(
         for layer in layers.paths
         if keras_internals.lookup_of(layer) is not None
     }
-    sources = {one.layer: one.given for one in given}
     sourced = []
     for layer in layers.embeddings:
         path = layers.paths[layer]
-        source = sources.get(layer)
+        side = next((s for s in layers.sides[layer] if s.name == "rows"), None)
+        named = [one for one in given if one.layer is layer]
+        named = [one for one in named if side is None or one.is_for(side)]
+        source = named[0].given if named else None
         if source is None:
             source = _source_in_model(layer, lookups)
-        side = next((s for s in layers.sides[layer] if s.name == "rows"), None)
         if source is None and arrivals is not None and side and arrivals.has(side):
             source = _known_alone(side, arrivals)
         if source is None:
@@ -91,10 +97,10 @@ def _of_embeddings(
                 found.sourceless.append(path)
             continue
         if side is None:
-            if layer in sources or any(base.layer is layer for base in bases):
+            if named or any(base.layer is layer for base in bases):
                 found.unbuilt[layer] = source
             continue
-        sourced.append(Sourced(side, _followed(source, sources), layer in sources))
+        sourced.append(Sourced(side, _followed(source, given), bool(named)))
     return sourced
 
 
@@ -104,14 +110,14 @@ def _of_others(
     bases: list[Named],
     found: Found,
     sourced: list[Sourced],
+    as_new: bool,
 ) -> list[Sourced]:
     """The sides of other layers that were named."""
-    sources = {one.layer: one.given for one in given}
     others = []
     for one in given:
         if one.layer in layers.embeddings and one.side in (None, "rows"):
             continue
-        source = _followed(one.given, sources)
+        source = _followed(one.given, given)
         if not one.layer.built:
             found.unbuilt[one.layer] = source
             continue
@@ -119,6 +125,7 @@ def _of_others(
         sides = [side for side in layers.sides[one.layer] if one.is_for(side)]
         if len(sides) != 1:
             base = next((b.given for b in bases if b.layer is one.layer), None)
+            base = None if as_new else base
             sides = [_meant(layers, one.layer, sides, source, base, sourced)]
         others.append(Sourced(sides[0], source, True))
     known = [one.side for one in others]
@@ -198,15 +205,19 @@ def _in_graph(
     if not counting and not starts:
         return []
     ways = PerWord(model, layers.sides, layers.paths)
-    followed = [(lookup, ways.from_lookup(lookup)) for lookup in counting]
-    followed += [(one.source, ways.around(one.side)) for one in starts]
+    followed = [(lookup, ways.from_lookup(lookup), False) for lookup in counting]
+    followed += [
+        (one.source, ways.around(one.side), one.side.name in ("rows", "outputs"))
+        for one in starts
+    ]
     known = [(one.side.layer, one.side.name) for one in sourced]
     declared = [one.side.layer for one in sourced if one.named]
     more = []
-    for source, reached in followed:
+    for source, reached, of_head in followed:
         for side in reached.sides:
             if (side.layer, side.name) not in known:
                 known.append((side.layer, side.name))
+                side = behind_head(side) if of_head else side
                 more.append(Sourced(side, source, False))
         found.problems += [
             (source, message)
@@ -262,14 +273,13 @@ def _known_alone(side: Side, arrivals: Any) -> Vocabulary | None:
     return known
 
 
-def _followed(source: Any, given: dict) -> Any:
+def _followed(source: Any, given: list[Named]) -> Any:
     """The source at the end of a chain of layers that follow one another."""
     seen: list = []
     while isinstance(source, WarmStartEmbedding) and not any(source is s for s in seen):
         seen.append(source)
-        further = given.get(source)
-        if further is None:
-            further = source.vocabulary_source
+        named = (one.given for one in given if one.layer is source)
+        further = next(named, source.vocabulary_source)
         if further is None:
             break
         source = further

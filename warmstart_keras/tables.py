@@ -50,12 +50,14 @@ def find_tables(
     bases = resolve(layers, base_vocabularies, "base_vocabularies")
     bases = [base for base in bases if base.layer not in without_base]
     found = Found()
-    sourced = sourced_sides(model, layers, given, bases, found, arrivals)
+    sourced = sourced_sides(
+        model, layers, given, bases, found, arrivals, as_new=arrivals is not None
+    )
     given_bases = [
         next((b.given for b in bases if b.is_for(o.side)), None) for o in sourced
     ]
     known = [
-        _known_base(one, base, sourced, arrivals)
+        _known_base(one, base, arrivals)
         for one, base in zip(sourced, given_bases, strict=True)
     ]
     seen: set[tuple[int, int]] = set()
@@ -66,7 +68,7 @@ def find_tables(
         if not left.bindings:
             continue  # shared between layers: moved once
         if known[place] is None:
-            known[place] = _base_of_alike(one, sourced, known)
+            known[place] = _base_of_alike(one, sourced, known, arrivals)
         one = replace(one, side=left)
         found.tables.append(_table(one, known[place], base is not None, arrivals))
     found.heads = [
@@ -81,19 +83,18 @@ def find_tables(
 def vocabulary_axes(model: keras.Layer, options: Any) -> dict[int, frozenset[int]]:
     """For the `id` of each variable the axes along which it may have a vocabulary.
 
-    Those of embeddings, and of all layers that the user named.
+    Those of embeddings, and of all layers whose vocabulary has a source.
     """
     layers = Layers(list(keras_internals.walk(model)))
-    named = [
-        *resolve(layers, options.vocabularies, "vocabularies"),
-        *resolve(layers, options.base_vocabularies, "base_vocabularies"),
-    ]
+    given = resolve(layers, options.vocabularies, "vocabularies")
+    resolve(layers, options.base_vocabularies, "base_vocabularies")
+    sourced = sourced_sides(model, layers, given, [], Found(), as_new=True)
+    asked = [one.side for one in sourced]
+    asked += [side for layer in layers.embeddings for side in layers.sides[layer]]
     axes: dict[int, frozenset[int]] = {}
-    for layer, sides in layers.sides.items():
-        if layer in layers.embeddings or any(one.layer is layer for one in named):
-            for binding in (b for side in sides for b in side.bindings):
-                key = id(binding.variable)
-                axes[key] = axes.get(key, frozenset()) | {binding.axis}
+    for binding in (binding for side in asked for binding in side.bindings):
+        key = id(binding.variable)
+        axes[key] = axes.get(key, frozenset()) | {binding.axis}
     return axes
 
 
@@ -102,25 +103,22 @@ def _without(side: Side, seen: set[tuple[int, int]]) -> Side:
     return side if len(left) == len(side.bindings) else replace(side, bindings=left)
 
 
-def _known_base(
-    one: Sourced, given: Any, sourced: list[Sourced], arrivals: Any
-) -> Vocabulary | None:
+def _known_base(one: Sourced, given: Any, arrivals: Any) -> Vocabulary | None:
     """What the rows of a side stand for now, or stood for in a previous run."""
     side = one.side
-    adapts = isinstance(side.layer, keras.layers.Normalization)
     if arrivals is not None and arrivals.has(side):
-        alike = [o.side for o in sourced if o.source is one.source and o is not one]
-        return arrivals.vocabulary(side, given, one.source, alike)
+        return arrivals.vocabulary(side, given, one.source)
     known = recorded_vocabulary(side.layer, side.name)
     if given is not None and arrivals is None:
         return _named_base(side, known, given, one.source)
+    adapts = isinstance(side.layer, keras.layers.Normalization)
     if adapts and known is not None and adapted_since(side.layer):
         return read_as(one.source, known)  # on vectors of today
     return known
 
 
 def _base_of_alike(
-    one: Sourced, sourced: list[Sourced], known: list[Vocabulary | None]
+    one: Sourced, sourced: list[Sourced], known: list[Vocabulary | None], arrivals: Any
 ) -> Vocabulary | None:
     """What the rows of another side with the same source stand for, if these fit it.
 
@@ -128,12 +126,18 @@ def _base_of_alike(
     tokens.
     """
     side = one.side
-    if isinstance(side.layer, WarmStartEmbedding | keras.layers.Normalization):
-        return None
+    arrives = arrivals is not None and arrivals.has(side)
+    old = arrivals.old_rows if arrives else lambda side: side.rows
+    ours = isinstance(side.layer, WarmStartEmbedding | keras.layers.Normalization)
     for other, base in zip(sourced, known, strict=True):
-        same = other.source is one.source and other is not one and base is not None
-        if same and side.rows in (len(base or ()), other.side.rows):
+        if other is one or other.source is not one.source or base is None:
+            continue
+        if arrives and not arrivals.has(other.side):
+            continue
+        if not ours and old(side) in (len(base), old(other.side)):
             return base
+    if arrives:
+        arrivals.refuse_unknown(side)
     return None
 
 
