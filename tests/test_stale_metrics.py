@@ -74,6 +74,7 @@ def test_sparse_labels_in_fit():
         assert found["accuracy"] == pytest.approx((predicted.argmax(1) == y).mean())
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")  # Keras on JAX
 def test_a_metric_that_cannot_be_reset_is_named():
     model = classifier(metrics=[keras.metrics.OneHotMeanIoU(num_classes=3, name="iou")])
     model.fit(X, one_hot(BASE), verbose=0)
