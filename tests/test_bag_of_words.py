@@ -233,6 +233,40 @@ def test_words_in_and_labels_out_of_one_kernel():
     assert model.output_shape == (None, 4)
 
 
+def test_words_in_and_labels_out_of_one_kernel_from_a_file(tmp_path):
+    old_words, old_labels = vectorizer("count"), ["x", "y", "z"]
+    words, labels = vectorizer("count", tuple("gfexdcbay")), ["z", "w", "x", "v"]
+
+    def linear(width, outputs):
+        keras.utils.set_random_seed(1)
+        layers = [keras.Input((width,)), keras.layers.Dense(outputs, name="all")]
+        model = keras.Sequential(layers)
+        model.compile(keras.optimizers.Adam(name="adam"), "mse", run_eagerly=True)
+        return model
+
+    model = linear(8, 3)
+    model.fit(vectors(old_words), np.eye(3), verbose=0)
+    model.save(tmp_path / "old.keras")
+    sides = [Binding("all", "kernel", axis=axis) for axis in (0, 1)]
+    bases = dict(zip(sides, (old_words, old_labels), strict=True))
+    for previous in (model, tmp_path / "old.keras"):
+        new = linear(10, 4)
+        source = dict(zip(sides, (words, labels), strict=True))
+        warm_start(new, source, previous, base_vocabularies=bases, verbose=0)
+        old, now = ["[UNK]", *"abcdefg"], ["[UNK]", *"gfexdcbay"]
+        pairs = zip(all_variables(model), all_variables(new), strict=True)
+        for before, after in [(array(b), array(a)) for b, a in pairs]:
+            if before.ndim == 2:
+                for row, column in np.ndindex(10, 4):
+                    if now[row] in old and labels[column] in old_labels:
+                        place = old.index(now[row]), old_labels.index(labels[column])
+                        assert after[row, column] == before[place]
+            elif before.shape == (3,):
+                wanted = expected(before, 0, old_labels, labels, after)
+                np.testing.assert_array_equal(after, wanted)
+        new.fit(vectors(words), np.eye(4)[:3], verbose=0)
+
+
 @with_strings_in_model
 def test_a_lookup_layer_in_the_model_tells_all_by_itself():
     words = vectorizer("multi_hot")

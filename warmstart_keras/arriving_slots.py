@@ -90,10 +90,20 @@ def plan_slots(
     """
     saved = arrivals.previous.run.optimizer
     arrived = arrivals.arrived()
-    tables = {id(b.variable): change for change in changes for b in change.bindings}
+    tables: dict[int, Change] = {}
+    others: dict[tuple[int, int], Change] = {}  # of kernels with two vocabularies
+    for one in changes:
+        for binding in one.bindings:
+            if tables.setdefault(id(binding.variable), one) is not one:
+                others[id(binding.variable), binding.axis] = one
     slots = _slots(optimizer, arrived, tables)
     variables = optimizer.variables
     pairs, note = _paired(optimizer, saved, arrived, arrivals)
+    for inner in _with_slots(optimizer):
+        for other, second in slots_of(inner, others):
+            key = id(second.variable)
+            if key in pairs and second.axis is not None:
+                pairs[key] = other.remapped(pairs[key], second.axis, second.start)
     for variable in variables:
         stored = pairs.get(id(variable))
         if stored is not None and stored.shape != _expected(variable, slots, tables):

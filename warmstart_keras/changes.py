@@ -1,7 +1,7 @@
 """Which rows of which variables move, for one table and its optimizer slots."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from warmstart_keras.bindings import Binding, Table
 from warmstart_keras.checks import check_kept, check_other_variables, check_sharding
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.initializers import BaseTable, NewRows, OldMean, RowInitializer
-from warmstart_keras.moves import Load, Move
+from warmstart_keras.moves import Load, Move, moved
 from warmstart_keras.optimizer_slots import Slot, find_slots
 from warmstart_keras.options import Options
 from warmstart_keras.report import VariableChange
@@ -91,20 +91,56 @@ class Change:
         """The binding of one of its variables."""
         return next(b for b in self.bindings if b.variable is variable)
 
-    def plan_variables(self) -> None:
-        """Plans the moves of its variables."""
+    def plan_variables(self, others: list["Change"]) -> None:
+        """Plans the moves of its variables.
+
+        Args:
+            others: The changes whose moves come before. If one of them brings a kernel
+                over along its inputs, it brings it remapped along its outputs.
+        """
         for binding in self.bindings:
+            key = id(binding.variable)
+            if any(key in other.table.stored for other in others):
+                for other in others:
+                    if key in other.table.stored:
+                        other._bring_remapped(binding, self)
+                continue
             self._plan_variable(binding)
+
+    def _bring_remapped(self, binding: Binding, other: "Change") -> None:
+        key = id(binding.variable)
+        place = next(
+            i for i, m in enumerate(self.moves) if m.variable is binding.variable
+        )
+        move = self.moves[place]
+        assert move.source is not None
+        start = other._start(binding, other._rows(binding))
+        source = other.remapped(move.source, binding.axis, start)
+        self.moves[place] = replace(move, source=source)
+        self.table.stored[key] = source
+
+    def remapped(self, stored: Stored, axis: int, start: Any) -> Stored:
+        """What a previous run has, with its rows along an axis where they shall be."""
+        row_map = self.row_map.within_capacity(int(stored.shape[axis]), self.table.rows)
+
+        def read(place: Any) -> np.ndarray:
+            return moved(stored[...], row_map, start, axis)[place]
+
+        shape = list(stored.shape)
+        shape[axis] = self.table.rows
+        return Stored(tuple(shape), stored.dtype, read)
 
     def _plan_variable(self, binding: Binding) -> None:
         stored = self.table.stored.get(id(binding.variable))
-        rows = self.row_map.within_capacity(
-            self.table.base_rows(binding), self.table.rows
-        )
+        rows = self._rows(binding)
         if rows.is_identity and stored is None:
             return
         start = self._start(binding, rows)
         self.moves.append(Move(binding.variable, binding.axis, rows, start, stored))
+
+    def _rows(self, binding: Binding) -> RowMap:
+        before = self.table.base_rows(binding)
+        return self.row_map.within_capacity(before, self.table.rows)
 
     def _start(self, binding: Binding, rows: RowMap) -> NewRows | OldMean:
         """What the entries of new tokens start from."""
@@ -177,8 +213,7 @@ class Change:
         if stored is None:
             fresh = self.row_map.all_new(rows, self.table.rows)
             return Move(slot.variable, slot.axis, fresh, slot.start)
-        before = self.table.base_rows(self.binding_of(slot.owner))
-        row_map = self.row_map.within_capacity(before, self.table.rows)
+        row_map = self._rows(self.binding_of(slot.owner))
         return Move(slot.variable, slot.axis, row_map, slot.start, stored)
 
     def report(self) -> list[VariableChange]:

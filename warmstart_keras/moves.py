@@ -95,16 +95,7 @@ class Move:
             before = tensors.to_numpy(self.variable)
         else:
             before = self.source[...].astype(self.variable.dtype, copy=False)
-        new_rows: Any = self.start
-        if isinstance(new_rows, NewRows):
-            new_rows = new_rows(slice(None))
-        elif isinstance(new_rows, OldMean):
-            rows_first = np.moveaxis(before, self.axis, 0)
-            new_rows = self._mean(rows_first.__getitem__, new_rows.rows)
-        elif isinstance(new_rows, keras.Variable):
-            values = np.moveaxis(tensors.to_numpy(new_rows), self.axis, 0)
-            new_rows = values[self.row_map.new_rows]
-        after = move_rows(before, self.row_map, new_rows, axis=self.axis)
+        after = moved(before, self.row_map, self.start, self.axis)
         if self.source is not None:
             put(self.variable, after, undo)
             return
@@ -116,10 +107,6 @@ class Move:
         undo.callback(self._restore, np.moveaxis(left, self.axis, 0), in_doubt)
         give(self.variable, after)
         in_doubt.clear()
-
-    def _mean(self, read: Callable, rows: np.ndarray) -> Any:
-        """The mean of old rows, where a new one needs it."""
-        return mean_of_rows(read, rows) if len(self.row_map.new_rows) else 0
 
     def _restore(self, left: np.ndarray, in_doubt: list[np.ndarray]) -> None:
         now = tensors.to_numpy(self.variable)
@@ -203,6 +190,20 @@ class Move:
         back = sharded.merged(back, now, inverse, self.axis)
         sharded.wait_for(back)
         give(self.variable, back)
+
+
+def moved(before: np.ndarray, row_map: RowMap, start: Any, axis: int) -> np.ndarray:
+    """An array with its rows along an axis in new places; `start` as of a `Move`."""
+    rows_first = np.moveaxis(before, axis, 0)
+    new_rows: Any = start
+    if isinstance(start, NewRows):
+        new_rows = start(slice(None))
+    elif isinstance(start, OldMean):
+        has_new = len(row_map.new_rows) > 0
+        new_rows = mean_of_rows(rows_first.__getitem__, start.rows) if has_new else 0
+    elif isinstance(start, keras.Variable):
+        new_rows = np.moveaxis(tensors.to_numpy(start), axis, 0)[row_map.new_rows]
+    return move_rows(before, row_map, new_rows, axis=axis)
 
 
 @dataclass(frozen=True, eq=False)

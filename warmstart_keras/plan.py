@@ -12,15 +12,14 @@ from warmstart_keras import keras_internals, optimizer_keys, tensors
 from warmstart_keras.arrivals import Arrivals
 from warmstart_keras.arriving_slots import arriving_moves
 from warmstart_keras.bindings import Binding, Found, Table, record
-from warmstart_keras.changes import Change, slots_of
-from warmstart_keras.checks import check_wrapper
+from warmstart_keras.changes import Change
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.involved import heir_of, involved_models, involved_optimizers
+from warmstart_keras.involved import involved_models, involved_optimizers
 from warmstart_keras.moves import Load, LoadOwn, Move
-from warmstart_keras.optimizer_keys import inner_optimizers
 from warmstart_keras.options import Options
 from warmstart_keras.plan_text import left_behind, listing
+from warmstart_keras.planned_moves import plan_moves
 from warmstart_keras.processes import agreement
 from warmstart_keras.report import VocabularyChange, WarmStartReport
 from warmstart_keras.resizing import Resizing
@@ -103,7 +102,13 @@ class WarmStartPlan:
                 "`warm_start(model, ...)` before `fit`."
             )
         self._left_behind = left_behind(self._found.heads, self._changes)
-        self._plan_moves()
+        self._changes = plan_moves(
+            self.model,
+            self._changes,
+            self._optimizers,
+            options,
+            from_previous=self._is_warm,
+        )
         if self._arrivals is not None:
             # What cannot come is refused now, though it is only read in `apply`.
             moved = self._moved
@@ -289,56 +294,6 @@ class WarmStartPlan:
             "trained on another vocabulary, name it: "
             f"`base_vocabularies={{'{layer.name}': old_tokens}}`."
         )
-
-    def _plan_moves(self) -> None:
-        """Plans the moves of every table, and of the slots that belong to it."""
-        owners = {(id(b.variable), b.axis): c for c in self._changes for b in c.bindings}
-        held: set[int] = set()
-        for change in self._changes:
-            change.plan_variables()
-        heir = heir_of(self.model, self._options) if self._is_warm else None
-        inherits = {id(o) for o in ([] if heir is None else inner_optimizers(heir))}
-        if heir is not None:
-            held.update(map(id, self.model.trainable_variables))
-        for optimizer in self._optimizers if self._changes else []:
-            if not optimizer.built:
-                continue
-            if len(inner_optimizers(optimizer)) > 1:
-                check_wrapper(optimizer)
-                continue
-            held.update(map(id, keras_internals.optimized_variables(optimizer)))
-            for change, slot in slots_of(optimizer, owners):
-                if not change.table.stored or id(optimizer) not in inherits:
-                    change.plan_slot(slot)
-        # After `layer.embeddings = matrix` and some training nothing may be left to do.
-        self._changes = [
-            change
-            for change in self._changes
-            if change.moves
-            or not change.row_map.is_identity
-            or any(
-                optimizer_keys.is_lost(optimizer, binding)
-                for optimizer in self._optimizers
-                for binding in change.bindings
-            )
-        ]
-        for change in self._changes:
-            self._note_what_is_not_held(change, held)
-
-    def _note_what_is_not_held(self, change: Change, held: set[int]) -> None:
-        unheld = any(
-            b.variable.trainable and id(b.variable) not in held for b in change.bindings
-        )
-        if change.table.resizes:
-            change.notes.append(
-                "its number of rows changes; make functions that you compiled "
-                "yourself anew, and name other models over this layer in `also=`."
-            )
-        if unheld and (change.table.resizes or not self._optimizers):
-            change.notes.append(
-                "no built optimizer is known that holds its variable. If a training "
-                "loop of your own has one, pass `optimizer=`."
-            )
 
     # --- applying ---
 
