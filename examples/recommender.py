@@ -60,10 +60,9 @@ class Shop:
         distances = np.linalg.norm(tastes[:, None] - self._styles[None], axis=2)
         weights = np.exp(-8 * distances)
         weights /= weights.sum(axis=1, keepdims=True)
-        sessions = [
-            [self._items[i] for i in self._draw.choice(len(row), SESSION_LENGTH, p=row)]
-            for row in weights
-        ]
+        drawn = self._draw.uniform(size=(SESSIONS, SESSION_LENGTH, 1))
+        taken = (drawn > weights.cumsum(axis=1)[:, None]).sum(axis=2)
+        sessions = [[self._items[i] for i in row] for row in taken.clip(0, CATALOGUE - 1)]
         left = self._draw.permutation(len(self._items))[COME_AND_GO:]
         self._styles = self._styles[left]
         self._items = [self._items[i] for i in left]

@@ -79,7 +79,7 @@ def test_a_parent_that_was_not_named_is_refused():
         with_encoder(),
         {"tokens": lookup(NEW)},
         {"tokens": lookup(BASE)},
-        r"configuration of 'encoder' .*rebuilds 5 rows.*size='encoder\.attribute'",
+        r"configuration of 'encoder' .*rebuilds 5 rows.*size='encoder\.vocabulary_size'",
     )
 
 

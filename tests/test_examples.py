@@ -21,6 +21,15 @@ def run(script, *arguments, folder):
     )
 
 
+on_tensorflow = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="takes a minute: run on one backend"
+)
+on_torch = pytest.mark.skipif(
+    BACKEND != "torch", reason="takes long: run on the backend that starts fastest"
+)
+
+
+@on_tensorflow
 def test_daily_retraining_ends_with_its_table_and_figure(tmp_path):
     done = run("daily_retraining.py", "--quick", "--days", "1", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -35,7 +44,7 @@ def test_daily_retraining_says_which_days_there_are(tmp_path):
     assert "`--days` must be from 1 to 47. Received: 0" in done.stderr
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="three processes: run on one backend")
+@on_torch
 def test_each_process_finds_the_file_of_the_one_before(tmp_path):
     done = run("across_processes.py", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -45,3 +54,27 @@ def test_each_process_finds_the_file_of_the_one_before(tmp_path):
         assert re.match(r"Warm start: from 'daily_job/model.keras'; words: kept 2,", line)
     steps = [int(re.search(r"(\d+) steps in all", said[i])[1]) for i in (1, 3, 5)]
     assert steps == [189, 378, 567]
+
+
+@on_tensorflow
+def test_the_language_model_keeps_what_it_knows_of_kept_words(tmp_path):
+    done = run("language_model.py", "--quick", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before, after = (
+        float(re.search(rf"{when} +([\d,.]+)", done.stdout)[1].replace(",", ""))
+        for when in ("before the rebuild", "right after the warm start")
+    )
+    said = done.stdout.replace(",", "")
+    new, all_ = map(int, re.search(r"(\d+) of (\d+) are new", said).groups())
+    assert after <= before * (1 + new / (all_ - new)) * 1.01
+    assert (tmp_path / "language_model.png").stat().st_size > 10_000
+
+
+@on_torch
+def test_the_recommender_does_best_with_its_head_warm_started(tmp_path):
+    done = run("recommender.py", "--quick", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = [x for x in done.stdout.splitlines() if x.startswith("mean of 2-")]
+    warm, left_behind, _ = map(float, line.split()[-3:])
+    assert warm > left_behind
+    assert "next_item (outputs)" in done.stdout

@@ -209,6 +209,32 @@ def test_a_head_learns_in_fit_what_its_rows_stand_for(kind):
     assert callback.report.changed
 
 
+@pytest.mark.parametrize("kind", ["untied", "dense", "of the user's own"])
+@pytest.mark.parametrize("file", ["model.keras", "model.weights.h5", None])
+def test_a_head_starts_from_a_previous_run(kind, file, tmp_path):
+    """Bit for bit what the model itself would be after a warm start."""
+    source, new = lookup(), lookup(REBUILDS["grown"])
+    model = trained(kind, source)
+    previous = model if file is None else tmp_path / file
+    if file == "model.keras":
+        model.save(previous)
+    elif file is not None:
+        model.save_weights(previous)
+    vocabularies = KINDS[kind].vocabularies(new)
+    fresh = KINDS[kind].model(new)
+    # What a plain layer stood for is in no file; the head's base is that of the words.
+    bases = {"words": source} if kind == "untied" else {}
+    warm_start(fresh, vocabularies, previous, base_vocabularies=bases, verbose=0)
+
+    source.set_vocabulary(REBUILDS["grown"])
+    warm_start(model, KINDS[kind].vocabularies(source), verbose=0)
+    now, wanted = state(fresh), state(model)
+    assert list(now) == list(wanted)
+    for path, value in now.items():
+        np.testing.assert_array_equal(value, wanted[path], path, strict=True)
+    fresh.fit(*pairs_of(source), verbose=0)
+
+
 def test_labels_may_lack_the_special_rows_of_the_input():
     source = lookup()
     ids = keras.Input((LENGTH,), dtype="int32")

@@ -67,11 +67,22 @@ def check_ancestors(
             f"{_rows_in(rebuilt, inside, table, table.rows)} rows, where the new "
             f"vocabulary needs {table.rows}. Say which attribute holds the size: "
             f"`Binding('{name}', '{table.side.bindings[0].variable.name}', "
-            f"size='{owner.name}.attribute')` as the key in `vocabularies`; give the "
-            "layer a fixed capacity (a larger one, in a new model); or let `get_config` "
+            f"size='{owner.name}.{_likely_attribute(owner, table.side.rows)}')` as the "
+            "key in `vocabularies`; give the layer a fixed capacity (a larger one, in a "
+            "new model); or let `get_config` "
             f"of {type(owner).__name__} follow the layer's size."
         )
     return unchecked
+
+
+def _likely_attribute(owner: keras.Layer, rows: int) -> str:
+    """The name of the attribute that holds the size, where one alone can."""
+    names = [
+        name
+        for name, value in vars(owner).items()
+        if type(value) is int and value == rows and not name.startswith("_")
+    ]
+    return names[0] if len(names) == 1 else "attribute"
 
 
 def _owners(
