@@ -135,7 +135,7 @@ def test_one_hot_ids_of_integers():
     ids = keras.layers.IntegerLookup(
         vocabulary=[10, 20, 30], output_mode="one_hot", num_oov_indices=0
     )
-    model = classifier(3)
+    model = classifier(3, first=keras.layers.Dense(2, name="bag"))
     warm_start(model, {"bag": ids}, base_vocabularies={"bag": ids}, verbose=0)
     before = model.predict(array(ids(np.array([10, 30]))), verbose=0)
     ids.set_vocabulary([30, 40, 10])
@@ -337,6 +337,58 @@ def test_a_normalization_that_was_adapted_today_stays():
     order = [1 + REBUILT.index(word) for word in "abcdefg"]
     np.testing.assert_array_equal(array(norm.variables[0])[1:], today[0][order])
     np.testing.assert_array_equal(array(norm.mean).ravel(), array(norm.variables[0]))
+
+
+def test_a_normalization_of_which_nothing_is_known():
+    words = vectorizer("count")
+    model, _ = normalised(words)
+    before = [array(v).tobytes() for v in model.variables]
+    old = vectorizer("count")
+    rebuild(words, "count", REBUILT)
+    with pytest.raises(WarmStartError, match=r"'norm' stand for.*adapted to today's"):
+        warm_start(model, {"bag": words}, base_vocabularies={"bag": old})
+    assert [array(v).tobytes() for v in model.variables] == before
+    bases = {"bag": old, "norm": old}
+    warm_start(model, {"bag": words, "norm": words}, base_vocabularies=bases, verbose=0)
+    order = [1 + "abcdefg".index(word) for word in REBUILT]
+    wanted = np.frombuffer(before[0], "float32")[order]
+    np.testing.assert_array_equal(array(model.variables[0])[1:], wanted)
+
+
+@pytest.mark.parametrize("is_adapted", [True, False])
+def test_a_normalization_and_a_previous_run(is_adapted):
+    words, more = vectorizer("count"), vectorizer("count", tuple(REBUILT))
+    model, _ = normalised(words)
+    callback = VocabularyWarmStart({"bag": words}, verbose=0)
+    model.fit(vectors(words), LABELS, verbose=0, callbacks=[callback])
+    norm = keras.layers.Normalization(name="norm")
+    if is_adapted:
+        norm.adapt(vectors(more, ["a b c c", "g g f"]))
+    new = classifier(8, norm)
+    today = [array(v).copy() for v in norm.variables]
+    if not is_adapted:
+        with pytest.raises(WarmStartError, match="'norm' must be adapted to today's"):
+            warm_start(new, {"bag": more}, model)
+        return
+    warm_start(new, {"bag": more}, model, verbose=0)
+    for variable, value in zip(norm.variables, today, strict=True):
+        np.testing.assert_array_equal(array(variable), value)
+    kernel = array(model.get_layer("bag").kernel)
+    order = [1 + "abcdefg".index(word) for word in REBUILT]
+    np.testing.assert_array_equal(array(new.get_layer("bag").kernel)[1:], kernel[order])
+
+
+@with_strings_in_model
+def test_two_lookups_into_one_kernel():
+    one, other = vectorizer("multi_hot"), vectorizer("multi_hot")
+    inputs = [keras.Input((), dtype="string") for _ in range(2)]
+    bag = keras.layers.Dense(3, name="bag")
+    outputs = keras.layers.Add()([bag(one(inputs[0])), bag(other(inputs[1]))])
+    model = keras.Model(inputs, outputs)
+    warm_start(model, verbose=0)
+    rebuild(one, "multi_hot", REBUILT)
+    with pytest.raises(WarmStartError, match="'bag' must have one vocabulary along its"):
+        warm_start(model)
 
 
 @pytest.mark.parametrize("mode", ["int8", "float8"])

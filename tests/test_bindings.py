@@ -172,7 +172,7 @@ def test_what_a_layer_has_besides_is_told():
         (Binding("scores", "table", axis=2), r"axis of a `Binding` .*Received: axis=2"),
         (
             Binding("scores", "prior", size="width"),
-            r"`size` of a `Binding` must name .*'width', which is None",
+            r"`size` of a `Binding` must name .*'width', which is 'no such attribute'",
         ),
         (
             Binding("scores", "table", axis=0, size="items"),
@@ -185,8 +185,53 @@ def test_a_binding_that_matches_nothing(binding, message):
 
 
 def test_a_size_that_is_not_told():
-    table = Binding("scores", "table", axis=1)
-    refused(with_scores(), {table: NEW}, {table: BASE}, r"Say which attribute holds")
+    sides = dict.fromkeys([Binding("scores", "table", axis=1), PRIOR], NEW)
+    bases = dict.fromkeys(sides, BASE)
+    refused(with_scores(), sides, bases, r"Say which .*size='scores\.items'")
+
+
+def test_a_variable_that_is_forgotten_and_could_not_stay():
+    refused(with_scores(), {TABLE: NEW}, {TABLE: BASE}, r"besides .*prior \(4,\)")
+
+
+class Sized(Scores):
+    """Whose size cannot be set."""
+
+    @property
+    def number(self):
+        return self.items
+
+
+def test_a_size_that_cannot_be_set():
+    model = keras.Sequential([keras.Input((3,)), Sized(4, name="scores")])
+    sides = dict.fromkeys([Binding("scores", "table", 1, size="number"), PRIOR], NEW)
+    bases = dict.fromkeys(sides, BASE)
+    refused(model, sides, bases, r"an attribute that can be set.*'number' of 'scores'")
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"axis": None}, {"axis": "1"}, {"size": None}, {"size": [3]}]
+)
+def test_arguments_of_a_binding_that_are_none(arguments):
+    with pytest.raises(WarmStartError, match="must have an integer as `axis`, and as"):
+        Binding("scores", "prior", **arguments)
+
+
+def test_an_initializer_that_is_none():
+    with pytest.raises(WarmStartError, match="must be a Keras initializer"):
+        Binding("scores", "prior", initializer="nonsense")
+
+
+def test_two_bindings_of_a_layer_that_is_not_built_yet():
+    model = keras.Sequential([Scores(4, name="scores")])
+    model.compile("sgd", "mse", run_eagerly=True)
+    x, y = np.ones((2, 3)), np.zeros((2, 4))
+    sides = dict.fromkeys([TABLE, PRIOR], BASE)
+    model.fit(x, y, verbose=0, callbacks=[VocabularyWarmStart(sides, verbose=0)])
+    table = array(model.get_layer("scores").table).copy()
+    warm_start(model, {key: list("dcba") for key in sides}, verbose=0)
+    after = array(model.get_layer("scores").table)
+    np.testing.assert_array_equal(after, table[:, ::-1])
 
 
 def test_the_same_variable_twice():

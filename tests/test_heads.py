@@ -10,6 +10,7 @@ from heads import (
     LENGTH,
     OOV,
     REBUILDS,
+    Scores,
     expected,
     ids_of,
     lookup,
@@ -17,6 +18,7 @@ from heads import (
 from models import array, on_tensorflow
 
 from warmstart_keras import (
+    Binding,
     VocabularyWarmStart,
     WarmStartError,
     plan_warm_start,
@@ -283,25 +285,60 @@ def test_a_plan_lists_every_variable_and_changes_nothing(kind):
         np.testing.assert_array_equal(value, before[path])
 
 
-def test_a_head_that_is_left_behind_is_named():
+def test_a_head_that_is_left_behind_is_warned_of():
+    source = lookup()
+    model = KINDS["dense"].model(source)
+    model.fit(*pairs_of(source), verbose=0, callbacks=[VocabularyWarmStart(verbose=0)])
+    source.set_vocabulary(REBUILDS["same size"])
+    said = "layer 'head' has 8 outputs, as many as 'words' has tokens"
+    with pytest.warns(UserWarning, match=said):
+        report = warm_start(model, verbose=0)
+    assert any(said in note for note in report.notes)
+    # The words have moved alone: what the head stands for is not known by theirs.
+    with pytest.raises(WarmStartError, match=r"what the rows of layer 'head .*stand"):
+        warm_start(model, {"head": source}, verbose=0)
+    before = array(model.get_layer("head").bias).copy()
+    warm_start(model, {"head": source}, base_vocabularies={"head": lookup()}, verbose=0)
+    old, now = [OOV, *BASE], [OOV, *REBUILDS["same size"]]
+    bias = array(model.get_layer("head").bias)
+    np.testing.assert_array_equal(bias, expected(before, 0, old, now, bias))
+
+
+def test_weights_that_were_loaded_bring_what_the_head_stands_for(tmp_path):
     source = lookup()
     model = trained("dense", source)
-    fresh = KINDS["dense"].model(source)
-    fresh.fit(*pairs_of(source), verbose=0, callbacks=[VocabularyWarmStart(verbose=0)])
+    model.save_weights(tmp_path / "old.weights.h5")
+    wanted = state(model)
     source.set_vocabulary(REBUILDS["same size"])
-    report = warm_start(fresh, verbose=0)
-    assert any(
-        "layer 'head' has 8 outputs, as many as 'words' has tokens" in note
-        for note in report.notes
-    )
-    assert not any(
-        "has 8 outputs" in note
-        for note in warm_start(model, {"head": source}, verbose=0).notes
-    )
+    warm_start(model, {"head": source}, verbose=0)
+    model.load_weights(tmp_path / "old.weights.h5")
+    warm_start(model, {"head": source}, verbose=0)
+    old, now = [OOV, *BASE], [OOV, *REBUILDS["same size"]]
+    for path, value in state(model).items():
+        axis = KINDS["dense"].axis(path)
+        again = expected(wanted[path], axis, old, now, value)
+        np.testing.assert_array_equal(value, again, path)
 
 
-def test_a_kernel_that_fits_along_both_axes():
-    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, name="square")])
+def test_a_head_that_the_previous_run_lacks_stays_as_it_was_initialised():
+    source, new = lookup(), lookup(REBUILDS["grown"])
+    model = trained("dense", source)
+    made = keras.layers.Dense(len(REBUILDS["grown"]) + 1, name="another")
+    fresh = KINDS["dense"].model(new)
+    fresh = keras.Model(fresh.inputs, made(fresh.get_layer("hidden").output))
+    fresh.compile("adam", "mse")
+    before = [array(v).copy() for v in made.weights]
+    report = warm_start(fresh, {"another": new}, model, verbose=0)
+    for variable, value in zip(made.weights, before, strict=True):
+        np.testing.assert_array_equal(array(variable), value)
+    assert report.missing == ["another"]
+    assert [v.layer for v in report.vocabularies] == ["words"]
+
+
+@pytest.mark.parametrize("units", [8, 12])  # as many, or with room for more
+def test_a_kernel_that_fits_along_both_axes(units):
+    square = keras.layers.Dense(units, name="square")
+    model = keras.Sequential([keras.Input((8,)), square])
     source = lookup()
     before = state_of(model)
     with pytest.raises(WarmStartError, match=r"along 2 axes\. Say which.*=0.*=1"):
@@ -331,6 +368,67 @@ def test_what_is_behind_a_head_and_does_not_follow(after, message):
             model, {"head": [*"abcdefghi"]}, base_vocabularies={"head": [*"abcdefgh"]}
         )
     assert state_of(model) == before
+
+
+def test_what_is_declared_says_nothing_of_what_goes_in_or_comes_out():
+    hidden = keras.Input((7,))
+    norm = keras.layers.BatchNormalization(name="norm")(hidden)
+    scores = Scores(7, name="scores")(norm)
+    model = keras.Model(hidden, [scores, keras.layers.Dense(3, name="aux")(norm)])
+    table = Binding("scores", "table", axis=1, size="items")
+    report = warm_start(
+        model, {table: [*"gfedcba"]}, base_vocabularies={table: BASE}, verbose=0
+    )
+    assert [v.path for v in report.variables] == ["scores/table"]
+
+
+def test_a_wrapper_with_variables_of_its_own():
+    head = keras.layers.Dense(8, name="head")
+    around = keras.layers.SpectralNormalization(head, name="around")
+    model = keras.Sequential([keras.Input((5,)), around])
+    before = state_of(model)
+    with pytest.raises(WarmStartError, match="'around' must have no variable of the"):
+        warm_start(
+            model, {"head": [*"hbcdefga"]}, base_vocabularies={"head": [*"abcdefgh"]}
+        )
+    assert state_of(model) == before
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda x: keras.layers.Rescaling(0.5)(x),
+        lambda x: x * 0.5,
+        lambda x: keras.layers.Add()([x, x]),
+        lambda x: keras.ops.leaky_relu(x),
+        lambda x: keras.layers.TimeDistributed(keras.layers.Activation("tanh"))(x),
+    ],
+)
+def test_what_changes_each_logit_by_itself_is_followed_through(between):
+    inputs = keras.Input((3, 5))
+    head = keras.layers.TimeDistributed(keras.layers.Dense(8, name="head"))
+    after = keras.layers.LayerNormalization(name="after")
+    model = keras.Model(inputs, after(between(head(inputs))))
+    plan = plan_warm_start(
+        model, {"head": [*"hbcdefga"]}, base_vocabularies={"head": [*"abcdefgh"]}
+    )
+    bound = [b.variable.name for b in plan.bindings]
+    assert sorted(bound) == ["beta", "bias", "gamma", "kernel"]
+
+
+def test_what_is_not_known_on_the_way_is_asked_about():
+    inputs = keras.Input((5,))
+    logits = keras.layers.Dense(8, name="head")(inputs)
+    odd = keras.layers.Lambda(lambda x: keras.ops.flip(x, -1), name="odd")(logits)
+    model = keras.Model(inputs, keras.layers.LayerNormalization(name="after")(odd))
+    before = state_of(model)
+    named = {"head": [*"hbcdefga"]}
+    with pytest.raises(WarmStartError, match=r"'after' must be named, if .*'odd' be"):
+        warm_start(model, named, base_vocabularies={"head": [*"abcdefgh"]})
+    assert state_of(model) == before
+    both = {"head": [*"abcdefgh"], "after": [*"abcdefgh"]}
+    named["after"] = named["head"]
+    warm_start(model, named, base_vocabularies=both, verbose=0)
 
 
 def test_a_layer_behind_a_head_whose_variables_are_not_known():

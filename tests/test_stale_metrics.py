@@ -75,14 +75,44 @@ def test_sparse_labels_in_fit():
 
 
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype")  # Keras on JAX
-def test_a_metric_that_cannot_be_reset_is_named():
-    model = classifier(metrics=[keras.metrics.OneHotMeanIoU(num_classes=3, name="iou")])
+def test_a_metric_that_is_told_the_number_of_labels():
+    iou = keras.metrics.OneHotMeanIoU(num_classes=3, name="iou")
+    auc = keras.metrics.AUC(multi_label=True, num_labels=3, name="auc")
+    model = classifier(metrics=[iou, auc])
     model.fit(X, one_hot(BASE), verbose=0)
     labels = REBUILDS["grown"]
     report = warm_start(
         model, {"labels": labels}, base_vocabularies={"labels": BASE}, verbose=0
     )
-    assert any("'iou' (of type OneHotMeanIoU) was made for" in n for n in report.notes)
+    assert not any("cannot be reset" in note for note in report.notes)
+    found = model.evaluate(X, one_hot(labels), verbose=0, return_dict=True)
+    wanted = keras.metrics.OneHotMeanIoU(num_classes=5)
+    wanted.update_state(one_hot(labels), model.predict(X, verbose=0))
+    assert found["iou"] == pytest.approx(float(array(wanted.result())))
+
+
+class Counts(keras.metrics.Metric):
+    """How often each label was there: a metric of the user's, made for so many."""
+
+    def __init__(self, labels=3, **kwargs):
+        super().__init__(**kwargs)
+        self.counts = self.add_variable((labels,), "zeros", name="counts")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.counts.assign_add(keras.ops.sum(y_true, axis=0))
+
+    def result(self):
+        return keras.ops.sum(self.counts)
+
+
+def test_a_metric_that_cannot_be_reset_is_named():
+    model = classifier(metrics=[Counts(name="mine")])
+    model.fit(X, one_hot(BASE), verbose=0)
+    labels = REBUILDS["grown"]
+    report = warm_start(
+        model, {"labels": labels}, base_vocabularies={"labels": BASE}, verbose=0
+    )
+    assert any("'mine' (of type Counts) was made for" in n for n in report.notes)
 
 
 def test_a_metric_about_one_label_is_named():

@@ -219,9 +219,11 @@ class Arrivals:
             WarmStartError: If the user says something else than the run itself.
         """
         saved, rows = self._pair(side)[0], self.old_rows(side)
-        known = self.previous.vocabulary(saved) if side.name == "rows" else None
+        known = self.previous.vocabulary(saved, side.name)
+        if given is None and known is None and side.name == "rows":
+            return self._of_lookup(saved, rows, source)
         if given is None:
-            return self._of_lookup(saved, rows, source) if known is None else known
+            return known
         base = as_given(given, source, rows, saved.path)
         if known is not None and not known.same_rows(base):
             raise WarmStartError(
@@ -237,6 +239,14 @@ class Arrivals:
             )
             self.notes += [note] if note not in self.notes else []
         return base
+
+    def keeps_its_own(self, side: Side) -> bool:
+        """Whether `adapt` made what a layer has, today."""
+        return self.has(side) and _keeps_its_own(self._pair(side)[1])
+
+    def layer_then(self, side: Side) -> keras.Layer | None:
+        """The layer that had one side in a live previous model; None in a file."""
+        return self._pair(side)[0].layer
 
     def old_rows(self, side: Side) -> int:
         """How many rows one side of a layer had."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import keras
 
-from warmstart_keras import tensors
+from warmstart_keras import initializers, tensors
 from warmstart_keras.embedding import WarmStartEmbedding
+from warmstart_keras.errors import WarmStartError
 from warmstart_keras.saved_layers import Stored
 from warmstart_keras.vocabulary import Vocabulary
 
@@ -20,6 +21,10 @@ _recorded: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 # The fingerprint of the base that the user named for a side at its last warm start: by
 # now its rows stand for something else, and to move them from there again scrambles them.
 _used_bases: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+# Those sides whose vocabulary the user named, and layers whose rows have moved.
+_named: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_moved: weakref.WeakSet = weakref.WeakSet()
 
 # What the variables of layers with `adapt` were when that was recorded.
 _adapted: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -82,6 +87,21 @@ class Binding:
     path: str = field(default="", kw_only=True)
     averaged: bool = field(default=False, kw_only=True)
     asked: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        names = [self.size] if isinstance(self.size, str) else self.size
+        if (
+            not isinstance(self.axis, int)
+            or not isinstance(names, list | tuple)
+            or not all(isinstance(name, str) for name in names)
+        ):
+            raise WarmStartError(
+                "A `Binding` must have an integer as `axis`, and as `size` the name of "
+                f"an attribute, or a list of names. Received: axis={self.axis!r}, "
+                f"size={self.size!r}"
+            )
+        if self.initializer is not None:
+            initializers.get(self.initializer, as_keras=True)
 
     @property
     def rows(self) -> int:
@@ -242,6 +262,16 @@ def recorded_vocabulary(layer: keras.Layer, side: str = "rows") -> Vocabulary | 
     return _recorded.get(layer, {}).get(side)
 
 
+def has_moved(layer: keras.Layer) -> bool:
+    """Whether a warm start in this process has moved rows of a layer."""
+    return layer in _moved
+
+
+def named_sides(layer: keras.Layer) -> dict[str, bool]:
+    """The names of those sides of a plain layer whose vocabulary the user once named."""
+    return _named.get(layer, {})
+
+
 def recorded_sides(layer: keras.Layer) -> list[str]:
     """The names of those sides of a plain layer about which something was recorded."""
     return list(_recorded.get(layer, {}))
@@ -269,6 +299,11 @@ def record(table: Table, undo: ExitStack) -> None:
     layer = table.layer
     if table.base_named and table.base is not None:
         _put(_used_bases, table.side, table.base.fingerprint, undo)
+    if not table.is_current and table.base is not None and layer not in _moved:
+        undo.callback(_moved.discard, layer)
+        _moved.add(layer)
+    if table.named:
+        _put(_named, table.side, True, undo)
     if not isinstance(layer, WarmStartEmbedding):
         _put(_recorded, table.side, table.new, undo)
         if hasattr(layer, "adapt"):

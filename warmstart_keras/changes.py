@@ -55,7 +55,7 @@ class Change:
         assert base is not None
         row_map = RowMap(base, new)
         change = cls(table, options, row_map)
-        remark = check_other_variables(table.side, moved)
+        remark = check_other_variables(table, moved)
         change.notes += [] if remark is None else [remark]
         check_sharding(table)
         check_kept(change.name, row_map, options.min_kept)

@@ -48,15 +48,15 @@ class Previous:
         """Closes its files; nothing can be read after that."""
         self._close()
 
-    def vocabulary(self, saved: SavedLayer) -> Vocabulary | None:
-        """What the rows of one of its layers stand for, where the run itself says so.
+    def vocabulary(self, saved: SavedLayer, side: str = "rows") -> Vocabulary | None:
+        """What one side of one of its layers stands for, where the run itself says so.
 
         Raises:
             WarmStartError: If what it says is damaged.
         """
         if saved.layer is not None:
-            return recorded_vocabulary(saved.layer)
-        if VOCABULARY_KEY not in saved.values:
+            return recorded_vocabulary(saved.layer, side)
+        if side != "rows" or VOCABULARY_KEY not in saved.values:
             return None
         if saved not in self._vocabularies:
             self._vocabularies[saved] = self._read_vocabulary(saved)

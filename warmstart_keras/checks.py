@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from warmstart_keras import optimizer_keys, sharded
-from warmstart_keras.bindings import Side, Table
+from warmstart_keras.bindings import Table
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.sides import has_sides, sides_of, variables_of
@@ -47,17 +47,17 @@ def check_quantized(layer: Any, path: str) -> None:
         )
 
 
-def check_other_variables(side: Side, moved: set[int]) -> str | None:
+def check_other_variables(table: Table, moved: set[int]) -> str | None:
     """Refuses a layer of Keras's with variables of the vocabulary's size besides its own.
 
     Args:
-        side: One side of the layer.
+        table: One side of the layer, with its vocabularies.
         moved: The `id`s of all variables that have a vocabulary.
 
     Returns:
         What to know of such variables in a layer of the user's.
     """
-    layer = side.layer
+    side, layer = table.side, table.layer
     check_quantized(layer, side.path)
     known = moved | variables_of(sides_of(layer, side.path))
     others = [
@@ -65,7 +65,7 @@ def check_other_variables(side: Side, moved: set[int]) -> str | None:
         for variable in layer.weights
         if id(variable) not in known and side.rows in variable.shape
     ]
-    if others and not has_sides(layer):
+    if others and not has_sides(layer) and not table.resizes:
         return (
             f"it has other variables of the vocabulary's size, which stay as they are: "
             f"{others}. Declare each that has an entry for each token."
@@ -73,7 +73,7 @@ def check_other_variables(side: Side, moved: set[int]) -> str | None:
     if others:
         raise WarmStartError(
             f"Layer '{side.path}' must have no variable of the vocabulary's size besides "
-            f"those that are known of its class. Received: {others}. Declare each that "
+            f"those that are known. Received: {others}. Declare each that "
             "has an entry for each token, as a further key in `vocabularies`: "
             f"`Binding('{layer.name}', 'variable', axis=0)`."
         )

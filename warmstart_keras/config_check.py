@@ -3,7 +3,7 @@
 import random
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -179,11 +179,17 @@ def shapes_alone() -> Iterator[None]:
 @contextmanager
 def attributes_set(sizes: dict[Size, Any]) -> Iterator[None]:
     """Lets layers say the new size in their configuration, for a while."""
-    before = {size: getattr(size.owner, size.attribute) for size in sizes}
-    try:
+    with ExitStack() as undo:
         for size, value in sizes.items():
-            setattr(size.owner, size.attribute, value)
+            before = getattr(size.owner, size.attribute)
+            try:
+                setattr(size.owner, size.attribute, value)
+            except Exception as error:  # a property of the user's may raise anything
+                raise WarmStartError(
+                    f"`size` of a `Binding` must name an attribute that can be set. "
+                    f"Received: '{size.attribute}' of '{size.owner.name}', which raised "
+                    f"{type(error).__name__}: {str(error)[:200]}. Name the attribute "
+                    "that the configuration is made of."
+                ) from error
+            undo.callback(setattr, size.owner, size.attribute, before)
         yield
-    finally:
-        for size, value in before.items():
-            setattr(size.owner, size.attribute, value)

@@ -100,6 +100,7 @@ class KnownRows:
             "_former_key": None,
             "_resized_by_hand": False,
             "_compared": _Untracked(vocabulary),
+            "loaded_since": False,
         }.items():
             if undo is not None:
                 undo.callback(setattr, self, name, getattr(self, name))
@@ -208,6 +209,7 @@ class KnownRows:
         if vocabulary is not None:
             self.stand_for(vocabulary)
             self._compared = _Untracked(None)  # the source may say something else
+            self.loaded_since = True
 
     def _check_stored(self, shape: tuple, vocabulary: Vocabulary | None) -> None:
         """Refuses rows that are not this layer's, before anything is taken over."""

@@ -12,6 +12,16 @@ from warmstart_keras.errors import WarmStartError
 from warmstart_keras.sides import has_sides, sides_of
 
 
+def unwrapped(layer: Any) -> Any:
+    """The layer inside a `TimeDistributed`, or another that wraps one."""
+    while isinstance(layer, keras.layers.Wrapper) and not has_sides(layer):
+        inside = getattr(layer, "layer", None)
+        if isinstance(layer, keras.layers.Bidirectional) or inside is None:
+            break
+        layer = inside
+    return layer
+
+
 class Layers:
     """All layers of a model, with those sides that may have a vocabulary.
 
@@ -52,9 +62,10 @@ class Layers:
         else:
             matches = [(path, layer) for path, layer in self._all if layer is key]
         if not matches:
+            has = f"{list(self.paths.values())}" if argument == "size" else self.listed()
             raise WarmStartError(
                 f"`{argument}` must name layers of the model. Received: {key!r}. The "
-                f"model has {self.listed()}."
+                f"model has {has}."
             )
         return matches[0][1]
 
@@ -141,8 +152,8 @@ def _is_token_mapping(given: Mapping) -> bool:
 
 def _with_sides(layers: Layers, key: Any, argument: str) -> keras.Layer:
     layer = layers.named(key, argument)
-    while isinstance(layer, keras.layers.Wrapper) and not layers.sides.get(layer):
-        layer = layer.layer
+    if layer not in layers.sides:
+        layer = unwrapped(layer)
     if layer not in layers.sides:
         raise WarmStartError(
             f"`{argument}` must name layers with one row per token. Received: "
@@ -156,8 +167,10 @@ def _with_sides(layers: Layers, key: Any, argument: str) -> keras.Layer:
 def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named:
     """What a `Binding` names: a side that the layer has, or one that it declares."""
     layer = layers.named(key.layer, argument)
+    if isinstance(key.variable, str) and not hasattr(layer, key.variable):
+        layer = unwrapped(layer)
     if not layer.built:
-        return Named(layer, None, source)
+        return Named(layer, f"{key.variable} along {key.axis}", source)
     variable = _variable(layers, layer, key, argument)
     rank = len(variable.shape)
     if not -rank <= key.axis < rank:
@@ -169,8 +182,18 @@ def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named
     own = layers.sides.setdefault(layer, [])
     for place, side in enumerate(own):
         if any(b.variable is variable and b.axis == axis for b in side.bindings):
-            sizes = (*side.sizes, *_sizes(layers, layer, key, side.rows, argument))
-            own[place] = replace(side, sizes=tuple(dict.fromkeys(sizes)))
+            sizes = (*side.sizes, *_sizes(layers, layer, key, side.rows))
+            bindings = side.bindings
+            if key.initializer is not None:
+                bindings = tuple(
+                    replace(b, initializer=key.initializer, averaged=False, asked=False)
+                    if b.variable is variable
+                    else b
+                    for b in bindings
+                )
+            own[place] = replace(
+                side, sizes=tuple(dict.fromkeys(sizes)), bindings=bindings
+            )
             return Named(layer, side.name, source)
     binding = replace(
         key,
@@ -180,7 +203,7 @@ def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named
         path=layers.paths[layer],
         averaged=key.initializer is None,
     )
-    sizes = _sizes(layers, layer, key, binding.rows, argument)
+    sizes = _sizes(layers, layer, key, binding.rows)
     name = variable.name if axis == 0 else f"{variable.name} along {axis}"
     side = Side(layer, binding.path, name, (binding,), sizes, declared=True)
     own.append(side)
@@ -205,19 +228,21 @@ def _variable(layers: Layers, layer: keras.Layer, key: Binding, argument: str) -
 
 
 def _sizes(
-    layers: Layers, layer: keras.Layer, key: Binding, rows: int, argument: str
+    layers: Layers, layer: keras.Layer, key: Binding, rows: int
 ) -> tuple[Size, ...]:
     names = [key.size] if isinstance(key.size, str) else list(key.size)
     sizes = []
     for name in names:
         before, _, attribute = name.rpartition(".")
-        owner = layers.named(before, argument) if before else layer
-        holds = getattr(owner, attribute, None)
+        owner = layers.named(before, "size") if before else layer
+        holds = getattr(owner, attribute, "no such attribute")
         if holds != rows:
             raise WarmStartError(
                 "`size` of a `Binding` must name an attribute that holds the "
                 f"vocabulary's size. Received: {name!r}, which is {holds!r} where the "
-                f"variable of layer '{layers.paths[layer]}' has {rows} entries."
+                f"variable of layer '{layers.paths[layer]}' has {rows} entries. "
+                f"'{owner.name}' (of type {type(owner).__name__}) has "
+                f"{[n for n, v in vars(owner).items() if type(v) is int and v == rows]}."
             )
         sizes.append(Size(owner, attribute))
     return tuple(sizes)

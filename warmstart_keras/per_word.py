@@ -12,16 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.bindings import Side
-from warmstart_keras.sides import has_sides
+from warmstart_keras.named_layers import unwrapped
 
-# Each number by itself, or over all of them alike.
+# Each number by itself, or over all of them alike; or those of several vectors.
 _ELEMENTWISE = (
     keras.layers.Activation,
     keras.layers.ActivityRegularization,
+    keras.layers.Add,
     keras.layers.AlphaDropout,
+    keras.layers.Average,
     keras.layers.Dropout,
     keras.layers.ELU,
     keras.layers.GaussianDropout,
@@ -29,14 +32,19 @@ _ELEMENTWISE = (
     keras.layers.Identity,
     keras.layers.LeakyReLU,
     keras.layers.Masking,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
+    keras.layers.Multiply,
     keras.layers.ReLU,
     keras.layers.Softmax,
+    keras.layers.Subtract,
     keras.layers.UnitNormalization,
 )
 _ELEMENTWISE_OPERATIONS = {
-    *("Abs", "Cast", "Clip", "Exp", "Gelu", "Log", "Log1p", "LogSigmoid", "LogSoftmax"),
+    *("Absolute", "Add", "Cast", "Clip", "Divide", "Elu", "Exp", "Gelu", "LeakyRelu"),
+    *("Log", "Log1p", "LogSigmoid", "LogSoftmax", "Maximum", "Minimum", "Multiply"),
     *("Negative", "Relu", "Sigmoid", "Silu", "Softmax", "Softplus", "Sqrt", "Square"),
-    "Tanh",
+    *("Subtract", "Tanh", "TrueDivide"),
 }
 
 
@@ -54,17 +62,17 @@ class Followed:
 
 
 class PerWord:
-    """The ways of vectors through the graph of a model.
+    """The ways of vectors through the graphs of some models.
 
     Args:
-        model: The model; one without a graph has no ways.
-        sides: The sides of its layers.
-        paths: The paths of its layers.
+        models: The models; one without a graph has no ways.
+        sides: The sides of the first one's layers.
+        paths: The paths of these layers.
     """
 
     def __init__(
         self,
-        model: keras.Layer,
+        models: list[keras.Layer],
         sides: dict[keras.Layer, list[Side]],
         paths: dict[keras.Layer, str],
     ) -> None:
@@ -74,13 +82,17 @@ class PerWord:
         self._calls: dict[int, list[keras_internals.Call]] = defaultdict(list)
         # A tensor that goes into a model, or comes out of it, is one more inside.
         self._further: dict[int, list[Any]] = defaultdict(list)
-        self._earlier: dict[int, Any] = {}
-        for call in keras_internals.calls(model):
-            self._calls[id(call.operation)].append(call)
+        self._earlier: dict[int, list[Any]] = defaultdict(list)
+        seen: set[int] = set()
+        for call in (call for model in models for call in keras_internals.calls(model)):
+            if id(call.outputs[0]) in seen:
+                continue
+            seen.add(id(call.outputs[0]))
+            self._calls[id(unwrapped(call.operation))].append(call)
+            for before, after in keras_internals.borders(call):
+                self._further[id(before)].append(after)
+                self._earlier[id(after)].append(before)
             if keras_internals.borders(call):
-                for before, after in keras_internals.borders(call):
-                    self._further[id(before)].append(after)
-                    self._earlier[id(after)] = before
                 continue
             for tensor in call.inputs:
                 self._consumers[id(tensor)].append(call)
@@ -101,73 +113,142 @@ class PerWord:
             ]
         if side.name in ("rows", "outputs"):
             return self._after([tensor for call in calls for tensor in call.outputs])
-        origins = [self._origin(tensor) for call in calls for tensor in call.inputs[:1]]
-        return self._after(origins)
+        return self._after([t for call in calls for t in self._origins(call.inputs[0])])
 
-    def _origin(self, tensor: Any) -> Any:
-        """The first tensor of which this one has the same numbers, each changed alone."""
-        while True:
-            if id(tensor) in self._earlier:
-                tensor = self._earlier[id(tensor)]
-                continue
-            call = self._producer.get(id(tensor))
-            if call is None or not call.inputs or not self._is_elementwise(call):
-                return tensor
-            tensor = call.inputs[0]
+    def _origins(self, tensor: Any) -> list[Any]:
+        """The first tensors of which this one has the same numbers, each changed alone.
 
-    def _is_elementwise(self, call: keras_internals.Call) -> bool:
-        operation = call.operation
-        if len(call.inputs) != 1 or call.inputs[0].shape != call.outputs[0].shape:
-            return False
-        if isinstance(operation, keras.Layer):
-            by_feature = any(s.name == "features" for s in self._sides.get(operation, []))
-            return isinstance(operation, _ELEMENTWISE) or by_feature
-        return type(operation).__name__ in _ELEMENTWISE_OPERATIONS
-
-    def _after(self, tensors: Iterable[Any]) -> Followed:
-        found, seen, waiting = Followed(), set(), list(tensors)
+        Where it is not certain what an operation does, also what goes into that.
+        """
+        found, seen, waiting = [], set(), [tensor]
         while waiting:
-            tensor = waiting.pop()
-            width = tensor.shape[-1] if len(tensor.shape) else None
-            if id(tensor) in seen or width is None:
+            one = waiting.pop()
+            if id(one) in seen:
                 continue
-            seen.add(id(tensor))
-            waiting += self._further[id(tensor)]
-            for call in self._consumers[id(tensor)]:
-                sides = [
-                    side
-                    for side in self._sides.get(call.operation, [])
-                    if side.name in ("inputs", "features") and side.rows == width
-                ]
-                found.sides += sides
-                if self._is_elementwise(call):
-                    waiting += call.outputs
-                elif not sides:
-                    problem = self._problem(call, width)
-                    if problem is not None:
-                        found.problems.append((call.operation, problem))
+            seen.add(id(one))
+            call = self._producer.get(id(one))
+            before = list(self._earlier[id(one)])
+            if call is not None and not self._is_source(call):
+                before += [t for t in call.inputs if _width(t) == _width(one)]
+            waiting += before
+            if not before:
+                found.append(one)
         return found
 
-    def _problem(self, call: keras_internals.Call, width: int) -> str | None:
-        """Why it is not certain what an operation makes of such vectors."""
-        operation = call.operation
-        name = self._paths.get(operation, operation.name)
-        if isinstance(operation, keras.layers.Concatenate):
-            return (
-                f"Vectors with one number for each token go into layer '{name}', which "
-                "joins them with others; it is not certain which rows of the kernels "
-                "behind it stand for which token. Give these vectors a `Dense` of their "
-                "own before they are joined."
-            )
+    def _is_source(self, call: keras_internals.Call) -> bool:
+        """Whether what an operation gives is not by place what goes in."""
+        sides = self._sides.get(unwrapped(call.operation), [])
+        return any(side.name in ("rows", "outputs") for side in sides)
+
+    def _is_elementwise(self, call: keras_internals.Call) -> bool:
+        operation, width = unwrapped(call.operation), _width(call.outputs[0])
+        if any(_width(tensor) not in (width, 1, None) for tensor in call.inputs):
+            return False
         if not isinstance(operation, keras.Layer):
-            return None
-        if has_sides(operation) and not getattr(operation, "quantization_mode", None):
-            return None
+            return type(operation).__name__ in _ELEMENTWISE_OPERATIONS
+        if isinstance(operation, keras.layers.Rescaling):
+            return np.ndim(operation.scale) == np.ndim(operation.offset) == 0
+        if isinstance(operation, keras.layers.Flatten):
+            return len(call.inputs[0].shape) == 2
+        if isinstance(operation, keras.layers.Concatenate):
+            return operation.axis not in (-1, len(call.outputs[0].shape) - 1)
+        by_feature = any(s.name == "features" for s in self._sides.get(operation, []))
+        return isinstance(operation, _ELEMENTWISE) or by_feature
+
+    def _after(self, tensors: Iterable[Any]) -> Followed:
+        found, seen = Followed(), set()
+        waiting: list[tuple[Any, str | None]] = [(tensor, None) for tensor in tensors]
+        while waiting:
+            tensor, doubt = waiting.pop()
+            width = _width(tensor)
+            if (id(tensor), doubt is None) in seen or width is None:
+                continue
+            seen.add((id(tensor), doubt is None))
+            waiting += [(further, doubt) for further in self._further[id(tensor)]]
+            for call in self._consumers[id(tensor)]:
+                waiting += self._through(call, tensor, width, doubt, found)
+        return found
+
+    def _through(
+        self,
+        call: keras_internals.Call,
+        tensor: Any,
+        width: int,
+        doubt: str | None,
+        found: Followed,
+    ) -> list[tuple[Any, str | None]]:
+        """What a call makes of such a vector, and where that goes on to."""
+        operation = unwrapped(call.operation)
+        name = self._paths.get(operation, operation.name)
+        sides = [
+            side
+            for side in self._sides.get(operation, [])
+            if side.name in ("inputs", "features") and side.rows == width
+        ]
+        if doubt is None:
+            found.sides += sides
+        elif sides:
+            found.problems.append((operation, _asks(name, doubt)))
+        problem = self._problem(call, operation, name, width, sides)
+        if problem is not None:
+            found.problems.append((operation, problem))
+            return []
+        if self._is_elementwise(call):
+            others = [t for t in call.inputs if t is not tensor and _width(t) == width]
+            for other in (o for t in others for o in self._origins(t)):
+                found.problems += self._other_head(other, name)
+            return [(output, doubt) for output in call.outputs]
+        if sides:
+            return []  # a kernel: what it gives has nothing to do with the tokens
+        kept = [output for output in call.outputs if _width(output) == width]
+        return [(output, doubt or name) for output in kept]
+
+    def _other_head(self, tensor: Any, name: str) -> list[tuple[Any, str]]:
+        """A head whose outputs are added to those of another one, say, and not named."""
+        call = self._producer.get(id(tensor))
+        if call is None:
+            return []
+        operation = unwrapped(call.operation)
+        sides = [s for s in self._sides.get(operation, []) if s.name == "outputs"]
+        return [
+            (
+                operation,
+                f"Layer '{side.path}' must be named too: what it gives is combined in "
+                f"'{name}' with vectors that have one number for each token. Received: "
+                f"`vocabularies` without it. Add `'{side.layer.name}': ...`.",
+            )
+            for side in sides
+        ]
+
+    def _problem(
+        self,
+        call: keras_internals.Call,
+        operation: Any,
+        name: str,
+        width: int,
+        sides: list[Side],
+    ) -> str | None:
+        """Why it is not certain what an operation makes of such vectors."""
+        if not isinstance(operation, keras.Layer):
+            joins = type(operation).__name__ == "Concatenate"
+            return self._joined(call, name) if joins else None
+        if isinstance(operation, keras.layers.Concatenate):
+            return None if self._is_elementwise(call) else self._joined(call, name)
+        known = {id(b.variable) for side in sides for b in side.bindings}
+        known |= {
+            id(b.variable)
+            for side in self._sides.get(operation, [])
+            if side.name in ("rows", "outputs") and sides
+            for b in side.bindings
+        }
         own = [
             f"{variable.path} {tuple(variable.shape)}"
-            for variable in operation.weights
-            if width in variable.shape
+            for variable in call.operation.weights
+            if width in variable.shape and id(variable) not in known
         ]
+        given: Any = getattr(operation, "input_mean", None)
+        if np.size(given) == width > 1:
+            own = ["mean, variance"]  # of a `Normalization`, given by the user
         if not own:
             return None
         return (
@@ -176,3 +257,38 @@ class PerWord:
             f"{own} (of type {type(operation).__name__}). Declare them: "
             f"`vocabularies={{Binding('{operation.name}', 'variable', axis=0): ...}}`."
         )
+
+    def _joined(self, call: keras_internals.Call, name: str) -> str | None:
+        """Vectors that are joined with others, if a layer with variables comes behind."""
+        waiting, seen = list(call.outputs), set()
+        while waiting:
+            tensor = waiting.pop()
+            if id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            waiting += self._further[id(tensor)]
+            for behind in self._consumers[id(tensor)]:
+                if getattr(behind.operation, "weights", []):
+                    return (
+                        "Vectors with one number for each token go into layer "
+                        f"'{name}', which joins them with others; it is not certain "
+                        "which rows of the kernels behind it stand for which token. "
+                        "Received: "
+                        f"'{behind.operation.name}' behind it. Give these vectors a "
+                        "`Dense` of their own before they are joined."
+                    )
+                waiting += behind.outputs
+        return None
+
+
+def _width(tensor: Any) -> int | None:
+    return tensor.shape[-1] if len(tensor.shape) else None
+
+
+def _asks(name: str, through: str) -> str:
+    return (
+        f"Layer '{name}' must be named, if it has an entry for each token. Received: "
+        f"vectors with one number for each that go through '{through}' before, of which "
+        f"it is not certain what it does. Add `'{name.rpartition('/')[2]}': ...` to "
+        "`vocabularies`."
+    )

@@ -231,7 +231,11 @@ class WarmStartPlan:
         trained = bool(self.unknown) and any(
             tensors.to_numpy(optimizer.iterations) > 0 for optimizer in self._optimizers
         )
-        for note in [*self.unwatched, *(self.unknown if trained else [])]:
+        for note in [
+            *self.unwatched,
+            *self._left_behind,
+            *(self.unknown if trained else []),
+        ]:
             warnings.warn(f"Warm start: {note}", stacklevel=4)
         if verbose and self._arrivals is not None:
             for note in [*self._arrivals.notes, *self._by_place]:
@@ -240,7 +244,7 @@ class WarmStartPlan:
             for note in self.unknown:
                 keras_internals.print_message(f"Warm start: {note}")
         if verbose:
-            for note in [*self._left_behind, *self._stale.notes]:
+            for note in self._stale.notes:
                 keras_internals.print_message(f"Warm start: {note}")
         if verbose and report.changed:
             text = str(report) if verbose == 2 else report.one_line()
@@ -271,6 +275,7 @@ class WarmStartPlan:
             options.base_vocabularies,
             options.without_base,
             self._arrivals,
+            options.models_besides,
         )
         if found.unbuilt and not options.adopt:
             raise WarmStartError(

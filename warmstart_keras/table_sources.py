@@ -1,6 +1,8 @@
 """Where it is read what the rows of each layer shall stand for."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -9,6 +11,7 @@ from warmstart_keras import keras_internals
 from warmstart_keras.bindings import (
     Found,
     Side,
+    named_sides,
     recorded_sides,
     recorded_vocabulary,
 )
@@ -16,7 +19,7 @@ from warmstart_keras.checks import check_quantized
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.named_layers import Layers, Named
-from warmstart_keras.per_word import PerWord
+from warmstart_keras.per_word import Followed, PerWord
 from warmstart_keras.sides import behind_head
 from warmstart_keras.vocabulary import Vocabulary
 from warmstart_keras.vocabulary_sources import read
@@ -46,6 +49,7 @@ def sourced_sides(
     arrivals: Any = None,
     *,
     as_new: bool = False,
+    besides: Collection[keras.Layer] = (),
 ) -> list[Sourced]:
     """The sides of all layers of which it is known where their vocabulary is read.
 
@@ -58,16 +62,49 @@ def sourced_sides(
         arrivals: The `Arrivals` of a previous run, if there is one.
         as_new: Whether the model was built for today's vocabulary, to start from a
             previous run.
+        besides: Other models over the same layers.
 
     Raises:
         WarmStartError: If it is not certain which side of a layer is meant, or a layer
             is quantised or has a base and no source.
     """
+    graph = _Graph([model, *besides], layers)
     sourced = _of_embeddings(layers, given, bases, found, arrivals)
-    sourced += _of_others(layers, given, bases, found, [] if as_new else sourced, as_new)
-    sourced += _in_graph(model, layers, sourced, found)
+    sourced += _of_others(layers, given, bases, found, sourced, graph, as_new)
+    sourced += _in_graph(graph, sourced, found)
     _check_all_have_sources(layers, sourced, bases, found)
-    return sourced
+    # A kernel may be remapped along both axes: first along that whose size stays.
+    return sorted(sourced, key=lambda one: one.side.name == "outputs")
+
+
+class _Graph:
+    """What handles the vectors of the lookup layers of a model, looked at when needed."""
+
+    def __init__(self, models: list[keras.Layer], layers: Layers) -> None:
+        self._models, self._layers = models, layers
+        self.lookups = [
+            layer
+            for layer in layers.paths
+            if keras_internals.lookup_of(layer) is not None
+            and keras_internals.gives_vectors(layer)
+        ]
+
+    @cached_property
+    def ways(self) -> PerWord:
+        """The ways of all vectors."""
+        return PerWord(self._models, self._layers.sides, self._layers.paths)
+
+    @cached_property
+    def followed(self) -> list[tuple[keras.Layer, Followed]]:
+        """Each lookup layer that gives vectors, with what handles these."""
+        return [(lookup, self.ways.from_lookup(lookup)) for lookup in self.lookups]
+
+    def lookup_of(self, side: Side) -> keras.Layer | None:
+        """The lookup layer whose vectors go into one side of a layer."""
+        for lookup, reached in self.followed:
+            if any((s.layer, s.name) == (side.layer, side.name) for s in reached.sides):
+                return lookup
+        return None
 
 
 def _of_embeddings(
@@ -110,6 +147,7 @@ def _of_others(
     bases: list[Named],
     found: Found,
     sourced: list[Sourced],
+    graph: _Graph,
     as_new: bool,
 ) -> list[Sourced]:
     """The sides of other layers that were named."""
@@ -124,9 +162,11 @@ def _of_others(
         check_quantized(one.layer, layers.paths[one.layer])
         sides = [side for side in layers.sides[one.layer] if one.is_for(side)]
         if len(sides) != 1:
+            sides = _left_by_graph(graph, sides, source)
+        if len(sides) != 1:
             base = next((b.given for b in bases if b.layer is one.layer), None)
-            base = None if as_new else base
-            sides = [_meant(layers, one.layer, sides, source, base, sourced)]
+            sizes = _sizes(source, None if as_new else base, [] if as_new else sourced)
+            sides = [_meant(layers, one.layer, sides, source, sizes)]
         others.append(Sourced(sides[0], source, True))
     known = [one.side for one in others]
     for layer, path in layers.paths.items():
@@ -137,13 +177,24 @@ def _of_others(
     return others
 
 
+def _left_by_graph(graph: _Graph, sides: list[Side], source: Any) -> list[Side]:
+    """Those sides of a layer that the vectors of no other lookup layer go into."""
+    fed = {side: graph.lookup_of(side) for side in sides if graph.lookups}
+    by_it = [side for side in sides if fed.get(side) is source]
+    return by_it or [side for side in sides if fed.get(side) is None]
+
+
+def _sizes(source: Any, base: Any, sourced: list[Sourced]) -> list[int]:
+    """How many tokens a side has now that stands for the tokens of a source."""
+    if base is not None:
+        return [len(read(base))]
+    before = [recorded_vocabulary(o.side.layer) for o in sourced if o.source is source]
+    known = [len(vocabulary) for vocabulary in before if vocabulary is not None]
+    return known or [len(read(source))]
+
+
 def _meant(
-    layers: Layers,
-    layer: keras.Layer,
-    sides: list[Side],
-    source: Any,
-    base: Any,
-    sourced: list[Sourced],
+    layers: Layers, layer: keras.Layer, sides: list[Side], source: Any, sizes: list[int]
 ) -> Side:
     """The one side of a layer that a vocabulary fits.
 
@@ -151,19 +202,17 @@ def _meant(
         WarmStartError: If it fits none, or several.
     """
     path = layers.paths[layer]
-    recorded = [s for s in sides if s.name in recorded_sides(layer)]
-    if len(recorded) == 1:
-        return recorded[0]
-    before = [recorded_vocabulary(o.side.layer) for o in sourced if o.source is source]
-    if base is not None:
-        before = [read(base)]
-    sizes = [len(vocabulary) for vocabulary in before if vocabulary is not None]
-    sizes = sizes or [len(read(source))]
+    named = [side for side in sides if side.name in named_sides(layer)]
+    if len(named) == 1:
+        return named[0]
     lookup = keras_internals.lookup_of(source)
     exact = [*sizes, None if lookup is None else lookup.max_tokens]
-    fits = [s for s in sides if s.rows in exact]
     # More outputs than tokens are spare; other inputs are no counts of tokens.
-    fits = fits or [s for s in sides if not s.keeps_width and s.rows > max(sizes)]
+    fits = [
+        side
+        for side in sides
+        if side.rows in exact or (not side.keeps_width and side.rows > max(sizes))
+    ]
     if len(fits) == 1:
         return fits[0]
     if not fits:
@@ -189,40 +238,46 @@ def _meant(
     )
 
 
-def _in_graph(
-    model: keras.Layer, layers: Layers, sourced: list[Sourced], found: Found
-) -> list[Sourced]:
+def _in_graph(graph: _Graph, sourced: list[Sourced], found: Found) -> list[Sourced]:
     """The sides that vectors with one number for each token go into, in the graph."""
-    counting = [
-        layer
-        for layer in layers.paths
-        if keras_internals.lookup_of(layer) is not None
-        and keras_internals.gives_vectors(layer)
-    ]
     starts = [
-        one for one in sourced if one.side.name != "rows" or one.side.bindings[0].averaged
+        one
+        for one in sourced
+        if not one.side.declared
+        and (one.side.name != "rows" or one.side.bindings[0].averaged)
     ]
-    if not counting and not starts:
+    if not graph.lookups and not starts:
         return []
-    ways = PerWord(model, layers.sides, layers.paths)
-    followed = [(lookup, ways.from_lookup(lookup), False) for lookup in counting]
+    followed: list[tuple[Any, Followed, bool]] = [
+        (lookup, reached, False) for lookup, reached in graph.followed
+    ]
     followed += [
-        (one.source, ways.around(one.side), one.side.name in ("rows", "outputs"))
+        (one.source, graph.ways.around(one.side), one.side.name in ("rows", "outputs"))
         for one in starts
     ]
-    known = [(one.side.layer, one.side.name) for one in sourced]
-    declared = [one.side.layer for one in sourced if one.named]
-    more = []
+    known = {(one.side.layer, one.side.name): one.source for one in sourced}
+    named = [one.side.layer for one in sourced if one.named]
+    more: list[Sourced] = []
     for source, reached, of_head in followed:
         for side in reached.sides:
-            if (side.layer, side.name) not in known:
-                known.append((side.layer, side.name))
+            other = known.setdefault((side.layer, side.name), source)
+            if other is not source and side.layer not in named:
+                message = (
+                    f"Layer '{side.path}' must have one vocabulary along its "
+                    f"{side.name}. Received: vectors of two. Name the one that its "
+                    f"entries stand for: `vocabularies={{'{side.layer.name}': ...}}`."
+                )
+                found.problems += [(source, message), (other, message)]
+            elif all(
+                o.side.layer is not side.layer or o.side.name != side.name
+                for o in [*sourced, *more]
+            ):
                 side = behind_head(side) if of_head else side
                 more.append(Sourced(side, source, False))
         found.problems += [
             (source, message)
             for layer, message in reached.problems
-            if not any(layer is other for other in declared)
+            if not any(layer is other for other in named)
         ]
     return more
 

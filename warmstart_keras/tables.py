@@ -12,12 +12,13 @@ from warmstart_keras.bindings import (
     Side,
     Table,
     adapted_since,
+    has_moved,
     recorded_vocabulary,
     used_base,
 )
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.named_layers import Layers, resolve
+from warmstart_keras.named_layers import Layers, Named, resolve, unwrapped
 from warmstart_keras.sides import variables_of
 from warmstart_keras.table_sources import Sourced, sourced_sides
 from warmstart_keras.vocabulary import Vocabulary
@@ -30,6 +31,7 @@ def find_tables(
     base_vocabularies: Any = None,
     without_base: Collection[keras.Layer] = (),
     arrivals: Any = None,
+    besides: Collection[keras.Layer] = (),
 ) -> Found:
     """All tables of a model whose source is known.
 
@@ -40,6 +42,7 @@ def find_tables(
         base_vocabularies: What the rows stand for now, likewise.
         without_base: Layers for which `base_vocabularies` no longer holds.
         arrivals: The `Arrivals` of a previous run, if there is one.
+        besides: Other models over the same layers.
 
     Raises:
         WarmStartError: If a name is unknown or borne by two layers, a layer has no
@@ -50,12 +53,13 @@ def find_tables(
     bases = resolve(layers, base_vocabularies, "base_vocabularies")
     bases = [base for base in bases if base.layer not in without_base]
     found = Found()
+    as_new = arrivals is not None
     sourced = sourced_sides(
-        model, layers, given, bases, found, arrivals, as_new=arrivals is not None
+        model, layers, given, bases, found, arrivals, as_new=as_new, besides=besides
     )
-    given_bases = [
-        next((b.given for b in bases if b.is_for(o.side)), None) for o in sourced
-    ]
+    found.problems += _of_wrappers(layers, sourced)
+    sourced = [one for one in sourced if not _was_adapted_today(one, arrivals)]
+    given_bases = [_given_base(one, bases, sourced) for one in sourced]
     known = [
         _known_base(one, base, arrivals)
         for one, base in zip(sourced, given_bases, strict=True)
@@ -67,10 +71,12 @@ def find_tables(
         seen.update(keys)
         if not left.bindings:
             continue  # shared between layers: moved once
-        if known[place] is None:
-            known[place] = _base_of_alike(one, sourced, known, arrivals)
+        if base is None:
+            found_so = _base_of_alike(one, known[place], sourced, known, arrivals)
+            known[place] = found_so
         one = replace(one, side=left)
         found.tables.append(_table(one, known[place], base is not None, arrivals))
+    _check_adapted(found.tables, arrivals)
     found.heads = [
         side
         for sides in layers.sides.values()
@@ -103,6 +109,69 @@ def _without(side: Side, seen: set[tuple[int, int]]) -> Side:
     return side if len(left) == len(side.bindings) else replace(side, bindings=left)
 
 
+def _of_wrappers(layers: Layers, sourced: list[Sourced]) -> list[tuple[Any, str]]:
+    """Wrappers with variables of their own that have the size of what they wrap."""
+    problems = []
+    for wrapper, path in layers.paths.items():
+        inside = unwrapped(wrapper)
+        if inside is wrapper:
+            continue
+        known = {id(variable) for variable in inside.weights}
+        own = [v for v in wrapper.weights if id(v) not in known]
+        for one in sourced:
+            if one.side.layer is inside and any(one.side.rows in v.shape for v in own):
+                message = (
+                    f"Layer '{path}' must have no variable of the vocabulary's size, "
+                    f"since it is around '{inside.name}', which has one. Received: "
+                    f"{[f'{v.path} {tuple(v.shape)}' for v in own]} (of type "
+                    f"{type(wrapper).__name__}). Build a new model, and take over what "
+                    "this one has learned by `previous=`, without the wrapper."
+                )
+                problems.append((one.source, message))
+    return problems
+
+
+def _given_base(one: Sourced, bases: list[Named], sourced: list[Sourced]) -> Any:
+    """What the user says that the rows of a side stand for; None if nothing."""
+    of_layer = [other for other in sourced if other.side.layer is one.side.layer]
+    for base in bases:
+        if not base.is_for(one.side):
+            continue
+        # Of a layer with two vocabularies it is about the one that the user named.
+        if base.side is None and not one.named and any(o.named for o in of_layer):
+            continue
+        return base.given
+    return None
+
+
+def _was_adapted_today(one: Sourced, arrivals: Any) -> bool:
+    """Whether a layer keeps what `adapt` made of today's vectors, and takes no other."""
+    return arrivals is not None and arrivals.keeps_its_own(one.side)
+
+
+def _check_adapted(tables: list[Table], arrivals: Any) -> None:
+    """Refuses to leave what a `Normalization` learned of vectors of other words."""
+    for table in tables:
+        if not isinstance(table.layer, keras.layers.Normalization):
+            continue
+        alike = [t.base for t in tables if t.source is table.source and t is not table]
+        changed = any(base and not base.same_rows(table.new) for base in alike)
+        if arrivals is None and table.base is None and changed:
+            raise WarmStartError(
+                f"It must be known what the entries of layer '{table.side.path}' stand "
+                "for. Received: a `Normalization` of which it is not known whether it "
+                "was adapted to today's vectors. Adapt it and say so: "
+                f"`base_vocabularies={{'{table.layer.name}': vectorizer}}`; or, if it "
+                f"was adapted to those of before: `{{'{table.layer.name}': old_tokens}}`."
+            )
+        if table.stored and table.base and not table.base.same_rows(table.new):
+            raise WarmStartError(
+                f"Layer '{table.side.path}' must be adapted to today's vectors before "
+                f"the model starts from {arrivals.previous.name}. Received: a "
+                "`Normalization` that is not. Call its `adapt`."
+            )
+
+
 def _known_base(one: Sourced, given: Any, arrivals: Any) -> Vocabulary | None:
     """What the rows of a side stand for now, or stood for in a previous run."""
     side = one.side
@@ -111,6 +180,8 @@ def _known_base(one: Sourced, given: Any, arrivals: Any) -> Vocabulary | None:
     known = recorded_vocabulary(side.layer, side.name)
     if given is not None and arrivals is None:
         return _named_base(side, known, given, one.source)
+    if arrivals is not None and arrivals.previous.is_there and known is None:
+        return read_as(one.source, None)  # as it was initialised, for today's tokens
     adapts = isinstance(side.layer, keras.layers.Normalization)
     if adapts and known is not None and adapted_since(side.layer):
         return read_as(one.source, known)  # on vectors of today
@@ -118,27 +189,39 @@ def _known_base(one: Sourced, given: Any, arrivals: Any) -> Vocabulary | None:
 
 
 def _base_of_alike(
-    one: Sourced, sourced: list[Sourced], known: list[Vocabulary | None], arrivals: Any
+    one: Sourced,
+    own: Vocabulary | None,
+    sourced: list[Sourced],
+    known: list[Vocabulary | None],
+    arrivals: Any,
 ) -> Vocabulary | None:
     """What the rows of another side with the same source stand for, if these fit it.
 
     What was trained on the ids, or on the vectors, of one source stands for the same
-    tokens.
+    tokens. Not so if the rows of the other have moved alone in the meantime.
     """
     side = one.side
     arrives = arrivals is not None and arrivals.has(side)
-    old = arrivals.old_rows if arrives else lambda side: side.rows
-    ours = isinstance(side.layer, WarmStartEmbedding | keras.layers.Normalization)
+    rows_of = arrivals.old_rows if arrives else lambda side: side.rows
+    if isinstance(side.layer, WarmStartEmbedding | keras.layers.Normalization):
+        return own if own is not None or not arrives else arrivals.refuse_unknown(side)
     for other, base in zip(sourced, known, strict=True):
         if other is one or other.source is not one.source or base is None:
             continue
         if arrives and not arrivals.has(other.side):
             continue
-        if not ours and old(side) in (len(base), old(other.side)):
+        layer = arrivals.layer_then(other.side) if arrives else other.side.layer
+        # Weights that were loaded into an embedding brought what it stands for; those
+        # of a plain layer came with them.
+        loaded = not arrives and getattr(layer, "loaded_since", False)
+        alone = layer is not None and has_moved(layer)
+        if rows_of(side) in (len(base), rows_of(other.side)) and (
+            loaded or (own is None and not alone)
+        ):
             return base
-    if arrives:
+    if arrives and own is None:
         arrivals.refuse_unknown(side)
-    return None
+    return own
 
 
 def _named_base(
