@@ -218,8 +218,8 @@ def test_arguments_of_a_binding_that_are_none(arguments):
 
 
 def test_an_initializer_that_is_none():
-    with pytest.raises(WarmStartError, match="must be a Keras initializer"):
-        Binding("scores", "prior", initializer="nonsense")
+    nonsense = Binding("scores", "prior", initializer="nonsense")
+    refused(with_scores(), {nonsense: BASE}, {}, "must be a Keras initializer")
 
 
 def test_two_bindings_of_a_layer_that_is_not_built_yet():

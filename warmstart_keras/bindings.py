@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from warmstart_keras import initializers, tensors
+from warmstart_keras import tensors
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.saved_layers import Stored
@@ -100,8 +100,6 @@ class Binding:
                 f"an attribute, or a list of names. Received: axis={self.axis!r}, "
                 f"size={self.size!r}"
             )
-        if self.initializer is not None:
-            initializers.get(self.initializer, as_keras=True)
 
     @property
     def rows(self) -> int:
@@ -243,7 +241,6 @@ class Found:
         unbuilt: The source of each layer that was named and has no rows yet.
         sourceless: Paths of layers with a vocabulary whose source is not known.
         unnamed: Sides of plain layers that had a vocabulary, and were not named.
-        heads: Outputs of layers that were not named.
         problems: Sources, and what forbids to move the rows that follow them.
     """
 
@@ -251,7 +248,6 @@ class Found:
     unbuilt: dict[keras.Layer, Any] = field(default_factory=dict)
     sourceless: list[str] = field(default_factory=list)
     unnamed: list[tuple[keras.Layer, str, str]] = field(default_factory=list)
-    heads: list[Side] = field(default_factory=list)
     problems: list[tuple[Any, str]] = field(default_factory=list)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from warmstart_keras import initializers
 from warmstart_keras.bindings import Binding, Side, Size
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.sides import has_sides, sides_of
@@ -30,20 +31,28 @@ class Layers:
 
     Attributes:
         paths: The path of each layer.
-        sides: The sides of each layer of a kind that may have a vocabulary.
+        embeddings: Those that are embeddings.
     """
 
     def __init__(self, layers: list[tuple[str, keras.Layer]]) -> None:
         self._all = layers
         self.paths = {layer: path or layer.name for path, layer in layers}
-        self.sides: dict[keras.Layer, list[Side]] = {
-            layer: sides_of(layer, path)
-            for layer, path in self.paths.items()
-            if has_sides(layer)
-        }
+        self._sides: dict[keras.Layer, list[Side]] = {}
         self.embeddings = [
             layer for layer in self.paths if isinstance(layer, keras.layers.Embedding)
         ]
+
+    def sides(self, layer: Any) -> list[Side]:
+        """The sides of one of the layers that may have a vocabulary."""
+        if layer not in self.paths:
+            return []
+        if layer not in self._sides:  # not all are asked for, most of the time
+            self._sides[layer] = sides_of(layer, self.paths[layer])
+        return self._sides[layer]
+
+    def may_have(self, layer: keras.Layer) -> bool:
+        """Whether a layer is of a kind that may have a vocabulary, or was declared."""
+        return has_sides(layer) or bool(self.sides(layer))
 
     def named(self, key: Any, argument: str) -> keras.Layer:
         """The layer that a key of `argument` names, by its name or itself.
@@ -74,8 +83,8 @@ class Layers:
         embeddings = [self.paths[layer] for layer in self.embeddings]
         others = [
             f"{self.paths[layer]} {[tuple(b.variable.shape) for b in side.bindings]}"
-            for layer, sides in self.sides.items()
-            for side in sides[-1:]
+            for layer in self.paths
+            for side in self.sides(layer)[-1:]
             if layer not in self.embeddings
         ]
         said = "no embedding layer"
@@ -131,7 +140,7 @@ def resolve(layers: Layers, given: Any, argument: str) -> list[Named]:
             one = _declared(layers, key, source, argument)
         else:
             one = Named(_with_sides(layers, key, argument), None, source)
-        sides = [side for side in layers.sides.get(one.layer, []) if one.is_for(side)]
+        sides = [side for side in layers.sides(one.layer) if one.is_for(side)]
         if any(other.is_for(side) for other in found for side in sides) or any(
             one.layer is other.layer and one.side == other.side for other in found
         ):
@@ -152,9 +161,9 @@ def _is_token_mapping(given: Mapping) -> bool:
 
 def _with_sides(layers: Layers, key: Any, argument: str) -> keras.Layer:
     layer = layers.named(key, argument)
-    if layer not in layers.sides:
+    if not layers.may_have(layer):
         layer = unwrapped(layer)
-    if layer not in layers.sides:
+    if not layers.may_have(layer):
         raise WarmStartError(
             f"`{argument}` must name layers with one row per token. Received: "
             f"'{layers.paths[layer]}' of type {type(layer).__name__}. The model has "
@@ -166,6 +175,8 @@ def _with_sides(layers: Layers, key: Any, argument: str) -> keras.Layer:
 
 def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named:
     """What a `Binding` names: a side that the layer has, or one that it declares."""
+    if key.initializer is not None:
+        initializers.get(key.initializer, as_keras=True)
     layer = layers.named(key.layer, argument)
     if isinstance(key.variable, str) and not hasattr(layer, key.variable):
         layer = unwrapped(layer)
@@ -179,7 +190,7 @@ def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named
             f"axis={key.axis} for '{variable.path}' of shape {tuple(variable.shape)}"
         )
     axis = key.axis % rank
-    own = layers.sides.setdefault(layer, [])
+    own = layers.sides(layer)
     for place, side in enumerate(own):
         if any(b.variable is variable and b.axis == axis for b in side.bindings):
             sizes = (*side.sizes, *_sizes(layers, layer, key, side.rows))

@@ -7,7 +7,7 @@ for each token, and the first kernel behind it has a row for each.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,14 +66,14 @@ class PerWord:
 
     Args:
         models: The models; one without a graph has no ways.
-        sides: The sides of the first one's layers.
+        sides: Gives the sides of one of the first one's layers.
         paths: The paths of these layers.
     """
 
     def __init__(
         self,
         models: list[keras.Layer],
-        sides: dict[keras.Layer, list[Side]],
+        sides: Callable[[Any], list[Side]],
         paths: dict[keras.Layer, str],
     ) -> None:
         self._sides, self._paths = sides, paths
@@ -137,7 +137,7 @@ class PerWord:
 
     def _is_source(self, call: keras_internals.Call) -> bool:
         """Whether what an operation gives is not by place what goes in."""
-        sides = self._sides.get(unwrapped(call.operation), [])
+        sides = self._sides(unwrapped(call.operation))
         return any(side.name in ("rows", "outputs") for side in sides)
 
     def _is_elementwise(self, call: keras_internals.Call) -> bool:
@@ -152,7 +152,7 @@ class PerWord:
             return len(call.inputs[0].shape) == 2
         if isinstance(operation, keras.layers.Concatenate):
             return operation.axis not in (-1, len(call.outputs[0].shape) - 1)
-        by_feature = any(s.name == "features" for s in self._sides.get(operation, []))
+        by_feature = any(s.name == "features" for s in self._sides(operation))
         return isinstance(operation, _ELEMENTWISE) or by_feature
 
     def _after(self, tensors: Iterable[Any]) -> Followed:
@@ -182,7 +182,7 @@ class PerWord:
         name = self._paths.get(operation, operation.name)
         sides = [
             side
-            for side in self._sides.get(operation, [])
+            for side in self._sides(operation)
             if side.name in ("inputs", "features") and side.rows == width
         ]
         if doubt is None:
@@ -209,7 +209,7 @@ class PerWord:
         if call is None:
             return []
         operation = unwrapped(call.operation)
-        sides = [s for s in self._sides.get(operation, []) if s.name == "outputs"]
+        sides = [s for s in self._sides(operation) if s.name == "outputs"]
         return [
             (
                 operation,
@@ -237,7 +237,7 @@ class PerWord:
         known = {id(b.variable) for side in sides for b in side.bindings}
         known |= {
             id(b.variable)
-            for side in self._sides.get(operation, [])
+            for side in self._sides(operation)
             if side.name in ("rows", "outputs") and sides
             for b in side.bindings
         }

@@ -25,7 +25,7 @@ from warmstart_keras.report import VocabularyChange, WarmStartReport
 from warmstart_keras.resizing import Resizing
 from warmstart_keras.sides import variables_of
 from warmstart_keras.stale_metrics import StaleMetrics
-from warmstart_keras.tables import find_tables
+from warmstart_keras.tables import find_tables, unnamed_heads
 from warmstart_keras.vocabulary import Vocabulary
 from warmstart_keras.vocabulary_sources import read
 
@@ -92,7 +92,7 @@ class WarmStartPlan:
         resized = [c.table for c in self._changes if c.table.resizes]
         self._resizing = Resizing.of([self.model, *options.models_besides], resized)
         self.unchecked = self._resizing.unchecked
-        models = involved_models(self.model, options)
+        models = involved_models(self.model, options) if self._changes else []
         self._stale = StaleMetrics(models, [c.table for c in self._changes])
         if self._stale and options.adopt and keras.backend.backend() == "jax":
             raise WarmStartError(
@@ -101,7 +101,8 @@ class WarmStartPlan:
                 f"Received: a callback, for {[c.name for c in self._changes]}. Call "
                 "`warm_start(model, ...)` before `fit`."
             )
-        self._left_behind = left_behind(self._found.heads, self._changes)
+        heads = unnamed_heads(self.model, self._found.tables) if self._changes else []
+        self._left_behind = left_behind(heads, self._changes)
         self._changes = plan_moves(
             self.model,
             self._changes,

@@ -119,7 +119,7 @@ def _of_embeddings(
     sourced = []
     for layer in layers.embeddings:
         path = layers.paths[layer]
-        side = next((s for s in layers.sides[layer] if s.name == "rows"), None)
+        side = next((s for s in layers.sides(layer) if s.name == "rows"), None)
         named = [one for one in given if one.layer is layer]
         named = [one for one in named if side is None or one.is_for(side)]
         source = named[0].given if named else None
@@ -160,7 +160,7 @@ def _of_others(
             found.unbuilt[one.layer] = source
             continue
         check_quantized(one.layer, layers.paths[one.layer])
-        sides = [side for side in layers.sides[one.layer] if one.is_for(side)]
+        sides = [side for side in layers.sides(one.layer) if one.is_for(side)]
         if len(sides) != 1:
             sides = _left_by_graph(graph, sides, source)
         if len(sides) != 1:

@@ -77,13 +77,15 @@ def find_tables(
         one = replace(one, side=left)
         found.tables.append(_table(one, known[place], base is not None, arrivals))
     _check_adapted(found.tables, arrivals)
-    found.heads = [
-        side
-        for sides in layers.sides.values()
-        for side in sides
-        if side.name == "outputs" and not variables_of([side]) & {key for key, _ in seen}
-    ]
     return found
+
+
+def unnamed_heads(model: keras.Layer, tables: list[Table]) -> list[Side]:
+    """The outputs of layers of a model that are in no table."""
+    bound = variables_of([table.side for table in tables])
+    layers = Layers(list(keras_internals.walk(model)))
+    sides = [side for layer in layers.paths for side in layers.sides(layer)]
+    return [s for s in sides if s.name == "outputs" and not variables_of([s]) & bound]
 
 
 def vocabulary_axes(model: keras.Layer, options: Any) -> dict[int, frozenset[int]]:
@@ -96,7 +98,7 @@ def vocabulary_axes(model: keras.Layer, options: Any) -> dict[int, frozenset[int
     resolve(layers, options.base_vocabularies, "base_vocabularies")
     sourced = sourced_sides(model, layers, given, [], Found(), as_new=True)
     asked = [one.side for one in sourced]
-    asked += [side for layer in layers.embeddings for side in layers.sides[layer]]
+    asked += [side for layer in layers.embeddings for side in layers.sides(layer)]
     axes: dict[int, frozenset[int]] = {}
     for binding in (binding for side in asked for binding in side.bindings):
         key = id(binding.variable)
