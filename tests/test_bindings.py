@@ -222,6 +222,16 @@ def test_an_initializer_that_is_none():
     refused(with_scores(), {nonsense: BASE}, {}, "must be a Keras initializer")
 
 
+def test_two_axes_of_one_size():
+    square = keras.layers.EinsumDense("bc,cde->bde", (4, 4), name="square")
+    model = keras.Sequential([keras.Input((3,)), square])
+    refused(model, {"square": BASE}, {}, r"'square' of type EinsumDense, for 4 tokens")
+    before = array(square.kernel).copy()
+    rows = Binding("square", "kernel", axis=1)
+    warm_start(model, {rows: list("dcba")}, base_vocabularies={rows: BASE}, verbose=0)
+    np.testing.assert_array_equal(array(square.kernel), before[:, ::-1])
+
+
 def test_two_bindings_of_a_layer_that_is_not_built_yet():
     model = keras.Sequential([Scores(4, name="scores")])
     model.compile("sgd", "mse", run_eagerly=True)

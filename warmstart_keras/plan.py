@@ -160,7 +160,8 @@ class WarmStartPlan:
     @property
     def unbuilt(self) -> dict[keras.Layer, Vocabulary]:
         """Layers that were named and have no rows yet, and what their source says."""
-        return {layer: read(source) for layer, source in self._found.unbuilt.items()}
+        unbuilt = self._found.unbuilt.items()
+        return {layer: read(s[0]) for layer, s in unbuilt if len(s) == 1}
 
     def report(self, seconds: float = 0.0) -> WarmStartReport:
         """What the warm start does, as a report."""
@@ -355,7 +356,7 @@ class WarmStartPlan:
                 keras_internals.renew_compiled_functions(model, undo)
         for table in self._found.tables:
             record(table, undo)
-        for layer, source in self._found.unbuilt.items():
+        for layer, (source, *_) in self._found.unbuilt.items():
             if isinstance(layer, WarmStartEmbedding):
                 layer.follow(source, undo)
         for optimizer in self._optimizers:

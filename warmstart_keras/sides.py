@@ -126,7 +126,10 @@ def _einsum_sides(layer: Any, path: str) -> list[Side]:
     if last.isalpha() and last in weights and last not in output:
         sides.append(_inputs(layer, path, kernel, weights.index(last)))
     last = output[-1]
-    if last.isalpha() and last in weights and last not in inputs:
+    made = {o: int(kernel.shape[weights.index(o)]) for o in output if o in weights}
+    # Of several axes of one size it has to be declared which is meant.
+    is_alone = list(made.values()).count(made.get(last, 0)) == 1
+    if last.isalpha() and is_alone and last not in inputs:
         has_it = last in (layer.bias_axes or "")
         bias_axis = len(layer.bias.shape) - 1 if has_it else None
         size = Size(layer, "partial_output_shape", -1)

@@ -135,7 +135,7 @@ def _of_embeddings(
             continue
         if side is None:
             if named or any(base.layer is layer for base in bases):
-                found.unbuilt[layer] = source
+                found.unbuilt.setdefault(layer, []).append(source)
             continue
         sourced.append(Sourced(side, _followed(source, given), bool(named)))
     return sourced
@@ -157,13 +157,12 @@ def _of_others(
             continue
         source = _followed(one.given, given)
         if not one.layer.built:
-            found.unbuilt[one.layer] = source
+            found.unbuilt.setdefault(one.layer, []).append(source)
             continue
         check_quantized(one.layer, layers.paths[one.layer])
         sides = [side for side in layers.sides(one.layer) if one.is_for(side)]
-        if len(sides) != 1:
+        if one.side is None:  # it is not said which
             sides = _left_by_graph(graph, sides, source)
-        if len(sides) != 1:
             base = next((b.given for b in bases if b.layer is one.layer), None)
             sizes = _sizes(source, None if as_new else base, [] if as_new else sourced)
             sides = [_meant(layers, one.layer, sides, source, sizes)]
