@@ -15,7 +15,7 @@ from heads import (
     ids_of,
     lookup,
 )
-from models import array, on_tensorflow
+from models import BACKEND, array, on_tensorflow
 
 from warmstart_keras import (
     Binding,
@@ -120,6 +120,81 @@ def test_an_exported_model_has_the_new_outputs(kind, tmp_path):
     loaded = tf.saved_model.load(str(tmp_path / "served"))
     served = loaded.serve(ids.astype("int32"))
     np.testing.assert_allclose(array(served), model.predict(ids, verbose=0), atol=1e-6)
+
+
+def assert_moved(model, kind, before, new):
+    """Every entry, of slots too, is that of its token, wherever that was kept."""
+    old, now = [OOV, *BASE], [OOV, *new]
+    for path, value in state(model).items():
+        wanted = expected(before[path], KINDS[kind].axis(path), old, now, value)
+        np.testing.assert_array_equal(value, wanted, path, strict=True)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="keras.distribution works on JAX alone")
+@pytest.mark.parametrize("kind", ["dense", "untied", "tied"])
+@pytest.mark.parametrize("new", [list("hxcaeybgz"), list("gxbayce")])
+def test_a_head_that_is_cut_into_shards(kind, new):
+    from keras.distribution import DeviceMesh, LayoutMap, ModelParallel, TensorLayout
+
+    devices = keras.distribution.list_devices()[:2]
+    mesh = DeviceMesh((1, 2), ("batch", "model"), devices)
+    layouts = LayoutMap(mesh)
+    for end, axes in {
+        "words/embeddings": ("model", None),
+        "reverse_embeddings": (None, "model"),
+        "head/kernel": (None, "model"),
+        "head/bias": ("model",),
+    }.items():
+        layouts[f".*{end}"] = TensorLayout(axes, mesh)
+    with ModelParallel(layout_map=layouts, batch_dim_name="batch").scope():
+        source = lookup()
+        model = trained(kind, source, eager=False)
+        before = state(model)
+        shardings = {v.path: v.value.sharding for v in model.variables}
+        source.set_vocabulary(new)
+        warm_start(model, KINDS[kind].vocabularies(source), verbose=0)
+        assert_moved(model, kind, before, new)
+        assert {v.path: v.value.sharding for v in model.variables} == shardings
+        words = [v for v in model.variables if KINDS[kind].axis(v.path) is not None]
+        assert any(not v.value.sharding.is_fully_replicated for v in words)
+        if kind != "tied" and "x" in new:
+            name = "head/kernel" if kind == "dense" else "reverse_embeddings"
+            (path,) = [p for p in before if p.endswith(name) and "adam" not in p]
+            mean = before[path][:, 1:].mean(axis=1)
+            after = state(model)[path][:, 1 + new.index("x")]
+            np.testing.assert_allclose(after, mean, rtol=1e-5, atol=1e-7)
+        model.fit(*pairs_of(source), verbose=0)
+
+
+@on_tensorflow
+@pytest.mark.parametrize("kind", ["dense", "untied", "tied"])
+@pytest.mark.parametrize("rebuild", ["grown", "same size"])
+def test_a_head_that_is_mirrored(kind, rebuild):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"],
+        # Collective operations allow one number of devices in a process.
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),
+    )
+    source, new = lookup(), REBUILDS[rebuild]
+    with strategy.scope():
+        model = KINDS[kind].model(source, eager=False)
+    named = KINDS[kind].vocabularies(source)
+    warm_start(model, named, base_vocabularies=dict.fromkeys(named, source), verbose=0)
+    model.fit(*map(twice, pairs_of(source)), verbose=0)
+    before = state(model)
+    source.set_vocabulary(new)
+    warm_start(model, KINDS[kind].vocabularies(source), verbose=0)
+    assert_moved(model, kind, before, new)
+    for variable in model.trainable_variables:
+        np.testing.assert_array_equal(*[part.numpy() for part in variable.value.values])
+    model.fit(*map(twice, pairs_of(source)), verbose=0)
+
+
+def twice(values):
+    """A batch that two devices can share."""
+    return np.concatenate([values, values])
 
 
 @pytest.mark.parametrize("kind", ["tied", "untied", "dense", "of the user's own"])
