@@ -131,8 +131,14 @@ def assert_moved(model, kind, before, new):
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="keras.distribution works on JAX alone")
-@pytest.mark.parametrize("kind", ["dense", "untied", "tied"])
-@pytest.mark.parametrize("new", [list("hxcaeybgz"), list("gxbayce")])
+@pytest.mark.parametrize(
+    ("kind", "new"),
+    [
+        ("dense", list("hxcaeybgz")),
+        ("untied", list("hxcaeybgz")),
+        ("tied", list("gxbayce")),
+    ],
+)
 def test_a_head_that_is_cut_into_shards(kind, new):
     from keras.distribution import DeviceMesh, LayoutMap, ModelParallel, TensorLayout
 
@@ -167,8 +173,7 @@ def test_a_head_that_is_cut_into_shards(kind, new):
 
 
 @on_tensorflow
-@pytest.mark.parametrize("kind", ["dense", "untied", "tied"])
-@pytest.mark.parametrize("rebuild", ["grown", "same size"])
+@pytest.mark.parametrize(("kind", "rebuild"), [("dense", "grown"), ("tied", "same size")])
 def test_a_head_that_is_mirrored(kind, rebuild):
     import tensorflow as tf
 
@@ -197,8 +202,15 @@ def twice(values):
     return np.concatenate([values, values])
 
 
-@pytest.mark.parametrize("kind", ["tied", "untied", "dense", "of the user's own"])
-@pytest.mark.parametrize("rebuild", ["grown", "shrunk"])
+@pytest.mark.parametrize(
+    ("kind", "rebuild"),
+    [
+        ("tied", "grown"),
+        ("untied", "shrunk"),
+        ("dense", "grown"),
+        ("of the user's own", "shrunk"),
+    ],
+)
 def test_a_head_trains_on_as_one_that_was_built_so(kind, rebuild):
     """Step by step the losses of a model built fresh with the same values."""
     source = lookup()
