@@ -44,6 +44,7 @@ class KnownRows:
         self._assigned: str | None = None  # digest of a matrix assigned by hand
         self._former_key: Any = None  # of the storage before it was resized by hand
         self._resized_by_hand = False
+        self.loaded_since = False  # since it was recorded what its rows stand for
         self._refused: WarmStartError | None = None  # why a file was not loaded
         self._compared = _Untracked(None)  # what the source said when last looked at
 
