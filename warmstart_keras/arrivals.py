@@ -4,7 +4,8 @@ from typing import Any
 
 import keras
 
-from warmstart_keras import keras_internals, tensors
+from warmstart_keras import keras_internals
+from warmstart_keras.arrival_checks import check_built, check_live, was_adapted_today
 from warmstart_keras.bindings import Side
 from warmstart_keras.checkpoint import Previous, open_previous
 from warmstart_keras.errors import WarmStartError
@@ -59,12 +60,12 @@ class Arrivals:
                 "it was initialised."
             )
             return
-        _check_built(model)
+        check_built(model)
         state = keras_internals.saved_state(model)
         by_path = previous.run.by_variable_path
         with previous.reading():
             self._ours = tree_by_variable_path(state) if by_path else tree_of(state)
-        self._check_live()
+        check_live(previous, self._ours)
         self._match(model)
 
     @classmethod
@@ -101,7 +102,9 @@ class Arrivals:
             for root in (ours, theirs)
         )
         self._say_what_is_not_certain(tables)
-        adapted = [own.path for one, own in pairs if one.arrays and _keeps_its_own(own)]
+        adapted = [
+            own.path for one, own in pairs if one.arrays and was_adapted_today(own)
+        ]
         if adapted:
             self.notes.append(f"what `adapt` made today was kept: {', '.join(adapted)}.")
 
@@ -242,7 +245,7 @@ class Arrivals:
 
     def keeps_its_own(self, side: Side) -> bool:
         """Whether `adapt` made what a layer has, today."""
-        return self.has(side) and _keeps_its_own(self._pair(side)[1])
+        return self.has(side) and was_adapted_today(self._pair(side)[1])
 
     def layer_then(self, side: Side) -> keras.Layer | None:
         """The layer that had one side in a live previous model; None in a file."""
@@ -286,7 +289,7 @@ class Arrivals:
         """
         loads: dict[int, Load | LoadOwn] = {}
         for saved, own in self._pairs:
-            if _keeps_its_own(own) or not (saved.arrays or own.arrays):
+            if was_adapted_today(own) or not (saved.arrays or own.arrays):
                 continue
             both = paired_arrays(saved, own)
             if both is None:
@@ -316,7 +319,7 @@ class Arrivals:
         return {
             id(value): stored
             for saved, own in self._pairs
-            if not _keeps_its_own(own)
+            if not was_adapted_today(own)
             for stored, value in paired_arrays(saved, own) or []
         }
 
@@ -343,52 +346,4 @@ class Arrivals:
             f"Layer '{own.path}' must have the shapes that layer '{saved.path}' had in "
             f"{self.previous.name}. Received: {now} now, {before} there. Give the layer "
             f"another name to start it anew{more}."
-        )
-
-    def _check_live(self) -> None:
-        name = self.previous.name
-        theirs = [saved.layer for saved in self.previous.run.root.walk()]
-        for own in self._ours.walk():  # lookup layers have none: they are never changed
-            if own.arrays and any(own.layer is layer for layer in theirs):
-                raise WarmStartError(
-                    "A live `previous` model must share no layer with the model that "
-                    "is warm-started, since it is never changed. Received: "
-                    f"{name}, which has layer '{own.layer.name}' too. Leave `previous` "
-                    "out to move the rows of the model itself."
-                )
-        for layer in theirs:
-            if getattr(layer, "assigned_by_hand", False):
-                raise WarmStartError(
-                    "The optimizer's state of a live `previous` model must belong to its "
-                    f"rows. Received: {name}, where the matrix of layer "
-                    f"'{layer.name}' was assigned and not trained since. Call "
-                    "`warm_start` on that model first."
-                )
-
-
-def _keeps_its_own(own: SavedLayer) -> bool:
-    """Whether `adapt` made what a layer has, today (L1b)."""
-    return hasattr(own.layer, "adapt") and not _is_unadapted(own.layer)
-
-
-def _is_unadapted(layer: Any) -> bool:
-    """Whether a `Normalization` still has the mean and variance it starts with."""
-    if not isinstance(layer, keras.layers.Normalization) or not layer.variables:
-        return False
-    mean, variance = (tensors.to_numpy(v) for v in layer.variables[:2])
-    return not mean.any() and bool((variance == 1).all())
-
-
-def _check_built(model: keras.Layer) -> None:
-    unbuilt = [
-        path or layer.name
-        for path, layer in keras_internals.walk(model)
-        if not layer.built
-        and (layer is model or isinstance(layer, keras.layers.Embedding))
-    ]
-    if unbuilt:
-        raise WarmStartError(
-            "A model that starts from a previous run must be built. Received: "
-            f"{unbuilt}, not built yet. Call the model on a batch first, or give it a "
-            "`keras.Input`."
         )
