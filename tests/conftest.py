@@ -1,5 +1,6 @@
 """What all tests share: settings, and models that are small and quick to make."""
 
+import collections
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,6 +29,40 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--every-case",
+        action="store_true",
+        help="run also those cases that another backend takes",
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers",
+        "dealt: its cases are dealt out among the three backends, one each in turn; "
+        "together they take all. A test without cases runs on each.",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves those cases out that another backend takes."""
+    if config.getoption("--every-case"):
+        return
+    turn = ("tensorflow", "jax", "torch").index(keras.backend.backend())
+    seen = collections.Counter()
+    mine, others = [], []
+    for item in items:
+        dealt = item.get_closest_marker("dealt") and hasattr(item, "callspec")
+        test = (item.path, item.originalname)
+        is_mine = not dealt or seen[test] % 3 == turn
+        seen[test] += 1
+        (mine if is_mine else others).append(item)
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = mine
 
 
 @pytest.fixture(autouse=True)

@@ -276,11 +276,6 @@ def _compiled_quickly():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-# Each backend takes every third of them with each of the options below: all three
-# together take all.
-MINE = list(OPTIMIZERS)[("tensorflow", "jax", "torch").index(BACKEND) :: 3]
-
-
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_goes_on_as_that_of_a_control(optimizer):
     new = REBUILDS["words-shrink"]
@@ -288,7 +283,8 @@ def test_training_goes_on_as_that_of_a_control(optimizer):
     assert_trains_as_control(warm, control, new)
 
 
-@pytest.mark.parametrize("optimizer", MINE)
+@pytest.mark.dealt
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_with_moving_averages_goes_on_as_that_of_a_control(optimizer):
     def make(model):
         options = {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}
@@ -299,7 +295,8 @@ def test_training_with_moving_averages_goes_on_as_that_of_a_control(optimizer):
     assert_trains_as_control(warm, control, new)
 
 
-@pytest.mark.parametrize("optimizer", MINE)
+@pytest.mark.dealt
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_accumulated_training_on_a_schedule_goes_on_as_that_of_a_control(optimizer):
     def make(model):
         schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 2, 0.5)
@@ -311,7 +308,8 @@ def test_accumulated_training_on_a_schedule_goes_on_as_that_of_a_control(optimiz
     assert_trains_as_control(warm, control, new)
 
 
-@pytest.mark.parametrize("optimizer", [n for n in MINE if "Scale" not in n])
+@pytest.mark.dealt
+@pytest.mark.parametrize("optimizer", [n for n in OPTIMIZERS if "Scale" not in n])
 def test_training_with_a_scaled_loss_goes_on_as_that_of_a_control(optimizer):
     def make(model):
         inner = OPTIMIZERS[optimizer](model)
@@ -322,7 +320,8 @@ def test_training_with_a_scaled_loss_goes_on_as_that_of_a_control(optimizer):
     assert_trains_as_control(warm, control, new)
 
 
-@pytest.mark.parametrize("optimizer", MINE)
+@pytest.mark.dealt
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_in_float16_goes_on_as_that_of_a_control(optimizer):
     def make(model):
         # Keras's own are too small for float16: its optimizers would divide by 0.

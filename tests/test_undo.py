@@ -277,11 +277,13 @@ def test_what_a_warm_start_changes_is_seen(rebuild):
     assert expected <= seen
 
 
+@pytest.mark.dealt
 @pytest.mark.parametrize("step", STEPS)
 def test_an_interrupt_before_any_step_leaves_all_as_it_was(subject, step):
     assert_undone(subject, step, "before")
 
 
+@pytest.mark.dealt
 @pytest.mark.parametrize("step", DOING)
 def test_an_interrupt_after_any_step_leaves_all_as_it_was(subject, step):
     assert_undone(subject, step, "after")
@@ -391,6 +393,7 @@ def text(tokens, base):
     return np.full((len(tokens), WIDTH), "row")
 
 
+@pytest.mark.dealt
 @pytest.mark.parametrize("call", [1, 2, 3])
 @pytest.mark.parametrize("bad", [raising, too_narrow, text])
 def test_a_bad_callable_for_new_rows_leaves_all_as_it_was(subject, bad, call):
