@@ -20,6 +20,7 @@ from models import BACKEND, array, on_tensorflow
 from warmstart_keras import (
     Binding,
     VocabularyWarmStart,
+    WarmStartEmbedding,
     WarmStartError,
     plan_warm_start,
     warm_start,
@@ -501,6 +502,64 @@ def test_what_changes_each_logit_by_itself_is_followed_through(between):
     )
     bound = [b.variable.name for b in plan.bindings]
     assert sorted(bound) == ["beta", "bias", "gamma", "kernel"]
+
+
+@pytest.mark.parametrize(
+    ("behind", "message"),
+    [
+        (lambda x: x + np.arange(8.0), "no constant with one number for each token"),
+        (
+            lambda x: keras.layers.Rescaling(1.0, offset=list(range(8)))(x),
+            "no constant with one number for each token",
+        ),
+        (
+            lambda x: keras.layers.Dense(2)(x[:, 1:]),
+            "rearranges them; it is not certain which rows",
+        ),
+        (
+            lambda x: keras.layers.Dense(2)(
+                keras.layers.Flatten()(keras.layers.RepeatVector(2)(x))
+            ),
+            "rearranges them; it is not certain which rows",
+        ),
+    ],
+)
+def test_constants_and_other_places_behind_a_head(behind, message):
+    inputs = keras.Input((5,))
+    logits = keras.layers.Dense(8, name="head")(inputs)
+    model = keras.Model(inputs, behind(logits))
+    before = state_of(model)
+    named, bases = {"head": [*"hbcdefga"]}, {"head": [*"abcdefgh"]}
+    with pytest.raises(WarmStartError, match=message):
+        warm_start(model, named, base_vocabularies=bases)
+    assert state_of(model) == before
+
+
+def test_what_attention_projects_is_no_head_that_was_left_behind():
+    source = lookup()
+    ids = keras.Input((LENGTH,), dtype="int32")
+    words = WarmStartEmbedding(output_dim=8, vocabulary=source, name="words")(ids)
+    heard = keras.layers.MultiHeadAttention(2, 8, name="attention")(words, words)
+    model = keras.Model(ids, keras.layers.LayerNormalization()(words + heard))
+    source.set_vocabulary(REBUILDS["same size"])
+    report = warm_start(model, verbose=0)
+    assert not any("as many as 'words'" in note for note in report.notes)
+    assert len(report.variables) == 1
+
+
+def test_two_heads_named_by_equal_lists():
+    inputs = keras.Input((8,))
+    norm = keras.layers.BatchNormalization(name="norm")(inputs)
+    heads = [keras.layers.Dense(2, name=name)(norm) for name in ("one", "other")]
+    model = keras.Model(inputs, heads)
+    report = warm_start(
+        model,
+        {"one": [*"hbcdefga"], "other": [*"hbcdefga"]},
+        base_vocabularies={"one": [*"abcdefgh"], "other": [*"abcdefgh"]},
+        verbose=0,
+    )
+    moved = [v.path for v in report.variables]
+    assert len(moved) == len(set(moved)) == 6
 
 
 def test_what_is_not_known_on_the_way_is_asked_about():

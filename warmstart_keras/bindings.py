@@ -241,6 +241,7 @@ class Found:
         unbuilt: The sources of each layer that was named and has no rows yet.
         sourceless: Paths of layers with a vocabulary whose source is not known.
         unnamed: Sides of plain layers that had a vocabulary, and were not named.
+        watched: Lookup layers that have problems, and maybe no table.
         problems: Sources, and what forbids to move the rows that follow them.
     """
 
@@ -248,6 +249,7 @@ class Found:
     unbuilt: dict[keras.Layer, list[Any]] = field(default_factory=dict)
     sourceless: list[str] = field(default_factory=list)
     unnamed: list[tuple[keras.Layer, str, str]] = field(default_factory=list)
+    watched: list[keras.Layer] = field(default_factory=list)
     problems: list[tuple[Any, str]] = field(default_factory=list)
 
 
@@ -309,6 +311,12 @@ def record(table: Table, undo: ExitStack) -> None:
     layer.stand_for(table.new, undo)
     if table.named:
         layer.follow(table.source, undo)
+
+
+def record_lookup(lookup: keras.Layer, vocabulary: Vocabulary, undo: ExitStack) -> None:
+    """Records what a lookup layer says now, of whose vectors not all ways are known."""
+    side = Side(lookup, lookup.name, "vectors", ())
+    _put(_recorded, side, vocabulary, undo)
 
 
 def _put(

@@ -47,6 +47,14 @@ _ELEMENTWISE_OPERATIONS = {
     *("Subtract", "Tanh", "TrueDivide"),
 }
 
+# What gives the same numbers in other places, or only some of them.
+_REARRANGING = (
+    keras.layers.Flatten,
+    keras.layers.RepeatVector,
+    keras.layers.Reshape,
+)
+_REARRANGING_OPERATIONS = {"GetItem", "Pad", "Ravel", "Reshape", "Slice", "Split"}
+
 
 @dataclass
 class Followed:
@@ -99,9 +107,9 @@ class PerWord:
             for tensor in call.outputs:
                 self._producer[id(tensor)] = call
 
-    def from_lookup(self, lookup: keras.Layer) -> Followed:
-        """What handles the vectors that a lookup layer gives."""
-        return self._after([t for call in self._calls[id(lookup)] for t in call.outputs])
+    def given_by(self, layer: keras.Layer) -> Followed:
+        """What handles the vectors that a layer gives."""
+        return self._after([t for call in self._calls[id(layer)] for t in call.outputs])
 
     def around(self, side: Side) -> Followed:
         """What handles the vectors that go into, or come out of, one side of a layer."""
@@ -229,11 +237,22 @@ class PerWord:
         sides: list[Side],
     ) -> str | None:
         """Why it is not certain what an operation makes of such vectors."""
-        if not isinstance(operation, keras.Layer):
-            joins = type(operation).__name__ == "Concatenate"
-            return self._joined(call, name) if joins else None
-        if isinstance(operation, keras.layers.Concatenate):
+        if _has_constant(call, width):
+            return (
+                f"Layer '{name}' must have no constant with one number for each token, "
+                "since that stays in its place. Received: vectors with one number for "
+                f"each that go into it (of type {type(operation).__name__}). Build a new "
+                "model for today's vocabulary, and take over what this one has learned "
+                "by `previous=`."
+            )
+        kind = type(operation).__name__
+        if isinstance(operation, keras.layers.Concatenate) or kind == "Concatenate":
             return None if self._is_elementwise(call) else self._joined(call, name)
+        if isinstance(operation, _REARRANGING) or kind in _REARRANGING_OPERATIONS:
+            kept = any(_width(output) == width for output in call.outputs)
+            return None if kept else self._joined(call, name)
+        if not isinstance(operation, keras.Layer):
+            return None
         known = {id(b.variable) for side in sides for b in side.bindings}
         known |= {
             id(b.variable)
@@ -251,6 +270,11 @@ class PerWord:
             own = ["mean, variance"]  # of a `Normalization`, given by the user
         if not own:
             return None
+        if operation not in self._paths:
+            return (
+                f"Layer '{name}' of a model in `also` has an entry for each token. "
+                f"Received: {own}. Warm-start that model, and name this one in `also`."
+            )
         return (
             f"Layer '{name}' must say which of its variables have an entry for each "
             "token, since vectors with one number for each go into it. Received: "
@@ -271,11 +295,11 @@ class PerWord:
                 if getattr(behind.operation, "weights", []):
                     return (
                         "Vectors with one number for each token go into layer "
-                        f"'{name}', which joins them with others; it is not certain "
+                        f"'{name}', which joins or rearranges them; it is not certain "
                         "which rows of the kernels behind it stand for which token. "
                         "Received: "
                         f"'{behind.operation.name}' behind it. Give these vectors a "
-                        "`Dense` of their own before they are joined."
+                        "`Dense` of their own before that."
                     )
                 waiting += behind.outputs
         return None
@@ -283,6 +307,16 @@ class PerWord:
 
 def _width(tensor: Any) -> int | None:
     return tensor.shape[-1] if len(tensor.shape) else None
+
+
+def _has_constant(call: keras_internals.Call, width: int) -> bool:
+    """Whether an operation is called with an array, or scales by one, of that width."""
+    operation = call.operation
+    arguments = call.arguments({id(tensor): None for tensor in call.inputs})
+    found = [a for a in keras.tree.flatten(arguments) if hasattr(a, "shape")]
+    if isinstance(operation, keras.layers.Rescaling):
+        found += [np.asarray(operation.scale), np.asarray(operation.offset)]
+    return width > 1 and any(width in tuple(array.shape) for array in found)
 
 
 def _asks(name: str, through: str) -> str:

@@ -11,7 +11,14 @@ import keras
 from warmstart_keras import keras_internals, optimizer_keys, tensors
 from warmstart_keras.arrivals import Arrivals
 from warmstart_keras.arriving_slots import arriving_moves
-from warmstart_keras.bindings import Binding, Found, Table, record
+from warmstart_keras.bindings import (
+    Binding,
+    Found,
+    Table,
+    record,
+    record_lookup,
+    recorded_vocabulary,
+)
 from warmstart_keras.changes import Change
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
@@ -86,8 +93,13 @@ class WarmStartPlan:
                 self._adopt(table)
             elif not table.is_current:
                 self._changes.append(Change.of(table, options, bound))
+        rebuilt = [change.table.source for change in self._changes]
+        for lookup in self._found.watched:
+            before = recorded_vocabulary(lookup, "vectors")
+            if before is not None and not before.same_rows(read(lookup)):
+                rebuilt.append(lookup)
         for source, problem in self._found.problems:
-            if any(change.table.source is source for change in self._changes):
+            if any(source is other for other in rebuilt):
                 raise WarmStartError(problem)
         resized = [c.table for c in self._changes if c.table.resizes]
         self._resizing = Resizing.of([self.model, *options.models_besides], resized)
@@ -356,6 +368,8 @@ class WarmStartPlan:
                 keras_internals.renew_compiled_functions(model, undo)
         for table in self._found.tables:
             record(table, undo)
+        for lookup in self._found.watched:
+            record_lookup(lookup, read(lookup), undo)
         for layer, (source, *_) in self._found.unbuilt.items():
             if isinstance(layer, WarmStartEmbedding):
                 layer.follow(source, undo)

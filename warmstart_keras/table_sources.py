@@ -22,7 +22,7 @@ from warmstart_keras.named_layers import Layers, Named
 from warmstart_keras.per_word import Followed, PerWord
 from warmstart_keras.sides import behind_head
 from warmstart_keras.vocabulary import Vocabulary
-from warmstart_keras.vocabulary_sources import read
+from warmstart_keras.vocabulary_sources import is_plain, read
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,16 +78,22 @@ def sourced_sides(
 
 
 class _Graph:
-    """What handles the vectors of the lookup layers of a model, looked at when needed."""
+    """What handles vectors with one number for each token of a lookup layer of a model.
+
+    A lookup layer gives them itself, or ids of which a `CategoryEncoding` makes them.
+    """
 
     def __init__(self, models: list[keras.Layer], layers: Layers) -> None:
         self._models, self._layers = models, layers
-        self.lookups = [
-            layer
-            for layer in layers.paths
-            if keras_internals.lookup_of(layer) is not None
-            and keras_internals.gives_vectors(layer)
-        ]
+        self.starts: list[tuple[keras.Layer, keras.Layer]] = []
+        for layer in layers.paths:
+            if keras_internals.lookup_of(layer) is not None:
+                if keras_internals.gives_vectors(layer):
+                    self.starts.append((layer, layer))
+            elif isinstance(layer, keras.layers.CategoryEncoding):
+                feeding = keras_internals.feeding_lookups(layer)
+                if len(feeding) == 1 and keras_internals.gives_ids(feeding[0]):
+                    self.starts.append((feeding[0], layer))
 
     @cached_property
     def ways(self) -> PerWord:
@@ -96,8 +102,8 @@ class _Graph:
 
     @cached_property
     def followed(self) -> list[tuple[keras.Layer, Followed]]:
-        """Each lookup layer that gives vectors, with what handles these."""
-        return [(lookup, self.ways.from_lookup(lookup)) for lookup in self.lookups]
+        """Each lookup layer whose tokens vectors are of, with what handles these."""
+        return [(lookup, self.ways.given_by(layer)) for lookup, layer in self.starts]
 
     def lookup_of(self, side: Side) -> keras.Layer | None:
         """The lookup layer whose vectors go into one side of a layer."""
@@ -171,14 +177,15 @@ def _of_others(
     for layer, path in layers.paths.items():
         for name in recorded_sides(layer):
             named = any(s.layer is layer and s.name == name for s in known)
-            if not named and layer not in layers.embeddings:
+            of_lookup = keras_internals.lookup_of(layer) is not None
+            if not named and not of_lookup and layer not in layers.embeddings:
                 found.unnamed.append((layer, name, path))
     return others
 
 
 def _left_by_graph(graph: _Graph, sides: list[Side], source: Any) -> list[Side]:
     """Those sides of a layer that the vectors of no other lookup layer go into."""
-    fed = {side: graph.lookup_of(side) for side in sides if graph.lookups}
+    fed = {side: graph.lookup_of(side) for side in sides if graph.starts}
     by_it = [side for side in sides if fed.get(side) is source]
     return by_it or [side for side in sides if fed.get(side) is None]
 
@@ -245,7 +252,7 @@ def _in_graph(graph: _Graph, sourced: list[Sourced], found: Found) -> list[Sourc
         if not one.side.declared
         and (one.side.name != "rows" or one.side.bindings[0].averaged)
     ]
-    if not graph.lookups and not starts:
+    if not graph.starts and not starts:
         return []
     followed: list[tuple[Any, Followed, bool]] = [
         (lookup, reached, False) for lookup, reached in graph.followed
@@ -260,7 +267,7 @@ def _in_graph(graph: _Graph, sourced: list[Sourced], found: Found) -> list[Sourc
     for source, reached, of_head in followed:
         for side in reached.sides:
             other = known.setdefault((side.layer, side.name), source)
-            if other is not source and side.layer not in named:
+            if not _is_alike(other, source) and side.layer not in named:
                 message = (
                     f"Layer '{side.path}' must have one vocabulary along its "
                     f"{side.name}. Received: vectors of two. Name the one that its "
@@ -273,12 +280,22 @@ def _in_graph(graph: _Graph, sourced: list[Sourced], found: Found) -> list[Sourc
             ):
                 side = behind_head(side) if of_head else side
                 more.append(Sourced(side, source, False))
-        found.problems += [
+        problems = [
             (source, message)
             for layer, message in reached.problems
             if not any(layer is other for other in named)
         ]
+        found.problems += problems
+        if problems and any(source is lookup for lookup, _ in graph.starts):
+            found.watched.append(source)
     return more
+
+
+def _is_alike(one: Any, other: Any) -> bool:
+    """Whether two sources are one, or lists of the same tokens."""
+    if one is other:
+        return True
+    return is_plain(one) and is_plain(other) and read(one).same_rows(read(other))
 
 
 def _check_all_have_sources(

@@ -84,7 +84,16 @@ def unnamed_heads(model: keras.Layer, tables: list[Table]) -> list[Side]:
     """The outputs of layers of a model that are in no table."""
     bound = variables_of([table.side for table in tables])
     layers = Layers(list(keras_internals.walk(model)))
-    sides = [side for layer in layers.paths for side in layers.sides(layer)]
+    parts = {  # the projections inside a `MultiHeadAttention`, say
+        part
+        for layer in layers.paths
+        if type(layer).__module__.startswith("keras.")
+        and not isinstance(layer, keras.Model | keras.layers.Wrapper)
+        for part in keras_internals.sublayers(layer)
+    }
+    sides = [
+        s for layer in layers.paths if layer not in parts for s in layers.sides(layer)
+    ]
     return [s for s in sides if s.name == "outputs" and not variables_of([s]) & bound]
 
 
