@@ -59,7 +59,8 @@ def test_metrics_are_right_for_the_new_labels(labels):
     assert len(array(f1.result())) == len(labels)  # the very object of the user's
 
 
-def test_sparse_labels_in_fit():
+@pytest.mark.parametrize("before", [False, True])
+def test_sparse_labels_in_fit_and_before_it(before):
     accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     model = classifier("sparse_categorical_crossentropy", [accuracy])
     callback = VocabularyWarmStart({"labels": BASE}, verbose=0)
@@ -67,7 +68,10 @@ def test_sparse_labels_in_fit():
     for labels in REBUILDS.values():
         callback = VocabularyWarmStart({"labels": labels}, verbose=0)
         y = one_hot(labels).argmax(1)
+        if before:
+            warm_start(model, {"labels": labels}, verbose=0)
         model.fit(X, y, verbose=0, callbacks=[callback])
+        assert (callback.report is None) == before  # rows move once
         found = model.evaluate(X, y, verbose=0, return_dict=True)
         predicted = model.predict(X, verbose=0)
         assert predicted.shape[1] == len(labels)
