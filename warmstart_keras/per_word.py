@@ -93,7 +93,7 @@ class PerWord:
         self._earlier: dict[int, list[Any]] = defaultdict(list)
         seen: set[int] = set()
         for call in (call for model in models for call in keras_internals.calls(model)):
-            if id(call.outputs[0]) in seen:
+            if not call.outputs or id(call.outputs[0]) in seen:
                 continue
             seen.add(id(call.outputs[0]))
             self._calls[id(unwrapped(call.operation))].append(call)
