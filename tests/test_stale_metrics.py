@@ -95,6 +95,28 @@ def test_a_metric_that_is_told_the_number_of_labels():
     assert found["iou"] == pytest.approx(float(array(wanted.result())))
 
 
+def test_a_metric_of_a_subclassed_model_that_is_told_the_number_is_named():
+    class Classifier(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.labels = keras.layers.Dense(3, "softmax", name="labels")
+
+        def call(self, inputs):
+            return self.labels(inputs)
+
+    model = Classifier()
+    iou = keras.metrics.OneHotMeanIoU(num_classes=3, name="iou", dtype="int32")
+    model.compile("sgd", "categorical_crossentropy", metrics=[iou], run_eagerly=True)
+    model.fit(X, one_hot(BASE), verbose=0)
+    report = warm_start(
+        model,
+        {"labels": REBUILDS["grown"]},
+        base_vocabularies={"labels": BASE},
+        verbose=0,
+    )
+    assert any("'iou' (of type OneHotMeanIoU) was made for" in n for n in report.notes)
+
+
 class Counts(keras.metrics.Metric):
     """How often each label was there: a metric of the user's, made for so many."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.utils.tracking import is_tracking_enabled
-from models import BACKEND, array
+from models import BACKEND, TURN, array
 
 import warmstart_keras
 from warmstart_keras import (
@@ -31,8 +31,6 @@ from warmstart_keras import (
     warm_start,
 )
 
-# Each backend is interrupted at every third line: all three together at each.
-MY_LINES = ("tensorflow", "jax", "torch").index(BACKEND)
 WIDTH = 6
 LAYERS = ("words", "users", "items")
 BASE = list("abcdef")
@@ -340,7 +338,8 @@ def test_an_interrupt_at_any_line_leaves_all_as_it_was(subject):
     visits = interrupt(planned.apply)
     assert subject.changed() == []
     first = next(place for place, (file, _) in enumerate(visits) if file == "moves.py")
-    for place in list(visits.items())[first + MY_LINES :: 3]:
+    # Each backend is interrupted at every third line: all three together at each.
+    for place in list(visits.items())[first + TURN :: 3]:
         interrupt(planned.apply, place)
         assert subject.changed() == [], f"interrupted at {place}"
 

@@ -240,7 +240,6 @@ class Found:
         tables: The tables whose source is known.
         unbuilt: The sources of each layer that was named and has no rows yet.
         sourceless: Paths of layers with a vocabulary whose source is not known.
-        unnamed: Sides of plain layers that had a vocabulary, and were not named.
         watched: Lookup layers that have problems, and maybe no table.
         problems: Sources, and what forbids to move the rows that follow them.
     """
@@ -248,7 +247,6 @@ class Found:
     tables: list[Table] = field(default_factory=list)
     unbuilt: dict[keras.Layer, list[Any]] = field(default_factory=dict)
     sourceless: list[str] = field(default_factory=list)
-    unnamed: list[tuple[keras.Layer, str, str]] = field(default_factory=list)
     watched: list[keras.Layer] = field(default_factory=list)
     problems: list[tuple[Any, str]] = field(default_factory=list)
 

@@ -100,24 +100,22 @@ class Change:
         """
         for binding in self.bindings:
             key = id(binding.variable)
-            if any(key in other.table.stored for other in others):
-                for other in others:
-                    if key in other.table.stored:
-                        other._bring_remapped(binding, self)
-                continue
-            self._plan_variable(binding)
+            brings = next((one for one in others if key in one.table.stored), None)
+            if brings is None:
+                self._plan_variable(binding)
+            else:
+                brings._bring_remapped(binding, self)
 
     def _bring_remapped(self, binding: Binding, other: "Change") -> None:
-        key = id(binding.variable)
-        place = next(
-            i for i, m in enumerate(self.moves) if m.variable is binding.variable
-        )
-        move = self.moves[place]
-        assert move.source is not None
+        variable = binding.variable
         start = other._start(binding, other._rows(binding))
-        source = other.remapped(move.source, binding.axis, start)
-        self.moves[place] = replace(move, source=source)
-        self.table.stored[key] = source
+        stored = self.table.stored[id(variable)]
+        source = other.remapped(stored, binding.axis, start)
+        self.table.stored[id(variable)] = source
+        self.moves = [
+            replace(move, source=source) if move.variable is variable else move
+            for move in self.moves
+        ]
 
     def remapped(self, stored: Stored, axis: int, start: Any) -> Stored:
         """What a previous run has, with its rows along an axis where they shall be."""

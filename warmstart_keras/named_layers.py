@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from warmstart_keras import initializers
+from warmstart_keras import initializers, keras_internals
 from warmstart_keras.bindings import Binding, Side, Size
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.sides import has_sides, sides_of
@@ -27,16 +27,16 @@ class Layers:
     """All layers of a model, with those sides that may have a vocabulary.
 
     Args:
-        layers: All layers, each with its path; the model itself has none.
+        model: The model, or a layer alone.
 
     Attributes:
         paths: The path of each layer.
         embeddings: Those that are embeddings.
     """
 
-    def __init__(self, layers: list[tuple[str, keras.Layer]]) -> None:
-        self._all = layers
-        self.paths = {layer: path or layer.name for path, layer in layers}
+    def __init__(self, model: keras.Layer) -> None:
+        self._all = list(keras_internals.walk(model))
+        self.paths = {layer: path or layer.name for path, layer in self._all}
         self._sides: dict[keras.Layer, list[Side]] = {}
         self.embeddings = [
             layer for layer in self.paths if isinstance(layer, keras.layers.Embedding)

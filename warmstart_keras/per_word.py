@@ -91,16 +91,13 @@ class PerWord:
         # A tensor that goes into a model, or comes out of it, is one more inside.
         self._further: dict[int, list[Any]] = defaultdict(list)
         self._earlier: dict[int, list[Any]] = defaultdict(list)
-        seen: set[int] = set()
-        for call in (call for model in models for call in keras_internals.calls(model)):
-            if not call.outputs or id(call.outputs[0]) in seen:
-                continue
-            seen.add(id(call.outputs[0]))
+        for call in keras_internals.calls(models):
             self._calls[id(unwrapped(call.operation))].append(call)
-            for before, after in keras_internals.borders(call):
+            borders = keras_internals.borders(call)
+            for before, after in borders:
                 self._further[id(before)].append(after)
                 self._earlier[id(after)].append(before)
-            if keras_internals.borders(call):
+            if borders:
                 continue
             for tensor in call.inputs:
                 self._consumers[id(tensor)].append(call)

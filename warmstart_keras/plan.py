@@ -124,15 +124,10 @@ class WarmStartPlan:
         )
         if self._arrivals is not None:
             # What cannot come is refused now, though it is only read in `apply`.
-            moved = self._moved
+            moved = variables_of([change.table.side for change in self._changes])
             self._arrivals.loads(moved)
             self._by_place = self._arrivals.by_place(moved)
         self._state = self._held()
-
-    @property
-    def _moved(self) -> set[int]:
-        """The `id`s of the variables of the model whose rows move."""
-        return variables_of([change.table.side for change in self._changes])
 
     @property
     def bindings(self) -> list[Binding]:

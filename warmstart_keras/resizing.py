@@ -63,10 +63,10 @@ def _shapes_after(roots: list[keras.Layer], tables: list[Table]) -> list[tuple]:
         WarmStartError: If a layer does not take what those before it give.
     """
     resized = {table.layer for table in tables}
-    calls = {id(c.outputs): c for root in roots for c in keras_internals.calls(root)}
+    calls = list(keras_internals.calls(roots))
     depends = {
         operation
-        for operation in {call.operation for call in calls.values()}
+        for operation in {call.operation for call in calls}
         if isinstance(operation, keras.Layer)
         and any(inside in resized for _, inside in keras_internals.walk(operation))
     }
@@ -85,7 +85,7 @@ def _shapes_after(roots: list[keras.Layer], tables: list[Table]) -> list[tuple]:
     changed = True
     while changed:
         changed = False
-        for call in calls.values():
+        for call in calls:
             borders = keras_internals.borders(call)
             for before, after in borders:
                 changed |= set_to(after, _followed(before, shape_of(before), after))

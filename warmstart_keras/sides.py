@@ -73,11 +73,7 @@ def _rows(layer: Any, path: str) -> Side:
     bindings = [table]
     if layer.lora_enabled:
         factor = layer.lora_embeddings_a
-        bindings.append(
-            replace(
-                table, variable=factor, initializer="zeros", averaged=tied, asked=False
-            )
-        )
+        bindings.append(replace(table, variable=factor, initializer="zeros", asked=False))
     if getattr(layer, "tie_weights", None) is False:
         head = layer.reverse_embeddings
         bindings.append(replace(table, variable=head, axis=1, averaged=True, asked=False))

@@ -50,7 +50,9 @@ class StaleMetrics:
         if not _has_width(metric, set(widths)):
             return
         for key in _NUMBERS:
-            if config.get(key) in widths and len(model.outputs or []) == 1:
+            # A subclassed model has no `outputs`: which is meant is not known there.
+            alone = len(getattr(model, "outputs", None) or []) == 1
+            if alone and config.get(key) in widths:
                 config[key] = widths[config[key]]
         try:
             fresh = type(metric).from_config(config)

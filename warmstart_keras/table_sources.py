@@ -173,13 +173,6 @@ def _of_others(
             sizes = _sizes(source, None if as_new else base, [] if as_new else sourced)
             sides = [_meant(layers, one.layer, sides, source, sizes)]
         others.append(Sourced(sides[0], source, True))
-    known = [one.side for one in others]
-    for layer, path in layers.paths.items():
-        for name in recorded_sides(layer):
-            named = any(s.layer is layer and s.name == name for s in known)
-            of_lookup = keras_internals.lookup_of(layer) is not None
-            if not named and not of_lookup and layer not in layers.embeddings:
-                found.unnamed.append((layer, name, path))
     return others
 
 
@@ -266,20 +259,18 @@ def _in_graph(graph: _Graph, sourced: list[Sourced], found: Found) -> list[Sourc
     more: list[Sourced] = []
     for source, reached, of_head in followed:
         for side in reached.sides:
-            other = known.setdefault((side.layer, side.name), source)
-            if not _is_alike(other, source) and side.layer not in named:
+            key = (side.layer, side.name)
+            if key not in known:
+                known[key] = source
+                side = behind_head(side) if of_head else side
+                more.append(Sourced(side, source, False))
+            elif not _is_alike(known[key], source) and side.layer not in named:
                 message = (
                     f"Layer '{side.path}' must have one vocabulary along its "
                     f"{side.name}. Received: vectors of two. Name the one that its "
                     f"entries stand for: `vocabularies={{'{side.layer.name}': ...}}`."
                 )
-                found.problems += [(source, message), (other, message)]
-            elif all(
-                o.side.layer is not side.layer or o.side.name != side.name
-                for o in [*sourced, *more]
-            ):
-                side = behind_head(side) if of_head else side
-                more.append(Sourced(side, source, False))
+                found.problems += [(source, message), (known[key], message)]
         problems = [
             (source, message)
             for layer, message in reached.problems
@@ -311,9 +302,12 @@ def _check_all_have_sources(
             f"shall stand for. Received: layer '{layers.paths[base.layer]}', which no "
             f"lookup layer feeds. Name one: `vocabularies={{'{base.layer.name}': ...}}`."
         )
-    for layer, name, path in found.unnamed:
-        if not any(side.layer is layer and side.name == name for side in sides):
-            found.sourceless.append(path)
+    known = {(side.layer, side.name) for side in sides}
+    for layer, path in layers.paths.items():
+        if layer in layers.embeddings or keras_internals.lookup_of(layer) is not None:
+            continue
+        recorded = recorded_sides(layer)
+        found.sourceless += [path for name in recorded if (layer, name) not in known]
 
 
 def _source_in_model(layer: keras.Layer, lookups: set[int]) -> Any | None:

@@ -48,7 +48,7 @@ def find_tables(
         WarmStartError: If a name is unknown or borne by two layers, a layer has no
             vocabulary axis, or a vocabulary does not fit the rows.
     """
-    layers = Layers(list(keras_internals.walk(model)))
+    layers = Layers(model)
     given = resolve(layers, vocabularies, "vocabularies")
     bases = resolve(layers, base_vocabularies, "base_vocabularies")
     bases = [base for base in bases if base.layer not in without_base]
@@ -72,8 +72,7 @@ def find_tables(
         if not left.bindings:
             continue  # shared between layers: moved once
         if base is None:
-            found_so = _base_of_alike(one, known[place], sourced, known, arrivals)
-            known[place] = found_so
+            known[place] = _base_of_alike(one, known[place], sourced, known, arrivals)
         one = replace(one, side=left)
         found.tables.append(_table(one, known[place], base is not None, arrivals))
     _check_adapted(found.tables, arrivals)
@@ -83,7 +82,7 @@ def find_tables(
 def unnamed_heads(model: keras.Layer, tables: list[Table]) -> list[Side]:
     """The outputs of layers of a model that are in no table."""
     bound = variables_of([table.side for table in tables])
-    layers = Layers(list(keras_internals.walk(model)))
+    layers = Layers(model)
     parts = {  # the projections inside a `MultiHeadAttention`, say
         part
         for layer in layers.paths
@@ -102,7 +101,7 @@ def vocabulary_axes(model: keras.Layer, options: Any) -> dict[int, frozenset[int
 
     Those of embeddings, and of all layers whose vocabulary has a source.
     """
-    layers = Layers(list(keras_internals.walk(model)))
+    layers = Layers(model)
     given = resolve(layers, options.vocabularies, "vocabularies")
     resolve(layers, options.base_vocabularies, "base_vocabularies")
     sourced = sourced_sides(model, layers, given, [], Found(), as_new=True)

@@ -29,18 +29,19 @@ class Call:
     arguments: Any
 
 
-def calls(root: keras.Layer) -> Iterator[Call]:
-    """Every symbolic call of `root`, of the layers inside it, and between these."""
+def calls(roots: list[keras.Layer]) -> Iterator[Call]:
+    """Every symbolic call of some models, of the layers inside, and between, once."""
     # A Functional model keeps its graph in nodes of its operations alone.
     seen: set[int] = set()
-    for _, layer in walk(root):
+    for layer in (layer for root in roots for _, layer in walk(root)):
         for operation in [layer, *getattr(layer, "operations", [])]:
             if id(operation) in seen:
                 continue
             seen.add(id(operation))
             for node in access.private(operation, "_inbound_nodes"):
                 inputs, outputs = list(node.input_tensors), list(node.outputs)
-                yield Call(operation, inputs, outputs, node.arguments.fill_in)
+                if outputs:
+                    yield Call(operation, inputs, outputs, node.arguments.fill_in)
 
 
 def borders(call: Call) -> list[tuple[Any, Any]]:
