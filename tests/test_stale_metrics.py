@@ -95,6 +95,7 @@ def test_a_metric_that_is_told_the_number_of_labels():
     assert found["iou"] == pytest.approx(float(array(wanted.result())))
 
 
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype")  # Keras on JAX
 def test_a_metric_of_a_subclassed_model_that_is_told_the_number_is_named():
     class Classifier(keras.Model):
         def __init__(self):
