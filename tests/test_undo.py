@@ -20,9 +20,9 @@ from warmstart_keras import (
     WarmStartEmbedding,
     WarmStartError,
     bindings,
-    initializers,
     keras_internals,
     moves,
+    new_rows,
     optimizer_keys,
     plan,
     plan_warm_start,
@@ -217,9 +217,9 @@ DOING = {
 }
 # Steps that only work something out.
 ASKING = {
-    "new rows are made": (initializers.NewRows, "_ask"),
+    "new rows are made": (new_rows.NewRows, "_ask"),
     "a variable is read": (tensors, "to_numpy"),
-    "rows are put in order": (moves, "move_rows"),
+    "rows are put in order": (moves, "moved_rows"),
     "an old key is looked up": (keras_internals, "stale_key"),
     "a new key is looked up": (keras_internals, "variable_key"),
 }

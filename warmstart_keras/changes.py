@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from warmstart_keras import initializers, tensors
+from warmstart_keras import initializers, sharded, tensors
 from warmstart_keras.bindings import Binding, Table
 from warmstart_keras.checks import check_kept, check_other_variables, check_sharding
 from warmstart_keras.embedding import WarmStartEmbedding
-from warmstart_keras.initializers import BaseTable, NewRows, OldMean, RowInitializer
-from warmstart_keras.moves import Load, Move, moved
+from warmstart_keras.initializers import RowInitializer
+from warmstart_keras.moves import Load, Move
+from warmstart_keras.new_rows import Start, start_of
+from warmstart_keras.old_rows import BaseTable, OldMean
 from warmstart_keras.optimizer_slots import Slot, find_slots
 from warmstart_keras.options import Options
+from warmstart_keras.remap import moved_rows
 from warmstart_keras.report import VariableChange
 from warmstart_keras.row_map import RowMap, word_rows
 from warmstart_keras.saved_layers import Stored
@@ -91,6 +95,11 @@ class Change:
         """The binding of one of its variables."""
         return next(b for b in self.bindings if b.variable is variable)
 
+    def note(self, note: str | None) -> None:
+        """Adds what the user should know, once."""
+        if note is not None and note not in self.notes:
+            self.notes.append(note)
+
     def plan_variables(self, others: list["Change"]) -> None:
         """Plans the moves of its variables.
 
@@ -122,7 +131,7 @@ class Change:
         row_map = self.row_map.within_capacity(int(stored.shape[axis]), self.table.rows)
 
         def read(place: Any) -> np.ndarray:
-            return moved(stored[...], row_map, start, axis)[place]
+            return moved_rows(stored[...], row_map, start, axis=axis)[place]
 
         shape = list(stored.shape)
         shape[axis] = self.table.rows
@@ -140,7 +149,7 @@ class Change:
         before = self.table.base_rows(binding)
         return self.row_map.within_capacity(before, self.table.rows)
 
-    def _start(self, binding: Binding, rows: RowMap) -> NewRows | OldMean:
+    def _start(self, binding: Binding, rows: RowMap) -> Start:
         """What the entries of new tokens start from."""
         base, new = self.row_map.base, self.row_map.new
         initializer = self._initializer(binding)
@@ -154,13 +163,12 @@ class Change:
             )
         shape = list(map(int, binding.variable.shape))
         del shape[binding.axis]
-        return NewRows(
+        start = start_of(
             initializer,
-            rows.new_rows,
+            rows,
             (self.table.rows, *shape),
             np.dtype(binding.variable.dtype),
-            tokens=self.row_map.new_tokens,
-            base=BaseTable(base, lambda: self._old_rows(binding)[: len(base)]),
+            self._base_table(binding),
             seed=(
                 self.options.seed,
                 self.table.known_as,
@@ -170,10 +178,20 @@ class Change:
             ),
             axis=binding.axis,
         )
+        self.note(start.remark)
+        return start
 
     def _seed_of(self, binding: Binding) -> list[str]:
         """So that two variables of a layer do not start alike; the main one has none."""
         return [] if binding is self.bindings[0] else [binding.variable.name]
+
+    def _base_table(self, binding: Binding) -> BaseTable:
+        """The old rows, of which a sharded table is not gathered for a few."""
+        base, variable = self.row_map.base, binding.variable
+        read_rows = None
+        if id(variable) not in self.table.stored and sharded.sharding_of(variable):
+            read_rows = partial(_read_sharded, variable, binding.axis)
+        return BaseTable(base, lambda: self._old_rows(binding)[: len(base)], read_rows)
 
     def _old_rows(self, binding: Binding) -> np.ndarray:
         stored = self.table.stored.get(id(binding.variable))
@@ -196,7 +214,8 @@ class Change:
             return
 
         self.slots.append(slot)
-        self.moves.append(Move(slot.variable, axis, row_map, slot.start))
+        start = self._start_of_slot(slot, row_map)
+        self.moves.append(Move(slot.variable, axis, row_map, start))
 
     def keep(self, moves: int, slots: int) -> None:
         """Forgets all moves and slots that were planned after the first so many."""
@@ -212,7 +231,14 @@ class Change:
             fresh = self.row_map.all_new(rows, self.table.rows)
             return Move(slot.variable, slot.axis, fresh, slot.start)
         row_map = self._rows(self.binding_of(slot.owner))
-        return Move(slot.variable, slot.axis, row_map, slot.start, stored)
+        start = self._start_of_slot(slot, row_map)
+        return Move(slot.variable, slot.axis, row_map, start, stored)
+
+    def _start_of_slot(self, slot: Slot, row_map: RowMap) -> Any:
+        """What the slots of new rows start from."""
+        kept = row_map.indices[row_map.kept_words]
+        of_mean = self.options.new_slots == "mean" and slot.initial is not None
+        return OldMean(kept) if of_mean and len(kept) else slot.start
 
     def report(self) -> list[VariableChange]:
         """What becomes of its variables; to be asked before they move."""
@@ -259,6 +285,10 @@ class Change:
         if rows != self.table.side.rows:
             return row_map.all_new(rows, after)
         return row_map.within_capacity(rows, after)
+
+
+def _read_sharded(variable: Any, axis: int, rows: np.ndarray) -> np.ndarray:
+    return sharded.read_rows(variable.value, axis, rows)
 
 
 def slots_of(

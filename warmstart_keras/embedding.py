@@ -55,8 +55,8 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
             rebuilds. Where it is left out, a lookup layer that feeds this layer in a
             model's graph is the source.
         new_embeddings_initializer: What the row of a new word starts from: a Keras
-            initializer, or a callable `(tokens, base) -> rows`. None: the
-            `embeddings_initializer`.
+            initializer, a method such as `"oov"` or `"subword"`, or a callable, as in
+            `warm_start`. None: the `embeddings_initializer`.
         **kwargs: As in `Embedding`.
 
     Input shape:

@@ -17,6 +17,7 @@ def plan_warm_start(
     base_vocabularies: Any = None,
     new_embeddings_initializer: Any = None,
     optimizer_state: str = "carry",
+    new_slots: str = "initial",
     min_kept: float | None = None,
     missing_ok: bool = False,
     also: Any = (),
@@ -55,6 +56,7 @@ def plan_warm_start(
             base_vocabularies=base_vocabularies,
             new_embeddings_initializer=new_embeddings_initializer,
             optimizer_state=optimizer_state,
+            new_slots=new_slots,
             min_kept=min_kept,
             missing_ok=missing_ok,
             also=also,
@@ -73,6 +75,7 @@ def warm_start(
     base_vocabularies: Any = None,
     new_embeddings_initializer: Any = None,
     optimizer_state: str = "carry",
+    new_slots: str = "initial",
     min_kept: float | None = None,
     missing_ok: bool = False,
     also: Any = (),
@@ -115,11 +118,16 @@ def warm_start(
             warm start has seen in this process, for clones, and for files that do not
             say it.
         new_embeddings_initializer: What the rows of new words start from: a Keras
-            initializer, or a callable `(tokens, base) -> rows`, with `tokens` the list
-            of new tokens, and `base.matrix` (NumPy array) and `base.vocabulary` of
-            before. None: what each layer says.
+            initializer; `"mean"` of the old words, `"gaussian"` around it, `"oov"` (the
+            row that served them so far), `"subword"` (from parts of kept words),
+            `ContextRows(...)` (from the words around them), `PretrainedRows(...)`; or a
+            callable `(tokens, base) -> rows`, with `tokens` the list of new tokens, and
+            `base.matrix` (NumPy array) and `base.vocabulary` of before. None: what each
+            layer says.
         optimizer_state: `"carry"` moves the slots with their rows; `"reset"` starts the
             slots of these variables anew.
+        new_slots: What the slots of new rows start from: `"initial"`, what a fresh
+            optimizer would have, or `"mean"`, the mean of the kept words' slots.
         min_kept: The least share of the old words that the new vocabulary must have,
             from 0 (no check) to 1. None: at least one word.
         missing_ok: Whether `previous` may not be there, as on the first day: the model
@@ -146,6 +154,7 @@ def warm_start(
         base_vocabularies=base_vocabularies,
         new_embeddings_initializer=new_embeddings_initializer,
         optimizer_state=optimizer_state,
+        new_slots=new_slots,
         min_kept=min_kept,
         missing_ok=missing_ok,
         also=also,

@@ -12,8 +12,9 @@ import numpy as np
 
 from warmstart_keras import keras_internals, sharded, tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.initializers import NewRows, OldMean
-from warmstart_keras.remap import mean_of_rows, move_rows
+from warmstart_keras.new_rows import NewRows
+from warmstart_keras.old_rows import OldMean, OldRows, mean_of_rows
+from warmstart_keras.remap import move_rows, moved_rows
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.saved_layers import Stored
 
@@ -30,8 +31,7 @@ class Move:
         variable: The `keras.Variable`.
         axis: The axis that has the vocabulary.
         row_map: Where each of its new rows comes from.
-        start: What the rows that start anew have: `NewRows`, the `OldMean`, one number
-            for all, or the variable whose rows, in their new places, they are equal to.
+        start: What the rows that start anew have, as of `moved_rows`.
         source: Where the rows come from, if not from the variable itself: those of a
             previous run.
     """
@@ -39,8 +39,19 @@ class Move:
     variable: Any
     axis: int
     row_map: RowMap
-    start: NewRows | OldMean | keras.Variable | float
+    start: NewRows | OldMean | OldRows | keras.Variable | float
     source: Stored | None = None
+
+    @property
+    def remark(self) -> str | None:
+        """What the user should know about the new rows."""
+        return getattr(self.start, "remark", None)
+
+    def fitted(self) -> "Move":
+        """The same, after what new rows are made of was learned, if it must be."""
+        if not isinstance(self.start, NewRows):
+            return self
+        return replace(self, start=self.start.fitted())
 
     def prepared(self) -> "Move":
         """The same with all asked of the user's code that can be asked ahead.
@@ -53,7 +64,8 @@ class Move:
         if self.start.in_parts and sharded.sharding_of(self.variable) is not None:
             # Made shard by shard: all of them may be more than memory holds.
             return replace(self, start=self.start.tried())
-        if sharded.spans_processes(self.variable) and len(self.row_map.new_rows):
+        is_asked = len(self.row_map.new_rows) and not self.start.is_learned
+        if is_asked and sharded.spans_processes(self.variable):
             raise WarmStartError(
                 f"Across processes new rows of '{self.variable.path}' must be made by an "
                 "initializer that makes each row by itself. Received: "
@@ -95,7 +107,7 @@ class Move:
             before = tensors.to_numpy(self.variable)
         else:
             before = self.source[...].astype(self.variable.dtype, copy=False)
-        after = moved(before, self.row_map, self.start, self.axis)
+        after = moved_rows(before, self.row_map, self.start, axis=self.axis)
         if self.source is not None:
             put(self.variable, after, undo)
             return
@@ -158,6 +170,10 @@ class Move:
             after = sharded.merged(after, start.value, places, axis)
         elif isinstance(start, OldMean):
             after = self._averaged_into(after, row_map.new_rows, before, start.rows)
+        elif isinstance(start, OldRows):
+            places = np.full(len(row_map), -1)
+            places[row_map.new_rows] = start.rows
+            after = sharded.merged(after, before, places, axis)
         after = self._averaged_into(
             after, row_map.averaged_rows, before, row_map.averaged_from
         )
@@ -190,20 +206,6 @@ class Move:
         back = sharded.merged(back, now, inverse, self.axis)
         sharded.wait_for(back)
         give(self.variable, back)
-
-
-def moved(before: np.ndarray, row_map: RowMap, start: Any, axis: int) -> np.ndarray:
-    """An array with its rows along an axis in new places; `start` as of a `Move`."""
-    rows_first = np.moveaxis(before, axis, 0)
-    new_rows: Any = start
-    if isinstance(start, NewRows):
-        new_rows = start(slice(None))
-    elif isinstance(start, OldMean):
-        has_new = len(row_map.new_rows) > 0
-        new_rows = mean_of_rows(rows_first.__getitem__, start.rows) if has_new else 0
-    elif isinstance(start, keras.Variable):
-        new_rows = np.moveaxis(tensors.to_numpy(start), axis, 0)[row_map.new_rows]
-    return move_rows(before, row_map, new_rows, axis=axis)
 
 
 @dataclass(frozen=True, eq=False)

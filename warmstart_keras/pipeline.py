@@ -48,7 +48,11 @@ def check_pipeline(dataset: Any, vectorizer: Any, texts: Any) -> None:
             "`texts` must be a list, array or tensor of at least one text. "
             f"Received: {texts!r}"
         )
-    texts = list(texts) if isinstance(texts, list | tuple) else _numpy(texts).tolist()
+    texts = (
+        list(texts)
+        if isinstance(texts, list | tuple)
+        else tensors.data_to_numpy(texts).tolist()
+    )
     expected = _rows(vectorizer(np.array(texts, dtype=object)), None)
     rank = expected[0].ndim
     found = list(islice(_dataset_rows(dataset, rank), len(texts)))
@@ -84,13 +88,8 @@ def _rows(ids: Any, rank: int | None) -> list[np.ndarray]:
     """The rows of a batch, which may be ragged; or the one row, if of that rank."""
     if hasattr(ids, "to_list"):  # tf.RaggedTensor
         return [np.asarray(row) for row in ids.to_list()]
-    array = _numpy(ids)
+    array = tensors.data_to_numpy(ids)
     return [array] if array.ndim == rank else list(array)
-
-
-def _numpy(values: Any) -> np.ndarray:
-    plain = isinstance(values, list | tuple | np.ndarray) or hasattr(values, "numpy")
-    return np.asarray(values) if plain else tensors.to_numpy(values)
 
 
 def _shown(text: Any) -> str:

@@ -214,15 +214,20 @@ class WarmStartPlan:
                 arriving, self._of_slots = arriving_moves(
                     self.model, self._arrivals, self._changes, self._options, undo
                 )
-                report = self.report()  # of the shapes as they are before
                 # Whatever is asked of the user's own code is asked before anything moves.
-                planned = [m for change in self._changes for m in change.moves]
-                moves += [*(move.prepared() for move in planned), *arriving]
+                fitted = []
+                for change in self._changes:
+                    for move in change.moves:
+                        with agreement(self.model, "work out new rows", list):
+                            fitted.append(move.fitted())
+                        change.note(fitted[-1].remark)
+                moves += [*(move.prepared() for move in fitted), *arriving]
+                report = self.report()  # of the shapes as they are before
             keys = self._old_keys()
             for layer in self._adapted():
                 undo.callback(layer.finalize_state)  # after its variables are back
-            for move in moves:
-                move.apply(undo)
+            for each in moves:
+                each.apply(undo)
             # What fails in one process from here on is taken back in all.
             with agreement(self.model, "finish a warm start", list):
                 self._finish(keys, undo)
@@ -262,7 +267,11 @@ class WarmStartPlan:
     def _facts(self) -> list[str]:
         """What must be the same in every process that trains the model."""
         options = self._options
-        facts = [f"seed={options.seed}", f"optimizer_state={options.optimizer_state!r}"]
+        facts = [
+            f"seed={options.seed}",
+            f"optimizer_state={options.optimizer_state!r}",
+            f"new_slots={options.new_slots!r}",
+        ]
         for table in self._found.tables:
             base = None if table.base is None else table.base.fingerprint
             facts.append(

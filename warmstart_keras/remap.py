@@ -1,6 +1,5 @@
 """Moving the rows of an array along an axis."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,10 +7,10 @@ import numpy as np
 
 from warmstart_keras import initializers, tensors
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.new_rows import NewRows, start_of
+from warmstart_keras.old_rows import BaseTable, OldMean, OldRows, mean_of_rows
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.vocabulary import Vocabulary
-
-_PART = 2**16  # rows of which the mean is worked out at a time
 
 
 def warmstart_embedding_matrix(
@@ -77,18 +76,17 @@ def warmstart_embedding_matrix(
         )
     row_map = RowMap.entry_by_entry(base, new)
     result = np.empty((len(new), matrix.shape[1]), matrix.dtype)
-    rows = initializers.NewRows(
+    rows = NewRows(
         initializers.get(new_embeddings_initializer, as_keras=True, whole=True),
-        row_map.new_rows,
+        row_map,
         result.shape,
         matrix.dtype,
-        tokens=[],
-        base=initializers.BaseTable(base, lambda: matrix),
+        BaseTable(base, lambda: matrix),
         seed=("warmstart_embedding_matrix", base.fingerprint, new.fingerprint),
-    )(slice(None))
-    moved = move_rows(matrix, row_map, rows, out=result)
+    )
+    moved_rows(matrix, row_map, rows, out=result)
     # Asked by name, JAX without 64 bits warns where it must cut.
-    return keras.ops.convert_to_tensor(tensors.to_tensor(moved), moved.dtype.name)
+    return keras.ops.convert_to_tensor(tensors.to_tensor(result), result.dtype.name)
 
 
 def remap(
@@ -118,7 +116,9 @@ def remap(
         axis: The axis that has the vocabulary.
         new_embeddings_initializer: What rows without a past start from: a Keras
             initializer (instance, class or name), or a callable `(tokens, base) ->
-            rows`; rows come first, whatever the axis. None means `"uniform"`.
+            rows`; rows come first, whatever the axis. Or `"mean"`, `"gaussian"`,
+            `"oov"`, `"subword"`, `ContextRows(...)`, `PretrainedRows(...)`. None means
+            `"uniform"`.
         seed: Integer or None; equal seeds give equal rows.
         out: NumPy array for the result, of its shape and dtype, apart from `array`.
 
@@ -156,17 +156,49 @@ def remap(
             f"dtype={getattr(out, 'dtype', None)}"
         )
     rows_first = (shape[axis], *shape[:axis], *shape[axis + 1 :])
-    rows = initializers.NewRows(
+    start = start_of(
         initializers.get(new_embeddings_initializer),
-        row_map.new_rows,
+        row_map,
         rows_first,
         values.dtype,
-        tokens=row_map.new_tokens,
-        base=initializers.BaseTable(row_map.base, lambda: np.moveaxis(values, axis, 0)),
+        BaseTable(row_map.base, lambda: np.moveaxis(values, axis, 0)),
         seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
         axis=axis,
-    )(slice(None))
-    return move_rows(values, row_map, rows, axis=axis, out=out)
+    )
+    return moved_rows(values, row_map, start, axis=axis, out=out)
+
+
+def moved_rows(
+    before: np.ndarray,
+    row_map: RowMap,
+    start: Any,
+    *,
+    axis: int = 0,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """An array with its rows along an axis in new places.
+
+    Args:
+        before: The array.
+        row_map: Where each of its new rows comes from.
+        start: What the rows that start anew have: `NewRows`, the `OldMean`, `OldRows`,
+            one number for all, or the variable whose rows, in their new places, they
+            are equal to.
+        axis: The axis that has the rows.
+        out: As of `remap`.
+    """
+    rows_first = np.moveaxis(before, axis, 0)
+    new_rows: Any = start
+    if isinstance(start, NewRows):
+        new_rows = start(slice(None))
+    elif isinstance(start, OldRows):
+        new_rows = rows_first[start.rows]
+    elif isinstance(start, OldMean):
+        has_new = len(row_map.new_rows) > 0
+        new_rows = mean_of_rows(rows_first.__getitem__, start.rows) if has_new else 0
+    elif isinstance(start, keras.Variable):
+        new_rows = np.moveaxis(tensors.to_numpy(start), axis, 0)[row_map.new_rows]
+    return move_rows(before, row_map, new_rows, axis=axis, out=out)
 
 
 def move_rows(
@@ -194,22 +226,6 @@ def move_rows(
         read = np.moveaxis(array, axis, 0).__getitem__
         rows_first[row_map.averaged_rows] = mean_of_rows(read, row_map.averaged_from)
     return moved
-
-
-def mean_of_rows(read: Callable[[np.ndarray], np.ndarray], rows: Any) -> np.ndarray:
-    """The mean of some rows, a part of them read at a time; in float64 at least.
-
-    Args:
-        read: Gives the rows at some places.
-        rows: Their places, at least one.
-    """
-    places = np.asarray(rows)
-    total: Any = 0
-    for start in range(0, len(places), _PART):
-        part = read(places[start : start + _PART])
-        wide = np.float64 if part.dtype.itemsize < 8 else None
-        total = total + part.sum(axis=0, dtype=wide)
-    return total / len(places)
 
 
 def _numeric(array: Any, name: str) -> np.ndarray:

@@ -118,6 +118,21 @@ class RowMap:
         ]
 
     @property
+    def new_words(self) -> list[Token | None]:
+        """The word of each of the new rows; None for special and spare rows."""
+        special, tokens = self.new.special_rows, len(self.new)
+        return [
+            None if row >= tokens or row in special else self.new[row]
+            for row in self.new_rows.tolist()
+        ]
+
+    @property
+    def kept_words(self) -> np.ndarray:
+        """The rows of words that continue a row of the base."""
+        rows = word_rows(self.new)
+        return rows[self.indices[rows] != NEW]
+
+    @property
     def left_rows(self) -> np.ndarray:
         """The base rows that no new row continues."""
         return np.flatnonzero(self.inverse() == NEW)

@@ -24,6 +24,12 @@ def to_numpy(value: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(value)
 
 
+def data_to_numpy(values: Any) -> np.ndarray:
+    """What a user's dataset yields, of whatever library, as an array."""
+    plain = isinstance(values, list | tuple | np.ndarray) or hasattr(values, "numpy")
+    return np.asarray(values) if plain else to_numpy(values)
+
+
 def to_tensor(array: np.ndarray, like: Any = None) -> Any:
     """What makes a tensor of the same bits when it is given to the backend.
 

@@ -1,0 +1,152 @@
+"""`PretrainedRows`: rows of new words from vectors that were trained elsewhere."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.old_rows import BaseTable, parts
+from warmstart_keras.row_map import NEW, RowMap, word_rows
+from warmstart_keras.row_methods import Fitted, LearningMethod, without
+from warmstart_keras.word_vectors import check_is_source, vectors_of
+
+_NUMBERS = 2**23  # similarities worked out at a time
+_NEAREST = 256  # kept words that are looked at first
+
+
+@keras.saving.register_keras_serializable(package="warmstart_keras")
+class PretrainedRows(LearningMethod):
+    """New rows by vectors trained elsewhere, as mixtures of the nearest kept words' rows.
+
+    A new row is a convex combination of the rows of kept words: their weights are the
+    sparsemax of the cosines between the new word's vector and theirs, which is 0 for all
+    but the nearest. So a new word starts where the model has put words of its kind,
+    however wide the vectors are. See Dobler and de Melo, "FOCUS: Effective Embedding
+    Initialization for Monolingual Specialization of Multilingual Models" (2023), and, for
+    the sparsemax, Martins and Astudillo (2016).
+
+    Example:
+
+    >>> import numpy as np
+    >>> from warmstart_keras import PretrainedRows, RowMap, remap
+    >>> vectors = {"cat": [1.0, 0.1, 0.0], "dog": [0.9, 0.2, 0.0], "car": [0.0, 0.0, 1.0]}
+    >>> row_map = RowMap(["cat", "car"], ["cat", "car", "dog"])
+    >>> matrix = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> remap(matrix, row_map, new_embeddings_initializer=PretrainedRows(vectors))[2]
+    array([1.00..., 2.00...])
+
+    Args:
+        vectors: A mapping from token to vector; a `KeyedVectors` of gensim; or the path
+            of a file in the text format of word2vec or GloVe, which may be gzipped
+            (`.gz`). Only the vectors of words that were kept or are new are read.
+        direct: Whether a new row is the word's vector itself. For tables that were made
+            of these vectors, and of their width.
+
+    Raises:
+        WarmStartError: If `vectors` is none of these; and when it is used, if vectors
+            differ in length, or are `direct` and of another width than the rows.
+    """
+
+    def __init__(self, vectors: Any, *, direct: bool = False) -> None:
+        if vectors is not None:
+            check_is_source(vectors)
+        self.vectors = vectors
+        self.direct = bool(direct)
+
+    def get_config(self) -> dict:
+        """The arguments, without the vectors: data is not saved with a layer."""
+        return {"vectors": None, "direct": self.direct}
+
+    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+        """Reads the vectors of the kept and the new words."""
+        if self.vectors is None:
+            raise WarmStartError(
+                "`PretrainedRows` must have vectors, which are not saved with a layer. "
+                "Received: none. Pass "
+                "`new_embeddings_initializer=PretrainedRows(vectors)`."
+            )
+        # All of the table that is needed is read before anything of the user's is asked.
+        mean = base.mean(word_rows(row_map.base))
+        kept = row_map.kept_words
+        kept_words = [row_map.new[row] for row in kept]
+        words = row_map.new_words
+        known, matrix = vectors_of(
+            self.vectors, [*kept_words, *(w for w in words if w is not None)]
+        )
+        place = np.array([known.get(word, NEW) for word in words], np.int64)
+        if self.direct:
+            if len(matrix) and matrix.shape[1] != len(mean):
+                raise WarmStartError(
+                    "`PretrainedRows(direct=True)` must have vectors of the table's "
+                    f"width, {len(mean)}. Received: vectors of length {matrix.shape[1]}. "
+                    "Leave `direct` out: rows are then mixed from those of kept words."
+                )
+            return Fitted(
+                _filled(mean, place, lambda rows: matrix[rows]),
+                without(words, place != NEW, "have no vector"),
+            )
+
+        lengths = np.linalg.norm(matrix, axis=1)
+        usable = np.isfinite(lengths) & (lengths > 0)
+        matrix[usable] /= lengths[usable, None]
+        near = np.array([known.get(word, NEW) for word in kept_words], np.int64)
+        has = (near != NEW) & np.append(usable, False)[near]
+        old_rows, near = row_map.indices[kept[has]], near[has]
+        place[~np.append(usable, False)[place]] = NEW
+        if not len(near):
+            place[:] = NEW
+
+        def mixed(places: np.ndarray) -> np.ndarray:
+            others, weights = _mixtures(matrix[places], matrix[near])
+            return weights @ base.rows(old_rows[others])
+
+        return Fitted(
+            _filled(mean, place, mixed, max(1, _NUMBERS // max(1, len(near)))),
+            without(words, place != NEW, "have no vector, or no kept word has one"),
+        )
+
+
+def _filled(mean: np.ndarray, place: np.ndarray, rows_of: Any, size: int = 2**16) -> Any:
+    """A function that gives rows, the mean where there is no place to get one from."""
+
+    def made(start: int, stop: int, seed: tuple) -> np.ndarray:
+        rows = np.tile(mean, (stop - start, 1))
+        for some in parts(np.flatnonzero(place[start:stop] != NEW), size):
+            rows[some] = rows_of(place[start:stop][some])
+        return rows
+
+    return made
+
+
+def _mixtures(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of some unit vectors to mix for each of a few, and with which weights.
+
+    Returns:
+        The places of those that are used at all, and the weights, of shape
+        `(len(vectors), len(used))`; each row of them adds up to 1.
+    """
+    cosines = vectors @ others.T
+    weights = np.zeros_like(cosines)
+    open_ = np.arange(len(vectors))
+    number = min(_NEAREST, len(others))
+    while len(open_):
+        nearest = np.argpartition(-cosines[open_], number - 1, axis=1)[:, :number]
+        values = np.take_along_axis(cosines[open_], nearest, axis=1)
+        found = sparsemax(values)
+        # What is further away has weight 0 if the last of these has.
+        enough = (found == 0).any(axis=1) | (number == len(others))
+        weights[open_[enough][:, None], nearest[enough]] = found[enough]
+        open_, number = open_[~enough], min(2 * number, len(others))
+    used = np.flatnonzero(weights.any(axis=0))
+    return used, weights[:, used]
+
+
+def sparsemax(values: np.ndarray) -> np.ndarray:
+    """The nearest point of the simplex to each row (Martins and Astudillo 2016)."""
+    ordered = -np.sort(-values, axis=1)
+    sums = np.cumsum(ordered, axis=1, dtype=np.float64)
+    ranks = np.arange(1, values.shape[1] + 1)
+    size = np.count_nonzero(1 + ranks * ordered > sums, axis=1)
+    least = (np.take_along_axis(sums, size[:, None] - 1, axis=1) - 1) / size[:, None]
+    return np.maximum(values - least, 0)

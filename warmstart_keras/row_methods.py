@@ -1,0 +1,208 @@
+"""Ways to the rows of new words that look at the rows that there are."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from warmstart_keras.old_rows import BaseTable, OldMean, OldRows, parts
+from warmstart_keras.row_map import RowMap, word_rows
+from warmstart_keras.seeds import derive_seed
+from warmstart_keras.vocabulary import Token, Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A way to new rows that has learned all that it needs.
+
+    Attributes:
+        rows: Called `(start, stop, seed)`; gives the new rows from `start` to `stop`,
+            with all numbers of a row along one axis. `seed` is that of this part.
+        remark: What the user should know about it.
+    """
+
+    rows: Callable[[int, int, tuple], np.ndarray]
+    remark: str | None = None
+
+
+class RowMethod:
+    """How rows of new words are worked out from the rows that there are.
+
+    Rows that are no words' (special ones, spare ones), and words about which a method
+    knows nothing, start from the mean of the base's words.
+    """
+
+    def get_config(self) -> dict:
+        """The arguments of the class, as Keras saves them with a layer."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "RowMethod":
+        """What `get_config` describes."""
+        return cls(**config)
+
+
+class CopyingMethod(RowMethod, ABC):
+    """A method that takes old rows, or their mean, and learns nothing."""
+
+    @abstractmethod
+    def start(self, row_map: RowMap) -> OldMean | OldRows:
+        """Which old rows the new ones start from."""
+
+
+class LearningMethod(RowMethod, ABC):
+    """A method that first learns something from the old rows."""
+
+    @abstractmethod
+    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+        """Learns what new rows are made of."""
+
+
+@keras.saving.register_keras_serializable(package="warmstart_keras")
+class MeanRows(CopyingMethod):
+    """New rows start from the mean of the base's word rows; `"mean"` by name.
+
+    What Hugging Face Transformers does. See John Hewitt, "Initializing New Word
+    Embeddings for Pretrained Language Models" (2021).
+
+    Example:
+
+    >>> import numpy as np
+    >>> from warmstart_keras import RowMap, remap
+    >>> row_map = RowMap(["[UNK]", "a", "b"], ["[UNK]", "b", "new"])
+    >>> remap(np.array([[9.0], [1.0], [2.0]]), row_map, new_embeddings_initializer="mean")
+    array([[9. ],
+           [2. ],
+           [1.5]])
+    """
+
+    def start(self, row_map: RowMap) -> OldMean:
+        """The rows of all words."""
+        return OldMean(word_rows(row_map.base))
+
+
+@keras.saving.register_keras_serializable(package="warmstart_keras")
+class OOVRows(CopyingMethod):
+    """New rows start as copies of the OOV row that served them before; `"oov"` by name.
+
+    So what a model makes of a text whose words only gained rows stays as it was: bit for
+    bit what the embedding gives, and all that follows from it. Of several OOV rows each
+    word takes the one that the lookup layer had hashed it to; where it is not known how
+    they were chosen, their mean. Where there was no OOV row, the mean of the words.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from warmstart_keras import RowMap, remap
+    >>> row_map = RowMap(["[UNK]", "a"], ["[UNK]", "a", "new"])
+    >>> remap(np.array([[9.0], [1.0]]), row_map, new_embeddings_initializer="oov")
+    array([[9.],
+           [1.],
+           [9.]])
+    """
+
+    def start(self, row_map: RowMap) -> OldMean | OldRows:
+        """The OOV row of each word."""
+        base, new = row_map.base, row_map.new_rows
+        oov = np.asarray(base.oov_rows, np.int64)
+        if len(oov) == 0:
+            return OldMean(
+                word_rows(base),
+                "there was no OOV row: its new rows start from the mean of the words.",
+            )
+        if len(oov) == 1:
+            return OldRows(np.repeat(oov, len(new)))
+        buckets = _buckets(row_map.new_words, base)
+        if buckets is None:
+            return OldMean(
+                oov,
+                f"it is not known which of {len(oov)} OOV rows served which word: its "
+                "new rows start from their mean.",
+            )
+        return OldRows(oov[buckets])
+
+
+@keras.saving.register_keras_serializable(package="warmstart_keras")
+class GaussianRows(LearningMethod):
+    """New rows are drawn around the mean of the words' rows; `"gaussian"` by name.
+
+    From the normal distribution that has the mean and the covariance of the base's word
+    rows. Where the covariance is singular, as with fewer words than a row has numbers,
+    they are drawn within the span of the rows; where it is not finite, they are the
+    mean. See John Hewitt, "Initializing New Word Embeddings for Pretrained Language
+    Models" (2021).
+
+    Example:
+
+    >>> import numpy as np
+    >>> from warmstart_keras import RowMap, remap
+    >>> row_map = RowMap(["a", "b"], ["a", "b", "new"])
+    >>> matrix = np.array([[0.0, 3.0], [1.0, 3.0]])
+    >>> remap(matrix, row_map, new_embeddings_initializer="gaussian")[2, 1]
+    np.float64(3.0)
+    """
+
+    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+        """Works out the mean and a root of the covariance."""
+        words = word_rows(row_map.base)
+        mean = base.mean(words)
+        covariance = np.zeros((len(mean), len(mean)))
+        for places in parts(words):
+            centred = base.rows(places) - mean
+            covariance += centred.T @ centred
+        root = _root(covariance / len(words))
+
+        def rows(start: int, stop: int, seed: tuple) -> np.ndarray:
+            draws = np.random.default_rng(derive_seed(*seed))
+            return mean + draws.standard_normal((stop - start, len(mean))) @ root
+
+        return Fitted(rows)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric root of a matrix that may be singular."""
+    if not np.isfinite(covariance).all():
+        return np.zeros_like(covariance)
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(values.clip(0))) @ vectors.T
+
+
+def _buckets(words: list[Token | None], base: Vocabulary) -> np.ndarray | None:
+    """Which OOV row served each word, as Keras's lookup layers choose it (V6, V16)."""
+    import tensorflow as tf
+
+    known = [word for word in words if word is not None]
+    number, hashing = len(base.oov_rows), base.hashing
+    if hashing is None or len(known) < len(words):
+        return None
+    if hashing == "floormod":
+        return np.array(known, np.int64) % number
+    # Keras gives the tokens to TensorFlow as bytes, integers by their digits.
+    texts = [w if isinstance(w, bytes) else str(w).encode() for w in known]
+    tensor = tf.constant(texts, tf.string, shape=(len(texts),))
+    if hashing == "farmhash":
+        return tf.strings.to_hash_bucket_fast(tensor, number).numpy()
+    salt = [int(part) for part in hashing.removeprefix("siphash").strip("[]").split(",")]
+    return tf.strings.to_hash_bucket_strong(tensor, number, salt).numpy()
+
+
+def without(words: list[Token | None], found: Any, because: str) -> str | None:
+    """The remark about words of which a method knows nothing, if there are any.
+
+    Args:
+        words: The word of each new row; None for what is no word's.
+        found: Whether the method knows something, for each of them.
+        because: What is so about the others.
+    """
+    lost = [word for word, is_found in zip(words, found, strict=True) if not is_found]
+    number = sum(word is not None for word in lost)
+    if not number:
+        return None
+    all_ = sum(word is not None for word in words)
+    return (
+        f"{number:,} of its {all_:,} new words {because}: these start from the mean of "
+        "the words."
+    )
