@@ -790,3 +790,65 @@ def test_rows_of_a_bag_of_words_kernel_start_from_its_oov_row(counts):
     np.testing.assert_allclose(
         array(model(array(after(texts)))), array(predicted), atol=1e-6
     )
+
+
+# --- the optimizer's slots of new rows ---
+
+
+@pytest.mark.parametrize("where", ["model", "previous"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("Adam", {}),
+        ("SGD", {"momentum": 0.9}),
+        ("Adagrad", {}),
+        ("Ftrl", {}),
+        ("Adam", {"use_ema": True}),
+    ],
+)
+def test_slots_of_new_rows_start_at_the_mean_of_those_of_kept_words(name, how, where):
+    def built(vocabulary):
+        words = WarmStartEmbedding(output_dim=3, vocabulary=vocabulary, name="words")
+        return on_ids(words, getattr(keras.optimizers, name)(name="slots", **how))
+
+    def slots(model):
+        found = {}
+        for variable in model.optimizer.variables:
+            if len(variable.shape) == 2 and variable.shape[1] == 3:
+                found[variable.path] = array(variable)
+        return found
+
+    model = built(BASE)
+    ids = np.random.default_rng(0).integers(0, len(BASE), (8, LENGTH))
+    model.fit(ids, np.ones((8, 1)), verbose=0)
+    before = slots(model)
+    assert before
+    if where == "previous":
+        previous, model = model, built(NEW)
+        warm_start(model, previous=previous, new_slots="mean", verbose=0)
+    else:
+        warm_start(model, NEW, new_slots="mean", verbose=0)
+    for path, slot in slots(model).items():
+        kept = before[path][[4, 5, 2]]  # of "plot", "bad", "film"
+        wanted = kept.mean(axis=0, dtype="float64").astype("float32")
+        if "average" in path:
+            wanted = array(model.get_layer("words").embeddings)[3]
+        assert slot[3].tobytes() == wanted.tobytes(), path
+        assert slot[[2, 4, 6]].tobytes() == kept.tobytes(), path
+
+
+@pytest.mark.parametrize("how", [{"optimizer_state": "reset"}, {"min_kept": 0}])
+def test_slots_start_as_fresh_ones_where_none_is_kept(how):
+    model = on_ids(WarmStartEmbedding(output_dim=3, vocabulary=BASE, name="words"))
+    model.fit(np.ones((8, LENGTH)), np.ones((8, 1)), verbose=0)
+    new = ["", "[UNK]", "none", "of", "these", "stayed"] if "min_kept" in how else NEW
+    warm_start(model, new, new_slots="mean", verbose=0, **how)
+    for variable in model.optimizer.variables:
+        if variable.shape == (len(new), 3):
+            assert not array(variable)[2:].any()
+
+
+def test_where_slots_start_is_one_of_two():
+    message = '`new_slots` must be "initial" or "mean". Received: new_slots=\'zero\''
+    with pytest.raises(WarmStartError, match=message):
+        VocabularyWarmStart(new_slots="zero")

@@ -63,16 +63,20 @@ def run(folder, processes, layout, *scenarios):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """What one process finds; how its four devices share the work makes no difference."""
-    ((found,),) = run(tmp_path_factory.mktemp("alone"), 1, "data", "train")
+    (found,) = run(tmp_path_factory.mktemp("alone"), 1, "data", "train", "methods")
     return found
 
 
 @pytest.mark.parametrize("layout", ["data", "rows", "width"])
 def test_two_processes_come_to_the_same_as_one(tmp_path, alone, layout):
-    (one,), (other,) = run(tmp_path, 2, layout, "train")
+    one, other = run(tmp_path, 2, layout, "train", "methods")
     assert one == other
-    np.testing.assert_allclose(one["losses"], alone["losses"], rtol=1e-5)
-    np.testing.assert_allclose(one["table"], alone["table"], rtol=1e-5, atol=1e-6)
+    (trained, made), (trained_alone, made_alone) = one, alone
+    np.testing.assert_allclose(trained["losses"], trained_alone["losses"], rtol=1e-5)
+    np.testing.assert_allclose(
+        trained["table"], trained_alone["table"], rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(made["tables"], made_alone["tables"], rtol=1e-5, atol=1e-6)
 
 
 DIFFERENT = "All processes must come to the same.*"
@@ -89,6 +93,7 @@ DIFFERENT = "All processes must come to the same.*"
                 "ask": ["Across processes new rows.*row-wise"] * 2,
                 "initializers": [DIFFERENT + "rows of 'words/embeddings'"] * 2,
                 "broken_initializer": ["which raised", "an error in process 0"],
+                "broken_vectors": ["vectors of one length", "an error in process 0"],
                 "late": [
                     "no more disk and no more disk",
                     "finish a warm.*process 0.* and .*finish a warm.*process 0",

@@ -6,10 +6,12 @@ import pytest
 from models import BACKEND, WIDTH, array, rows_by_token, variables
 
 from warmstart_keras import (
+    ContextRows,
+    PretrainedRows,
     VocabularyWarmStart,
     WarmStartEmbedding,
     WarmStartError,
-    initializers,
+    new_rows,
     plan_warm_start,
     warm_start,
 )
@@ -166,7 +168,7 @@ def test_a_fit_with_the_callback_is_as_without_distribution():
 @pytest.mark.usefixtures("rows_sharded")
 @pytest.mark.parametrize("part", [3, 2**16])
 def test_new_rows_do_not_depend_on_how_a_table_is_sharded(part, monkeypatch):
-    monkeypatch.setattr(initializers, "_PART", part)
+    monkeypatch.setattr(new_rows, "_PART", part)
     new = [f"n{i}" for i in range(8)] + BASE[:8]
     tables = []
     for layout in ("rows", "width", None):
@@ -176,6 +178,35 @@ def test_new_rows_do_not_depend_on_how_a_table_is_sharded(part, monkeypatch):
         tables.append(array(model.get_layer("words").embeddings)[:8])
     assert tables[0].tobytes() == tables[1].tobytes() == tables[2].tobytes()
     assert len(np.unique(tables[0], axis=0)) == 8
+
+
+@pytest.mark.parametrize("layout", ["rows", "width", "replicated"])
+@pytest.mark.parametrize(
+    "method", ["mean", "gaussian", "oov", "subword", "context", "pretrained"]
+)
+def test_rows_from_old_rows_do_not_depend_on_how_a_table_is_sharded(layout, method):
+    base = ["", "[UNK]", *(f"w{i}" for i in range(14))]
+    new = ["", "[UNK]", *(f"w{i}" for i in range(20, 3, -1)), "x"]
+    made = method
+    if method == "context":
+        vectorizer = keras.layers.TextVectorization(vocabulary=new[2:])
+        texts = [" ".join(new[i : i + 6]) for i in range(16)]
+        made = ContextRows(texts, vectorizer, verbose=0)
+    if method == "pretrained":
+        made = PretrainedRows({w: [1, i / 9, i % 4] for i, w in enumerate(new)})
+
+    tables = []
+    for one in (layout, None):
+        keras.distribution.set_distribution(one and distribution(one))
+        model = build(base)
+        weights = np.random.default_rng(0)
+        model.set_weights([weights.normal(size=v.shape) for v in model.weights])
+        warm_start(model, new, new_embeddings_initializer=made, verbose=0)
+        tables.append(array(model.get_layer("words").embeddings))
+    keras.distribution.set_distribution(None)
+    np.testing.assert_allclose(*tables, rtol=1e-5, atol=1e-6)
+    kept = [row for row, token in enumerate(new) if token in base]
+    assert tables[0][kept].tobytes() == tables[1][kept].tobytes()
 
 
 @pytest.mark.usefixtures("rows_sharded")

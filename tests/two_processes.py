@@ -31,7 +31,14 @@ from keras.distribution import (
     TensorLayout,
 )
 
-from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, plan, warm_start
+from warmstart_keras import (
+    ContextRows,
+    PretrainedRows,
+    VocabularyWarmStart,
+    WarmStartEmbedding,
+    plan,
+    warm_start,
+)
 
 WIDTH = 4
 BASE = [f"w{i}" for i in range(16)]
@@ -129,6 +136,37 @@ def train():
     losses += fit(model, len(GROWN), 3)
     table = whole(model.get_layer("words").embeddings)
     return {"losses": losses, "table": table.tolist()}
+
+
+def methods():
+    """New rows by each method that looks at the old ones, the same in every process."""
+    vectors = {word: [1.0, hash_ / 7, hash_ % 3] for hash_, word in enumerate(GROWN)}
+    texts = [" ".join(GROWN[i : i + 5]) for i in range(16)]
+    vectorizer = keras.layers.TextVectorization(vocabulary=GROWN)
+    tables = []
+    for method in (
+        "mean",
+        "gaussian",
+        "oov",
+        "subword",
+        ContextRows(texts, vectorizer, verbose=0),
+        PretrainedRows(vectors),
+    ):
+        base, new = (["[UNK]", *words[:-1]] for words in (BASE, GROWN))
+        model = build(base)
+        rng = np.random.default_rng(0)
+        model.set_weights([rng.normal(size=v.shape) for v in model.weights])
+        warm_start(model, new, new_embeddings_initializer=method, verbose=0)
+        tables.append(whole(model.get_layer("words").embeddings).tolist())
+    return {"message": "", "losses": [], "tables": tables}
+
+
+def broken_vectors():
+    """Vectors that cannot be read in one process alone."""
+    vectors = {word: [1.0, 2.0] for word in SHUFFLED}
+    if process == 0:
+        vectors["w0"] = [1.0]
+    return refused(SHUFFLED, new_embeddings_initializer=PretrainedRows(vectors))
 
 
 def refused(source, **options):
