@@ -28,6 +28,7 @@ PART = 512  # texts in each part after the first; whole batches, as is the first
 MOST_PARTS = 12  # after the first
 CO_OCCURRENCE_WINDOW, VECTOR_WORDS, VECTOR_WIDTH = 5, 20_000, 64
 
+OF_FIRST_SITE = 4096 + 4 * PART
 INCIDENT_CLASSES = 8
 # The file of tweets is sorted by sentiment, and by these within each, so a topic is
 # three stretches of the file. (United's tweets name nearly always its account, ...)
@@ -74,9 +75,18 @@ def parts(name: str, seed: int, most: int = MOST_PARTS) -> list[pd.DataFrame]:
 
 def load_reviews(seed: int) -> pd.DataFrame:
     """One site after the other; only so many of the first that both are seen."""
+    first, second = _sites(seed)
+    return pd.concat([first[:OF_FIRST_SITE], second])
+
+
+def unseen_of_the_first_site(seed: int) -> pd.DataFrame:
+    """Reviews of the first site that are in no part."""
+    return _sites(seed)[0][OF_FIRST_SITE:]
+
+
+def _sites(seed: int) -> list[pd.DataFrame]:
     reviews = _reviews().sample(frac=1, random_state=seed)
-    first, second = (reviews[reviews["source"] == s] for s in ("rotten_tomatoes", "imdb"))
-    return pd.concat([first[: 4096 + 4 * PART], second])
+    return [reviews[reviews["source"] == s] for s in ("rotten_tomatoes", "imdb")]
 
 
 def load_incidents(seed: int) -> pd.DataFrame:

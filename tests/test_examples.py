@@ -1,4 +1,4 @@
-"""The examples run, from a folder that is not theirs."""
+"""The examples and short benchmarks run, from a folder that is not theirs."""
 
 import re
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 from models import BACKEND
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 def run(script, *arguments, folder):
@@ -78,3 +79,27 @@ def test_the_recommender_does_best_with_its_head_warm_started(tmp_path):
     warm, left_behind, _ = map(float, line.split()[-3:])
     assert warm > left_behind
     assert "next_item (outputs)" in done.stdout
+
+
+@on_torch
+def test_the_training_benchmark_ends_with_its_tables_and_curves(tmp_path):
+    script = BENCHMARKS / "training.py"
+    done = run(script, "--quick", "--output", tmp_path / "results", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    tables = (tmp_path / "results" / "tables.md").read_text()
+    for line in ("uniform", "mean", "full retraining", "scrambled", "Adam, carried"):
+        assert f"| {line} |" in tables
+    assert (tmp_path / "results" / "training_incidents.png").stat().st_size > 10_000
+
+    numbers = tmp_path / "results" / "training.csv"
+    again = run(script, "--from-csv", numbers, "--output", "again", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again" / "tables.md").read_text() == tables
+
+
+@on_torch
+def test_the_benchmark_of_subword_rows_prints_seconds_and_memory(tmp_path):
+    script = BENCHMARKS / "subword.py"
+    done = run(script, "--kept", "2000", "--new", "200", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"subword +\d+\.\d s, peak [\d,]+ -> [\d,]+ MiB", done.stdout)

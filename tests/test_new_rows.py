@@ -112,6 +112,10 @@ def test_where_no_word_is_new_nothing_is_asked(method):
     row_map = RowMap(BASE, [*BASE[:2], *BASE[:1:-1]])
     moved = remap(MATRIX, row_map, new_embeddings_initializer=method())
     assert moved.shape == MATRIX.shape
+    # Nor is it where a row is new that is no word's.
+    row_map = RowMap(BASE[1:], [*BASE[:2], *BASE[:1:-1]])
+    moved = remap(MATRIX[1:], row_map, new_embeddings_initializer=method())
+    assert np.isfinite(moved).all()
 
 
 @each_method
@@ -165,6 +169,33 @@ def test_a_class_that_needs_arguments_is_refused():
     message = "a class only where that needs no arguments. Received: ContextRows.*texts"
     with pytest.raises(WarmStartError, match=message):
         new_rows(ContextRows)
+    with pytest.raises(WarmStartError, match=message):
+        WarmStartEmbedding(4, 2, new_embeddings_initializer=ContextRows)
+
+
+def test_a_method_says_what_it_is():
+    assert repr(MeanRows()) == "MeanRows()"
+    assert repr(PretrainedRows(VECTORS)) == "PretrainedRows(vectors=None, direct=False)"
+
+
+def test_a_callable_makes_rows_of_tokens_where_others_become_spare():
+    row_map = RowMap(["a"], ["a", "b"]).within_capacity(1, 4)
+    moved = remap(
+        np.ones((1, 2)),
+        row_map,
+        new_embeddings_initializer=lambda tokens, base: np.full((len(tokens), 2), 7),
+    )
+    assert moved.tolist() == [[1, 1], [7, 7], [0, 0], [0, 0]]
+
+
+def test_a_callable_cannot_write_to_the_array_that_was_given():
+    def writes(tokens, base):
+        base.matrix[:] = 0
+
+    matrix = MATRIX.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        new_rows(writes, matrix=matrix)
+    np.testing.assert_array_equal(matrix, MATRIX)
 
 
 # --- "mean" and "gaussian" ---
@@ -267,7 +298,49 @@ def test_of_several_oov_rows_that_are_not_known_the_mean_is_taken():
         words, [*base, "new"], new_embeddings_initializer="oov", verbose=0
     )
     assert array(words.embeddings)[3] == 1.5
-    assert any("not known which of 2 OOV rows served" in n for n in report.notes)
+    assert any("not known which of 2 served" in n for n in report.notes)
+
+
+def test_oov_rows_are_known_where_rows_become_spare_and_special_too():
+    before = lookup(keras.layers.StringLookup, vocabulary=["a"], num_oov_indices=3)
+    after = keras.layers.StringLookup(
+        vocabulary=["b", "a", "c"], num_oov_indices=3, mask_token=""
+    )
+    row_map = RowMap(before, after).within_capacity(4, 9)
+    matrix = np.arange(4.0)[:, None]
+    moved = remap(matrix, row_map, new_embeddings_initializer="oov").ravel()
+    assert moved[[0, 7, 8]].tolist() == [0, 0, 0]  # no word's: the first OOV row
+    assert moved[[4, 6]].tolist() == array(before(["b", "c"])).tolist()
+
+
+def test_oov_rows_of_text_in_another_encoding_are_not_known():
+    before, after = (
+        keras.layers.StringLookup(vocabulary=v, num_oov_indices=5, encoding="latin-1")
+        for v in (["a"], ["a", "é"])
+    )
+    moved = remap(
+        np.arange(6.0)[:, None], RowMap(before, after), new_embeddings_initializer="oov"
+    )
+    assert moved[-1] == 2  # the mean of them
+
+
+def test_a_copied_row_is_copied_in_the_factors_of_lora_too():
+    words = WarmStartEmbedding(output_dim=5, vocabulary=BASE, name="words")
+    words.build()
+    words.enable_lora(2)
+    random = np.random.default_rng(0)
+    for factor in (words.lora_embeddings_a, words.lora_embeddings_b):
+        factor.assign(random.normal(size=factor.shape))
+    before = array(words(np.array([1])))
+    warm_start(words, NEW, new_embeddings_initializer="oov", verbose=0)
+    assert array(words(np.array([3]))).tobytes() == before.tobytes()
+
+
+def test_what_is_not_there_is_not_remarked_where_nothing_is_new():
+    words = WarmStartEmbedding(output_dim=1, vocabulary=["a", "b"], name="words")
+    words.build()
+    report = warm_start(words, ["b", "a"], new_embeddings_initializer="oov", verbose=0)
+    assert not any("OOV" in note for note in report.notes)
 
 
 def test_without_an_oov_row_the_mean_of_the_words_is_taken():
@@ -374,7 +447,7 @@ def test_words_that_share_nothing_start_from_the_mean_and_are_counted():
     words = WarmStartEmbedding(output_dim=3, vocabulary=BASE, name="words")
     words.build()
     report = warm_start(words, NEW, new_embeddings_initializer="subword", verbose=0)
-    said = "layer 'words': 1 of its 2 new words share no n-gram with a kept word: these"
+    said = "layer 'words': of its new words (2), 1 started from the mean of the words (no"
     assert any(said in note for note in report.notes)
     rows = array(words.embeddings)
     np.testing.assert_allclose(rows[5], rows[[2, 4, 6]].mean(axis=0), atol=0.1)
@@ -487,6 +560,10 @@ def test_words_that_are_not_in_the_texts_start_from_the_mean():
 def test_a_progress_bar_counts_the_texts(capsys):
     new_rows(ContextRows(SENTENCES, vectorizer()))
     assert "5/5" in capsys.readouterr().out
+    new_rows(ContextRows([SENTENCES * 100] * 2, vectorizer()))
+    said = capsys.readouterr().out
+    assert "1000" in said
+    assert len(said) < 1000
     new_rows(ContextRows(SENTENCES, vectorizer(), verbose=0))
     assert capsys.readouterr().out == ""
 
@@ -496,6 +573,7 @@ def test_a_progress_bar_counts_the_texts(capsys):
     [
         (("text", vectorizer), "`texts` must be a list.*Received: 'text'"),
         ((3, vectorizer), "`texts` must be a list.*of type int"),
+        (({"text": TEXTS}, vectorizer), "`texts` must be a list.*of type dict"),
         ((TEXTS, lambda: str.split), "`vectorizer` must be a layer such as"),
         ((TEXTS, lambda: 3), "`vectorizer` must be a layer.*Received: 3"),
     ],
@@ -537,6 +615,34 @@ def test_the_vectorizer_must_make_ids():
 
     with pytest.raises(WarmStartError, match=message + "dtype=float"):
         new_rows(ContextRows(TEXTS, Odd(vocabulary=NEW[2:]), verbose=0))
+    for id_ in (-1, 99):
+        Odd.call = lambda self, texts, id_=id_: np.full((len(texts), 3), id_)
+        with pytest.raises(WarmStartError, match=f"ids from {id_} to {id_}, where the"):
+            new_rows(ContextRows(TEXTS, Odd(vocabulary=NEW[2:]), verbose=0))
+    Odd.call = lambda self, texts: np.ones((1, 3), int)
+    with pytest.raises(WarmStartError, match=r"shape=\(1, 3\) for 4 texts"):
+        new_rows(ContextRows(TEXTS, Odd(vocabulary=NEW[2:]), verbose=0))
+
+
+@pytest.mark.parametrize("vocabulary", [BASE, NEW[:2]])
+def test_the_vectorizer_must_know_the_new_words(vocabulary):
+    stale = keras.layers.TextVectorization(vocabulary=vocabulary[2:] or None)
+    message = "must have the new vocabulary. Received: one that has none of the 2 new"
+    with pytest.raises(WarmStartError, match=message):
+        new_rows(ContextRows(TEXTS, stale, verbose=0))
+
+
+def test_a_repeated_new_word_has_one_context():
+    new = ["filmed", "film", "filmed", "plot", "bad"]
+    rows = remap(
+        MATRIX[2:],
+        RowMap(BASE[2:], new),
+        new_embeddings_initializer=ContextRows(
+            ["film filmed plot bad"], vectorizer(), verbose=0
+        ),
+    )
+    assert rows[0].tobytes() == rows[2].tobytes()
+    assert not np.allclose(rows[0], mean_of_words())
 
 
 # --- `PretrainedRows` ---
@@ -623,7 +729,9 @@ def test_words_without_a_vector_start_from_the_mean_and_are_counted():
         words, NEW, new_embeddings_initializer=PretrainedRows(vectors), verbose=0
     )
     np.testing.assert_allclose(array(words.embeddings)[5], mean_of_words(), atol=1e-6)
-    assert any("1 of its 2 new words have no vector" in note for note in report.notes)
+    assert any(
+        "of its new words (2), 1 started from the mean" in note for note in report.notes
+    )
 
 
 class KeyedVectors:
@@ -695,7 +803,7 @@ def test_what_gives_no_vectors_is_refused_at_once(vectors, message):
     [
         ({"film": [1, 2], "bad": [1]}, False, r"vectors of one length.*\(1,\), \(2,\)"),
         ({"film": 1.0}, False, r"vectors of one length.*\(\)"),
-        ({"film": ["a"]}, False, "a vector of numbers for each word. Received: could"),
+        ({"film": ["a"]}, False, "a vector of numbers for each word. Received: .*could"),
         (
             {"xyz": [1, 2]},
             True,
@@ -708,11 +816,51 @@ def test_vectors_must_be_numbers_of_one_length(vectors, direct, message):
         new_rows(PretrainedRows(vectors, direct=direct))
 
 
-def test_a_file_must_have_numbers(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"film 1 2 3\nplot 1 two 3\n", "line 2 of .*plot 1 two 3"),
+        (b"film 1 2 3\nplot 1 2\n", "line 2 of .*plot 1 2"),
+        (b"film,1,2\nplot,1,2\n", "line 1 of .*film,1,2"),
+        (b"2 3\nfilm 1 2\n", "line 2 of .*film 1 2"),
+        (b"2 3\nfilm \x01\x02\xff\n", "line 2 of"),
+    ],
+)
+def test_a_file_must_have_a_word_and_numbers_in_each_line(content, line, tmp_path):
     path = tmp_path / "vectors.txt"
-    path.write_text("film 1 2 3\nplot 1 two 3\n")
-    with pytest.raises(WarmStartError, match=r"Received: line 2 of .*plot 1 two 3"):
+    path.write_bytes(content)
+    with pytest.raises(WarmStartError, match=f"`binary=False`. Received: {line}"):
         new_rows(PretrainedRows(path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbffilmed 1 2 3\n",
+        b"\nfilmed 1 2 3\r\n\r\n",
+        b"film\t3\t3\t3\nfilmed\t1\t2\t3\n",
+    ],
+    ids=["byte-order mark", "blank lines and CRLF", "tabs"],
+)
+def test_files_of_other_hands(content, tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_bytes(content)
+    rows = new_rows(PretrainedRows(path, direct=True))
+    assert rows["filmed"].tolist() == [1, 2, 3]
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_ours(tmp_path):
+    path = tmp_path / "vectors.gz"
+    path.write_bytes(b"film 1 2 3\n")
+    with pytest.raises(WarmStartError, match="raised BadGzipFile: Not a gzipped file"):
+        new_rows(PretrainedRows(path))
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_vectors_that_are_not_finite_are_none(direct):
+    vectors = {**VECTORS, "filmed": [np.nan, 1, 1], "xyz": [np.inf, 0, 0]}
+    for row in new_rows(PretrainedRows(vectors, direct=direct)).values():
+        np.testing.assert_allclose(row, mean_of_words())
 
 
 # --- through models ---
@@ -838,14 +986,28 @@ def test_slots_of_new_rows_start_at_the_mean_of_those_of_kept_words(name, how, w
 
 
 @pytest.mark.parametrize("how", [{"optimizer_state": "reset"}, {"min_kept": 0}])
-def test_slots_start_as_fresh_ones_where_none_is_kept(how):
-    model = on_ids(WarmStartEmbedding(output_dim=3, vocabulary=BASE, name="words"))
+@pytest.mark.parametrize("name", ["Adam", "Adafactor"])
+def test_slots_start_as_fresh_ones_where_none_is_kept(how, name):
+    words = WarmStartEmbedding(output_dim=3, vocabulary=BASE, name="words")
+    model = on_ids(words, getattr(keras.optimizers, name)())
     model.fit(np.ones((8, LENGTH)), np.ones((8, 1)), verbose=0)
     new = ["", "[UNK]", "none", "of", "these", "stayed"] if "min_kept" in how else NEW
     warm_start(model, new, new_slots="mean", verbose=0, **how)
     for variable in model.optimizer.variables:
         if variable.shape == (len(new), 3):
             assert not array(variable)[2:].any()
+
+
+def test_gradients_that_wait_to_be_applied_are_no_ones_mean():
+    adam = keras.optimizers.Adam(gradient_accumulation_steps=3)
+    model = on_ids(WarmStartEmbedding(output_dim=3, vocabulary=BASE, name="words"), adam)
+    model.fit(np.arange(10).reshape(2, LENGTH) % 6, np.ones((2, 1)), verbose=0)
+    warm_start(model, NEW, new_slots="mean", verbose=0)
+    pending = [v for v in adam.variables if "accumul" in v.path and v.shape == (7, 3)]
+    assert pending
+    for variable in pending:
+        assert array(variable)[[2, 4, 6]].any()
+        assert not array(variable)[[3, 5]].any()
 
 
 def test_where_slots_start_is_one_of_two():

@@ -77,6 +77,8 @@ class Binding:
         path: The layer's path of names, where it was found in a model.
         averaged: Whether new entries start from the mean of the old words'.
         asked: Whether `new_embeddings_initializer` is for its new entries, if given.
+        is_factor: Whether it is a factor of LoRA, added to another variable's entries:
+            of what is given, methods that take old entries as they are serve it too.
     """
 
     layer: keras.Layer | str
@@ -87,6 +89,7 @@ class Binding:
     path: str = field(default="", kw_only=True)
     averaged: bool = field(default=False, kw_only=True)
     asked: bool = field(default=False, kw_only=True)
+    is_factor: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         names = [self.size] if isinstance(self.size, str) else self.size

@@ -20,6 +20,7 @@ from warmstart_keras.options import Options
 from warmstart_keras.remap import moved_rows
 from warmstart_keras.report import VariableChange
 from warmstart_keras.row_map import RowMap, word_rows
+from warmstart_keras.row_methods import CopyingMethod
 from warmstart_keras.saved_layers import Stored
 
 
@@ -236,9 +237,10 @@ class Change:
 
     def _start_of_slot(self, slot: Slot, row_map: RowMap) -> Any:
         """What the slots of new rows start from."""
+        if self.options.new_slots == "initial" or not slot.is_statistic:
+            return slot.start
         kept = row_map.indices[row_map.kept_words]
-        of_mean = self.options.new_slots == "mean" and slot.initial is not None
-        return OldMean(kept) if of_mean and len(kept) else slot.start
+        return OldMean(kept) if len(kept) else slot.start
 
     def report(self) -> list[VariableChange]:
         """What becomes of its variables; to be asked before they move."""
@@ -263,7 +265,9 @@ class Change:
         if given is None and binding.asked and isinstance(layer, WarmStartEmbedding):
             given = layer.new_embeddings_initializer
         if given is not None:
-            return initializers.get(given)
+            found = initializers.get(given)
+            if not binding.is_factor or isinstance(found.function, CopyingMethod):
+                return found
         return None if binding.averaged else own
 
     def _slot_rows(self, rows: int) -> RowMap:

@@ -1,6 +1,6 @@
 """`ContextRows`: rows of new words from the words around them in the new data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -11,11 +11,13 @@ from warmstart_keras.errors import WarmStartError
 from warmstart_keras.old_rows import BaseTable, parts, runs
 from warmstart_keras.row_map import NEW, RowMap, word_rows
 from warmstart_keras.row_methods import Fitted, LearningMethod, without
+from warmstart_keras.vocabulary import Token
 from warmstart_keras.vocabulary_sources import read
 
 _TEXTS = 256  # vectorized at a time
-_NUMBERS = 2**22  # of the rows of so many positions at a time
-_RIDGE = 1e-3  # of the mean square of a context's numbers
+_NUMBERS = 2**20  # of the rows of so many positions at a time
+_WORDS = 2**14  # whose contexts are worked on at a time
+_RIDGE = 1e-3
 _NO_IDS = (
     "`vectorizer` must make ids, as `TextVectorization` does with "
     '`output_mode="int"`. Received: '
@@ -26,19 +28,20 @@ _NO_IDS = (
 class ContextRows(LearningMethod):
     """New rows from the words around them, by a linear map that fits the kept words.
 
-    The context of a word is the mean of the old rows of the words up to `window` places
-    before and after it. A matrix is found that best makes the kept words' rows of their
-    mean contexts; a new row is what it makes of the new word's mean context. See Khodak
-    et al., "A La Carte Embedding: Cheap but Effective Induction of Semantic Feature
-    Vectors" (2018).
+    The context of a word is the mean of the old rows of the kept words among those up to
+    `window` places before and after it. A matrix is found that best makes the kept
+    words' rows of their mean contexts; a new row is what it makes of the new word's mean
+    context. See Khodak et al., "A La Carte Embedding: Cheap but Effective Induction of
+    Semantic Feature Vectors" (2018).
 
-    With `u` a word's mean context, `v` its row and `n` how often it stood beside a kept
-    word, the matrix `A` makes `sum(log(1 + n) * |u @ A - v| ** 2)` over the kept words
-    least, with a ridge of 0.001 of the weighted mean square of `u`. It starts no word
-    that is never beside a kept one.
+    With `u` a word's mean context, `v` its row, `d` their width and `n` how often it
+    stood beside a kept word, the matrix `A` makes `sum(log(1 + n) * |u @ A - v| ** 2)`
+    over the kept words least, plus `r * |A| ** 2` with the ridge
+    `r = 0.001 / d * sum(log(1 + n) * |u| ** 2)`.
 
     The texts are read once, with a progress bar. What is held does not grow with them:
-    as much as three copies of the table, on the host, of sharded ones too.
+    two more copies of the kept words' rows (float32 at least) and two of the new words',
+    on the host, of sharded tables too.
 
     Example:
 
@@ -59,21 +62,21 @@ class ContextRows(LearningMethod):
             `tf.data.Dataset` (of tuples the first element), or anything that can be
             gone through. It is gone through once for each table.
         vectorizer: What makes ids of texts: a `TextVectorization`, or another callable
-            with `get_vocabulary()`, that has the new vocabulary.
+            with `get_vocabulary()`, that has the new vocabulary: a new word that it does
+            not know is in no text.
         window: Integer, at least 1. How many places before and after a word count.
         verbose: 0 shows no progress bar, 1 one.
 
     Raises:
         WarmStartError: If an argument is none of these; and when it is used, if `texts`
-            has no text, or the vectorizer does not make ids.
+            has no text, or the vectorizer does not make ids or knows no new word.
     """
 
     def __init__(
         self, texts: Any, vectorizer: Any, *, window: int = 5, verbose: int = 1
     ) -> None:
-        if isinstance(texts, str | bytes) or not (
-            texts is None or hasattr(texts, "__iter__")
-        ):
+        no_texts = isinstance(texts, str | bytes | Mapping) or hasattr(texts, "columns")
+        if no_texts or not (texts is None or hasattr(texts, "__iter__")):
             raise WarmStartError(
                 "`texts` must be a list, an array or a dataset of texts. "
                 f"Received: {str(texts)[:60]!r} (of type {type(texts).__name__})"
@@ -117,60 +120,65 @@ class ContextRows(LearningMethod):
         words = row_map.new_words
         # All of the table that is needed is read before anything of the user's is asked.
         mean = base.mean(word_rows(row_map.base))
-        rows = np.concatenate(
-            [base.rows([]), *map(base.rows, parts(row_map.indices[kept]))]
-        )
+        rows = np.empty((len(kept), len(mean)), base.rows([]).dtype)
+        for places in parts(np.arange(len(kept))):
+            rows[places] = base.rows(row_map.indices[kept[places]])
+
+        # A token that is there several times is one word: kept ones come first.
+        number_of: dict[Token | None, int] = {}
+        for number, token in enumerate([*(row_map.new[row] for row in kept), *words]):
+            number_of.setdefault(token, number)
+        number_of.pop(None, None)
+        place = np.array([number_of.get(word, NEW) for word in words], np.int64)
         contexts = _Contexts(rows, len(words), self.window)
-        subject = self._subjects(row_map, kept)
-        for ids in self._read():
-            contexts.add(subject[ids])
+        self._read_into(contexts, number_of, {word for word in words if word is not None})
 
-        map_ = _map_of(contexts.means(0, len(kept)), contexts.counts[: len(kept)], rows)
-
-        seen = contexts.counts[len(kept) :] > 0
-        seen &= contexts.counts[: len(kept)].any()  # else nothing was learned
+        map_ = _map_of(contexts, rows)
+        seen = (place != NEW) & (contexts.counts[place] > 0) & (map_ is not None)
 
         def made(start: int, stop: int, seed: tuple) -> np.ndarray:
             rows = np.tile(mean, (stop - start, 1))
-            some = contexts.means(len(kept) + start, len(kept) + stop)
-            rows[seen[start:stop]] = some[seen[start:stop]] @ map_
+            some = np.flatnonzero(seen[start:stop])
+            if map_ is not None:
+                rows[some] = contexts.means(place[start:stop][some]) @ map_
             return rows
 
-        return Fitted(
-            made, without(words, seen, "are never beside a kept word in the texts")
-        )
+        return Fitted(made, without(words, seen, "never beside a kept word in the texts"))
 
-    def _subjects(self, row_map: RowMap, kept: np.ndarray) -> np.ndarray:
-        """For each id its number among kept words, new ones after them; or -1."""
-        numbers = np.full(len(row_map), NEW)
-        numbers[kept] = np.arange(len(kept))
-        fresh = row_map.new_rows
-        is_word = [word is not None for word in row_map.new_words]
-        numbers[fresh[is_word]] = len(kept) + np.flatnonzero(is_word)
-
-        special = row_map.new.special_rows
-        number_of = {
-            token: number
-            for row, token in enumerate(row_map.new)
-            if row not in special and (number := int(numbers[row])) != NEW
-        }
+    def _read_into(
+        self, contexts: "_Contexts", number_of: dict[Token | None, int], new: set[Token]
+    ) -> None:
         vocabulary = read(self.vectorizer)
+        if new and new.isdisjoint(vocabulary.words):
+            raise WarmStartError(
+                "`vectorizer` must have the new vocabulary. Received: one that has none "
+                f"of the {len(new)} new words. Adapt it to the new data first."
+            )
         subject = np.array([number_of.get(token, NEW) for token in vocabulary], np.int64)
         subject[sorted(vocabulary.special_rows)] = NEW
-        return subject
+        for ids in self._read():
+            if ids.size and not 0 <= ids.min() <= ids.max() < len(subject):
+                raise WarmStartError(
+                    _NO_IDS + f"ids from {ids.min()} to {ids.max()}, where the "
+                    f"vocabulary has {len(subject)} tokens"
+                )
+            contexts.add(subject[ids])
 
     def _read(self) -> Iterator[np.ndarray]:
         """The ids of some texts at a time, one row each."""
-        total = len(self.texts) if isinstance(self.texts, list | tuple) else None
+        is_list = isinstance(self.texts, list | tuple) and len(self.texts) > 0
+        is_flat = is_list and isinstance(self.texts[0], str | bytes)
+        total = len(self.texts) if is_flat else None
         bar = keras.utils.Progbar(total, verbose=self.verbose, unit_name="text")
         number = 0
         for texts in _batches(self.texts):
             ids = self.vectorizer(np.array(texts, dtype=object))
             ids = ids.to_tensor() if hasattr(ids, "to_tensor") else ids  # ragged
             found = tensors.data_to_numpy(ids)
-            if found.dtype.kind not in "iu":
+            if found.dtype.kind not in "iu" or len(found) != len(texts):
                 raise WarmStartError(
-                    _NO_IDS + f"one that gives dtype={found.dtype}, shape={found.shape}"
+                    _NO_IDS + f"dtype={found.dtype}, shape={found.shape} for "
+                    f"{len(texts)} texts"
                 )
             number += len(texts)
             bar.update(number, finalize=False)
@@ -220,23 +228,23 @@ class _Contexts:
         ends = np.minimum(places + self._window + 1, length)
         return sums[:, ends] - sums[:, np.maximum(places - self._window, 0)]
 
-    def means(self, start: int, stop: int) -> np.ndarray:
+    def means(self, words: np.ndarray) -> np.ndarray:
         """The mean contexts of some of the words."""
-        return self._totals[start:stop] / np.maximum(self.counts[start:stop], 1)[:, None]
+        return self._totals[words] / np.maximum(self.counts[words], 1.0)[:, None]
 
 
-def _map_of(contexts: np.ndarray, counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The matrix that best makes rows of contexts."""
+def _map_of(contexts: _Contexts, rows: np.ndarray) -> np.ndarray | None:
+    """The matrix that best makes rows of contexts; None where there is none."""
     width = rows.shape[1]
     left, right = np.zeros((width, width)), np.zeros((width, width))
-    for places in parts(np.arange(len(rows))):
-        some = contexts[places].astype(np.float64, copy=False)
-        weighted = some * np.log1p(counts[places])[:, None]
+    for places in parts(np.arange(len(rows)), _WORDS):
+        some = contexts.means(places)
+        weighted = some * np.log1p(contexts.counts[places])[:, None]
         left += weighted.T @ some
         right += weighted.T @ rows[places]
     ridge = _RIDGE * np.trace(left) / width
-    if not np.isfinite(left).all() or ridge == 0:
-        return np.zeros((width, width))
+    if not (np.isfinite(left).all() and np.isfinite(right).all()) or ridge == 0:
+        return None
     return np.linalg.solve(left + ridge * np.eye(width), right)
 
 

@@ -92,7 +92,9 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
                 "neither"
             )
         if isinstance(new_embeddings_initializer, type):
-            new_embeddings_initializer = new_embeddings_initializer()
+            new_embeddings_initializer = initializers.get(
+                new_embeddings_initializer
+            ).function
         if new_embeddings_initializer is not None:
             initializers.get(new_embeddings_initializer)
         super().__init__(

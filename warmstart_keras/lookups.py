@@ -1,5 +1,6 @@
 """Reading the vocabulary of a lookup layer: at hand, or saved."""
 
+import codecs
 import weakref
 from typing import Any
 
@@ -80,8 +81,11 @@ def _hashing(lookup: Any) -> str:
     # `oov_method` and `salt` came to Keras in 2026; strings were always hashed.
     method = getattr(lookup, "oov_method", "floormod")
     salt = getattr(lookup, "salt", None)
-    if salt is not None:
-        return f"siphash{list(salt)}"
-    if lookup.vocabulary_dtype == "string":
-        return "farmhash"
-    return method
+    hashes_text = lookup.vocabulary_dtype == "string"
+    if salt is None:
+        hashing = "farmhash" if hashes_text else method
+    else:
+        hashing = f"siphash{list(salt)}"
+    # Text is hashed as the bytes that it is in.
+    encoding = codecs.lookup(getattr(lookup, "encoding", None) or "utf-8").name
+    return hashing if encoding == "utf-8" or not hashes_text else f"{encoding} {hashing}"

@@ -136,9 +136,13 @@ class NewRows:
         if isinstance(function, LearningMethod):
             made = self._all_learned().reshape(expected)
         elif not self.initializer.as_keras:
-            given = function(self.row_map.new_tokens, self.base)
+            tokens = self.row_map.new_tokens
+            given = function(tokens, self.base)
             plain = isinstance(given, np.ndarray | list | tuple)
-            made = np.asarray(given if plain else tensors.to_numpy(given))
+            given = np.asarray(given if plain else tensors.to_numpy(given))
+            _check_shape(given, (len(tokens), *expected[1:]))
+            made = np.zeros(expected, self.dtype)  # spare rows come last
+            made[: len(tokens)] = given
         elif self.initializer.whole:
             # In the array's own order of axes.
             made = self._ask((*shape[1 : axis + 1], shape[0], *shape[axis + 1 :]))

@@ -75,6 +75,10 @@ class PretrainedRows(LearningMethod):
             self.vectors, [*kept_words, *(w for w in words if w is not None)]
         )
         place = np.array([known.get(word, NEW) for word in words], np.int64)
+        lengths = np.linalg.norm(matrix, axis=1)
+        # The last one serves words without a vector.
+        usable = np.append(np.isfinite(lengths), False)
+        place[~usable[place]] = NEW
         if self.direct:
             if len(matrix) and matrix.shape[1] != len(mean):
                 raise WarmStartError(
@@ -84,26 +88,26 @@ class PretrainedRows(LearningMethod):
                 )
             return Fitted(
                 _filled(mean, place, lambda rows: matrix[rows]),
-                without(words, place != NEW, "have no vector"),
+                without(words, place != NEW, "no vector"),
             )
 
-        lengths = np.linalg.norm(matrix, axis=1)
-        usable = np.isfinite(lengths) & (lengths > 0)
-        matrix[usable] /= lengths[usable, None]
+        usable[:-1] &= lengths > 0  # else it has no direction
+        place[~usable[place]] = NEW
         near = np.array([known.get(word, NEW) for word in kept_words], np.int64)
-        has = (near != NEW) & np.append(usable, False)[near]
+        has = usable[near]
         old_rows, near = row_map.indices[kept[has]], near[has]
-        place[~np.append(usable, False)[place]] = NEW
         if not len(near):
             place[:] = NEW
+        matrix[usable[:-1]] /= lengths[usable[:-1], None]
+        others = matrix[near]
 
         def mixed(places: np.ndarray) -> np.ndarray:
-            others, weights = _mixtures(matrix[places], matrix[near])
-            return weights @ base.rows(old_rows[others])
+            used, weights = _mixtures(matrix[places], others)
+            return weights @ base.rows(old_rows[used])
 
         return Fitted(
             _filled(mean, place, mixed, max(1, _NUMBERS // max(1, len(near)))),
-            without(words, place != NEW, "have no vector, or no kept word has one"),
+            without(words, place != NEW, "no vector, or no kept word with one"),
         )
 
 

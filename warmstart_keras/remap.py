@@ -161,7 +161,7 @@ def remap(
         row_map,
         rows_first,
         values.dtype,
-        BaseTable(row_map.base, lambda: np.moveaxis(values, axis, 0)),
+        BaseTable(row_map.base, lambda: _read_only(np.moveaxis(values, axis, 0))),
         seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
         axis=axis,
     )
@@ -226,6 +226,11 @@ def move_rows(
         read = np.moveaxis(array, axis, 0).__getitem__
         rows_first[row_map.averaged_rows] = mean_of_rows(read, row_map.averaged_from)
     return moved
+
+
+def _read_only(view: np.ndarray) -> np.ndarray:
+    view.flags.writeable = False
+    return view
 
 
 def _numeric(array: Any, name: str) -> np.ndarray:

@@ -130,6 +130,7 @@ class RowMap:
     def kept_words(self) -> np.ndarray:
         """The rows of words that continue a row of the base."""
         rows = word_rows(self.new)
+        rows = rows[rows < len(self)]
         return rows[self.indices[rows] != NEW]
 
     @property

@@ -29,11 +29,11 @@ class Fitted:
 
 
 class RowMethod:
-    """How rows of new words are worked out from the rows that there are.
+    """How rows of new words are worked out from the rows that there are."""
 
-    Rows that are no words' (special ones, spare ones), and words about which a method
-    knows nothing, start from the mean of the base's words.
-    """
+    def __repr__(self) -> str:
+        about = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({about})"
 
     def get_config(self) -> dict:
         """The arguments of the class, as Keras saves them with a layer."""
@@ -54,7 +54,11 @@ class CopyingMethod(RowMethod, ABC):
 
 
 class LearningMethod(RowMethod, ABC):
-    """A method that first learns something from the old rows."""
+    """A method that first learns something from the old rows.
+
+    Words about which it learns nothing, and rows that are no word's, start from the mean
+    of the base's words.
+    """
 
     @abstractmethod
     def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
@@ -91,7 +95,8 @@ class OOVRows(CopyingMethod):
     So what a model makes of a text whose words only gained rows stays as it was: bit for
     bit what the embedding gives, and all that follows from it. Of several OOV rows each
     word takes the one that the lookup layer had hashed it to; where it is not known how
-    they were chosen, their mean. Where there was no OOV row, the mean of the words.
+    they were chosen, their mean. Where there was no OOV row, the mean of the words. New
+    rows that are no word's start as the first OOV row.
 
     Example:
 
@@ -106,23 +111,23 @@ class OOVRows(CopyingMethod):
 
     def start(self, row_map: RowMap) -> OldMean | OldRows:
         """The OOV row of each word."""
-        base, new = row_map.base, row_map.new_rows
+        base, words = row_map.base, row_map.new_words
         oov = np.asarray(base.oov_rows, np.int64)
         if len(oov) == 0:
             return OldMean(
                 word_rows(base),
-                "there was no OOV row: its new rows start from the mean of the words.",
+                started(words, words, "the mean of the words (there was no OOV row)"),
             )
-        if len(oov) == 1:
-            return OldRows(np.repeat(oov, len(new)))
-        buckets = _buckets(row_map.new_words, base)
-        if buckets is None:
-            return OldMean(
-                oov,
-                f"it is not known which of {len(oov)} OOV rows served which word: its "
-                "new rows start from their mean.",
-            )
-        return OldRows(oov[buckets])
+        is_word = np.array([word is not None for word in words], bool)
+        rows = np.repeat(oov[0], len(words))
+        if len(oov) > 1 and is_word.any():
+            buckets = _buckets([word for word in words if word is not None], base)
+            if buckets is None:
+                which = f"it is not known which of {len(oov)} served which word"
+                remark = started(words, words, f"the mean of the OOV rows ({which})")
+                return OldMean(oov, remark)
+            rows[is_word] = oov[buckets]
+        return OldRows(rows)
 
 
 @keras.saving.register_keras_serializable(package="warmstart_keras")
@@ -170,21 +175,24 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     return (vectors * np.sqrt(values.clip(0))) @ vectors.T
 
 
-def _buckets(words: list[Token | None], base: Vocabulary) -> np.ndarray | None:
+def _buckets(words: list[Token], base: Vocabulary) -> np.ndarray | None:
     """Which OOV row served each word, as Keras's lookup layers choose it (V6, V16)."""
     import tensorflow as tf
 
-    known = [word for word in words if word is not None]
     number, hashing = len(base.oov_rows), base.hashing
-    if hashing is None or len(known) < len(words):
-        return None
     if hashing == "floormod":
-        return np.array(known, np.int64) % number
+        return np.array(words, np.int64) % number
+    if hashing != "farmhash" and not (hashing or "").startswith("siphash["):
+        return None
     # Keras gives the tokens to TensorFlow as bytes, integers by their digits.
-    texts = [w if isinstance(w, bytes) else str(w).encode() for w in known]
+    texts = [
+        w if isinstance(w, bytes) else str(w).encode("utf-8", "surrogatepass")
+        for w in words
+    ]
     tensor = tf.constant(texts, tf.string, shape=(len(texts),))
     if hashing == "farmhash":
         return tf.strings.to_hash_bucket_fast(tensor, number).numpy()
+    assert hashing is not None
     salt = [int(part) for part in hashing.removeprefix("siphash").strip("[]").split(",")]
     return tf.strings.to_hash_bucket_strong(tensor, number, salt).numpy()
 
@@ -195,14 +203,15 @@ def without(words: list[Token | None], found: Any, because: str) -> str | None:
     Args:
         words: The word of each new row; None for what is no word's.
         found: Whether the method knows something, for each of them.
-        because: What is so about the others.
+        because: What the others have not.
     """
     lost = [word for word, is_found in zip(words, found, strict=True) if not is_found]
-    number = sum(word is not None for word in lost)
+    return started(words, lost, f"the mean of the words ({because})")
+
+
+def started(words: list, some: list, where: str) -> str | None:
+    """The remark about where some of the new words start, if there are any."""
+    all_, number = (sum(word is not None for word in each) for each in (words, some))
     if not number:
         return None
-    all_ = sum(word is not None for word in words)
-    return (
-        f"{number:,} of its {all_:,} new words {because}: these start from the mean of "
-        "the words."
-    )
+    return f"of its new words ({all_:,}), {number:,} started from {where}."

@@ -73,7 +73,9 @@ def _rows(layer: Any, path: str) -> Side:
     bindings = [table]
     if layer.lora_enabled:
         factor = layer.lora_embeddings_a
-        bindings.append(replace(table, variable=factor, initializer="zeros", asked=False))
+        bindings.append(
+            replace(table, variable=factor, initializer="zeros", is_factor=True)
+        )
     if getattr(layer, "tie_weights", None) is False:
         head = layer.reverse_embeddings
         bindings.append(replace(table, variable=head, axis=1, averaged=True, asked=False))
@@ -85,7 +87,8 @@ def _inputs(layer: Any, path: str, kernel: Any, axis: int) -> Side:
     bindings = [Binding(layer, kernel, axis, (), fresh, path=path, asked=True)]
     if layer.lora_enabled:
         factor, axis = _lora_factor(layer, kernel, axis)
-        bindings.append(Binding(layer, factor, axis, (), "zeros", path=path))
+        how = {"variable": factor, "axis": axis, "initializer": "zeros"}
+        bindings.append(replace(bindings[0], **how, is_factor=True))
     return Side(layer, path, "inputs", tuple(bindings), keeps_width=True)
 
 

@@ -27,8 +27,7 @@ class SubwordRows(LearningMethod):
 
     The bag of subwords is that of Zhao, Mudgal and Liang, "Generalizing Word Embeddings
     using Bag of Subwords" (2018), and of fastText (Bojanowski et al. 2017). They learn
-    the n-grams' vectors by regression, of which this is the first step alone: it reads
-    the old rows once, in parts.
+    the n-grams' vectors by regression, of which this is the first step alone.
 
     With `n(g)` the number of times that n-gram `g` occurs in kept words, `v(g)` the mean
     of `row - mean` over its first 256 occurrences (the most frequent words, where the
@@ -75,7 +74,7 @@ class SubwordRows(LearningMethod):
             return rows
 
         found = np.diff(firsts) > 0
-        return Fitted(made, without(words, found, "share no n-gram with a kept word"))
+        return Fitted(made, without(words, found, "no n-gram shared with a kept word"))
 
 
 class _Learned:
@@ -88,6 +87,8 @@ class _Learned:
 
     def add(self, words: list[Token], base: BaseTable, rows: np.ndarray) -> None:
         """Learns from some words and their rows in the base."""
+        if not len(self._grams):
+            return
         owners, hashes = _ngrams(words)
         order = np.argsort(hashes, kind="stable")
         hashes, owners = hashes[order], owners[order]

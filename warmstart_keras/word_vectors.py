@@ -52,18 +52,21 @@ def vectors_of(
     """
     check_is_source(source)
     wanted = dict.fromkeys(words)
-    if isinstance(source, str | os.PathLike):
-        found = _in_file(Path(source), wanted)
-    elif isinstance(source, Mapping):
-        found = _looked_up(source, source.__getitem__, wanted)
-    else:
-        rows, matrix = source.key_to_index, source.vectors
-        found = _looked_up(rows, lambda key: matrix[rows[key]], wanted)
     try:
+        if isinstance(source, str | os.PathLike):
+            found = _in_file(Path(source), wanted)
+        elif isinstance(source, Mapping):
+            found = _looked_up(source, source.__getitem__, wanted)
+        else:
+            rows, matrix = source.key_to_index, source.vectors
+            found = _looked_up(rows, lambda key: matrix[rows[key]], wanted)
         pairs = {word: np.asarray(vector, np.float32) for word, vector in found}
-    except (TypeError, ValueError) as error:
+    except WarmStartError:
+        raise
+    except Exception as error:  # whatever a user's mapping may raise
         raise WarmStartError(
-            f"`vectors` must give a vector of numbers for each word. Received: {error}"
+            "`vectors` must give a vector of numbers for each word. Received: one that "
+            f"raised {type(error).__name__}: {error}"
         ) from error
     shapes = {vector.shape for vector in pairs.values()}
     if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
@@ -96,24 +99,27 @@ def _in_file(path: Path, words: dict[Token, None]) -> Iterator[tuple[Token, Any]
     with opened(path, "rb") as file:
         length: int | None = None
         for number, line in enumerate(file, 1):
-            parts = line.rstrip().split(b" ")
+            parts = line.removeprefix(b"\xef\xbb\xbf").split()
             if number == 1 and len(parts) == 2 and all(p.isdigit() for p in parts):
                 length = int(parts[1])
                 continue
-            length = len(parts) - 1 if length is None else length
-            # A word of some files has spaces in it.
-            name, numbers = b" ".join(parts[:-length]), parts[len(parts) - length :]
-            word = _text(name)
-            if word not in words:
+            if not parts:
                 continue
+            length = len(parts) - 1 if length is None else length
             try:
-                yield word, [float(n) for n in numbers]
-            except ValueError as error:
+                if not 0 < length < len(parts):
+                    raise ValueError
+                # A word of some files has spaces in it.
+                word = _text(b" ".join(parts[:-length]))
+                if word in words:
+                    yield word, [float(n) for n in parts[-length:]]
+            except ValueError:
                 raise WarmStartError(
                     "A file of vectors must have in each line a word and as many "
-                    "numbers as in the first, with a space between them. Received: "
-                    f"line {number} of {os.fspath(path)!r}: {line[:60]!r}"
-                ) from error
+                    "numbers as in the first, with a space between them, as word2vec "
+                    f"writes it with `binary=False`. Received: line {number} of "
+                    f"{os.fspath(path)!r}: {line[:60]!r}"
+                ) from None
 
 
 def _text(line: bytes) -> Token:

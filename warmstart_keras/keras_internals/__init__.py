@@ -37,6 +37,7 @@ from warmstart_keras.keras_internals.metrics import (
     replace_content,
 )
 from warmstart_keras.keras_internals.optimizers import (
+    accumulated_gradients,
     attributes_not_tracked,
     forget_build,
     moving_averages,
@@ -59,6 +60,7 @@ __all__ = [
     "COMPILED_FUNCTIONS",
     "Call",
     "Saved",
+    "accumulated_gradients",
     "attributes_not_tracked",
     "borders",
     "calls",
