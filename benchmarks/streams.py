@@ -9,6 +9,8 @@ order in which they arrive: first a big one, then equal small ones.
   Coachella to a medicine.
 
 All are inside Python packages; nothing is downloaded.
+
+    python benchmarks/streams.py    # what is in each part, and the shares of its classes
 """
 
 import json
@@ -28,7 +30,6 @@ PART = 512  # texts in each part after the first; whole batches, as is the first
 MOST_PARTS = 12  # after the first
 CO_OCCURRENCE_WINDOW, VECTOR_WORDS, VECTOR_WIDTH = 5, 20_000, 64
 
-OF_FIRST_SITE = 4096 + 4 * PART
 INCIDENT_CLASSES = 8
 # The file of tweets is sorted by sentiment, and by these within each, so a topic is
 # three stretches of the file. (United's tweets name nearly always its account, ...)
@@ -75,18 +76,9 @@ def parts(name: str, seed: int, most: int = MOST_PARTS) -> list[pd.DataFrame]:
 
 def load_reviews(seed: int) -> pd.DataFrame:
     """One site after the other; only so many of the first that both are seen."""
-    first, second = _sites(seed)
-    return pd.concat([first[:OF_FIRST_SITE], second])
-
-
-def unseen_of_the_first_site(seed: int) -> pd.DataFrame:
-    """Reviews of the first site that are in no part."""
-    return _sites(seed)[0][OF_FIRST_SITE:]
-
-
-def _sites(seed: int) -> list[pd.DataFrame]:
     reviews = _reviews().sample(frac=1, random_state=seed)
-    return [reviews[reviews["source"] == s] for s in ("rotten_tomatoes", "imdb")]
+    first, second = (reviews[reviews["source"] == s] for s in ("rotten_tomatoes", "imdb"))
+    return pd.concat([first[: 4096 + 4 * PART], second])
 
 
 def load_incidents(seed: int) -> pd.DataFrame:
@@ -101,6 +93,21 @@ def load_tweets(seed: int) -> pd.DataFrame:
     tweets = tweets.sort_values("topic", kind="stable")
     wanted = STREAMS["tweets"].first + MOST_PARTS * PART
     return tweets.iloc[np.linspace(0, len(tweets) - 1, wanted).astype(int)]
+
+
+def describe(name: str) -> pd.DataFrame:
+    """What the texts of each part are about, and the shares of classes, for seed 0."""
+    about = {"reviews": "source", "incidents": "date", "tweets": "topic"}[name]
+    lines = []
+    for part in parts(name, seed=0):
+        kinds = part[about]
+        if name == "tweets":
+            kinds = kinds.astype(int).map(lambda topic: TOPICS[topic].split("|")[0])
+        first, last = kinds.iloc[0], kinds.iloc[-1]
+        shares = part["label"].value_counts(normalize=True).sort_index()
+        line = {"texts": len(part), "from": first, "to": last}
+        lines.append(line | {f"class {label}": s for label, s in shares.items()})
+    return pd.DataFrame(lines)
 
 
 @lru_cache
@@ -210,3 +217,8 @@ STREAMS = {
     ),
     "tweets": Stream(load_tweets, first=4096, sequence_length=32, classes=3),
 }
+
+
+if __name__ == "__main__":
+    for name in STREAMS:
+        print(f"{name}\n{describe(name).round(2).to_string()}\n")

@@ -111,7 +111,7 @@ def _reaching_full(results, accuracy, costs, arm: str) -> str:
         for what, cost in costs.items()
     }
     return (
-        f"{epoch} epoch{'s' if epoch > 1 else ''}, {shares['examples']:.1%} "
+        f"{_epochs(epoch)}, {shares['examples']:.1%} "
         f"of the examples, {shares['seconds']:.1%} of the seconds"
     )
 
@@ -136,10 +136,39 @@ def optimizer_table(results: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def parts_table(results: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy on the next part, part by part (Adam), for where warm starting hurts."""
+    adam = results[results["optimizer"] == "Adam"].set_index(["arm", "epoch", "part"])
+    adam = adam.sort_index()
+    there = adam.index.unique("arm")
+    if CARRIED not in there or FULL not in there:
+        return pd.DataFrame()
+    chosen = [(CARRIED, 1), (CARRIED, EPOCHS)]
+    chosen += [
+        (arm, best_epoch(results, "Adam", arm)) for arm in (FULL, SCRATCH) if arm in there
+    ]
+    full = adam.loc[chosen[2]].set_index("seed", append=True)["accuracy"]
+    lines: dict = {}
+    for arm, epoch in chosen:
+        name = f"{'warm start' if arm == CARRIED else arm}, {_epochs(epoch)}"
+        after = adam.loc[(arm, epoch)].set_index("seed", append=True)["accuracy"]
+        for part, values in after.groupby("part"):
+            lines.setdefault(f"{part}", {})[name] = spread(values)
+        if arm == CARRIED:
+            for part, values in (after - full).groupby("part"):
+                lines[f"{part}"][f"{_epochs(epoch)}: to full"] = spread(values, "+")
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'s' if number > 1 else ''}"
+
+
 TABLES = {
     "What new rows start from (Adam, state carried)": new_rows_table,
     "Ways to retrain (Adam)": ways_table,
     "The optimizer's state": optimizer_table,
+    "Part by part (Adam)": parts_table,
 }
 
 
@@ -159,7 +188,7 @@ def draw(results: pd.DataFrame, file: Path) -> None:
         epoch = best_epoch(results, "Adam", arm) if arm in (SCRATCH, FULL) else 1
         lines = adam[(adam["arm"] == arm) & (adam["epoch"] == epoch)]
         parts = lines.groupby("part")["accuracy"].agg(["mean", "std"]).fillna(0)
-        label = f"{arm}, {epoch} epoch{'s' if epoch > 1 else ''}"
+        label = f"{arm}, {_epochs(epoch)}"
         axes.plot(parts.index, parts["mean"], marker="o", markersize=3, label=label)
         low, high = parts["mean"] - parts["std"], parts["mean"] + parts["std"]
         axes.fill_between(parts.index, low, high, alpha=0.15)
