@@ -101,8 +101,8 @@ def ways_table(results: pd.DataFrame) -> pd.DataFrame:
 def _reaching_full(results, accuracy, costs, arm: str) -> str:
     """After how many epochs the arm is as good as full retraining at its best."""
     full_epoch = best_epoch(results, "Adam", FULL)
-    goal = accuracy["Adam", FULL, full_epoch].mean()
     means = accuracy["Adam", arm].groupby("epoch").mean().drop(0)
+    goal = accuracy["Adam", FULL].groupby("epoch").mean()[full_epoch]
     if means.max() < goal:
         return f"not reached, {100 * (goal - means.max()):.1f} points below"
     epoch = means.index[means >= goal][0]
