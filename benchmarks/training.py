@@ -7,7 +7,7 @@ retrained, in many ways ("arms"). Each is tested on the part before it is traine
 
     pip install "warmstart-keras[benchmarks]"
     KERAS_BACKEND=torch python benchmarks/training.py --jobs 2    # 5 seeds
-    KERAS_BACKEND=torch python benchmarks/training.py --quick     # under a minute
+    KERAS_BACKEND=torch python benchmarks/training.py --quick     # a minute or so
     python benchmarks/training.py --from-csv training_results/training.csv
 
 Prints tables with mean and spread (standard deviation over the seeds of the mean over the
@@ -397,7 +397,9 @@ def main() -> None:
         help="at most so many after the first, the last of which only tests",
     )
     parser.add_argument("--jobs", type=int, default=1, help="worker processes")
-    parser.add_argument("--quick", action="store_true", help="a little, under a minute")
+    parser.add_argument(
+        "--quick", action="store_true", help="a little, in a minute or so"
+    )
     parser.add_argument("--output", type=Path, default=Path("training_results"))
     parser.add_argument("--from-csv", type=Path, help="tables and curves, without a run")
     args = parser.parse_args()

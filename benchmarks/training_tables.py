@@ -43,20 +43,19 @@ def spread(values: pd.Series, sign: str = "") -> str:
 def new_rows_table(results: pd.DataFrame) -> pd.DataFrame:
     """What new rows start from (Adam, its state carried)."""
     lines = {}
-    accuracy, loss = by_seed(results), by_seed(results, "loss")
+    accuracy = by_seed(results)
     newest, seconds = by_seed(results, "accuracy_newest"), by_seed(results, "seconds")
     for arm in [a for a in NEW_ROWS if ("Adam", a) in accuracy]:
         line = lines[arm] = {}
         for epoch, when in ((0, "right after"), (1, "1 epoch"), (EPOCHS, "3 epochs")):
-            line[f"{when}: accuracy"] = spread(accuracy["Adam", arm, epoch])
-            line[f"{when}: loss"] = spread(loss["Adam", arm, epoch])
-        line["right after: texts with most new words"] = spread(newest["Adam", arm, 0])
+            line[when] = spread(accuracy["Adam", arm, epoch])
+        line["right after, texts with most new words"] = spread(newest["Adam", arm, 0])
         if ("Adam", "uniform") in accuracy:
             change = newest["Adam", arm, 0] - newest["Adam", "uniform", 0]
-            line["these: to uniform"] = spread(change, "+")
+            line["these, to uniform"] = spread(change, "+")
             for epoch, when in ((0, "right after"), (1, "1 epoch")):
                 change = accuracy["Adam", arm, epoch] - accuracy["Adam", "uniform", epoch]
-                line[f"{when}: to uniform"] = spread(change, "+")
+                line[f"{when}, to uniform"] = spread(change, "+")
         line["seconds"] = f"{seconds['Adam', arm, EPOCHS].mean():.2f}"
     return pd.DataFrame.from_dict(lines, orient="index")
 
@@ -143,11 +142,8 @@ def parts_table(results: pd.DataFrame) -> pd.DataFrame:
     there = adam.index.unique("arm")
     if CARRIED not in there or FULL not in there:
         return pd.DataFrame()
-    chosen = [(CARRIED, 1), (CARRIED, EPOCHS)]
-    chosen += [
-        (arm, best_epoch(results, "Adam", arm)) for arm in (FULL, SCRATCH) if arm in there
-    ]
-    full = adam.loc[chosen[2]].set_index("seed", append=True)["accuracy"]
+    chosen = [(CARRIED, 1), (FULL, best_epoch(results, "Adam", FULL))]
+    full = adam.loc[chosen[1]].set_index("seed", append=True)["accuracy"]
     lines: dict = {}
     for arm, epoch in chosen:
         name = f"{'warm start' if arm == CARRIED else arm}, {_epochs(epoch)}"
@@ -156,7 +152,7 @@ def parts_table(results: pd.DataFrame) -> pd.DataFrame:
             lines.setdefault(f"{part}", {})[name] = spread(values)
         if arm == CARRIED:
             for part, values in (after - full).groupby("part"):
-                lines[f"{part}"][f"{_epochs(epoch)}: to full"] = spread(values, "+")
+                lines[f"{part}"]["to full retraining"] = spread(values, "+")
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
@@ -188,11 +184,12 @@ def draw(results: pd.DataFrame, file: Path) -> None:
         epoch = best_epoch(results, "Adam", arm) if arm in (SCRATCH, FULL) else 1
         lines = adam[(adam["arm"] == arm) & (adam["epoch"] == epoch)]
         parts = lines.groupby("part")["accuracy"].agg(["mean", "std"]).fillna(0)
-        label = f"{arm}, {_epochs(epoch)}"
+        label = f"{'warm start' if arm == CARRIED else arm}, {_epochs(epoch)}"
         axes.plot(parts.index, parts["mean"], marker="o", markersize=3, label=label)
         low, high = parts["mean"] - parts["std"], parts["mean"] + parts["std"]
         axes.fill_between(parts.index, low, high, alpha=0.15)
-    axes.set(xlabel="part", ylabel="accuracy on the next part")
+    axes.set(xlabel="trained on part", ylabel="accuracy on the next part")
+    axes.set_title(", ".join(results["stream"].unique()))
     axes.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside upper center", ncols=3)
     figure.savefig(file, dpi=120)
@@ -204,7 +201,7 @@ def write_report(results: pd.DataFrame, folder: Path) -> None:
     for stream, lines in results.groupby("stream", sort=False):
         title = (
             f"{stream}: {lines['part'].nunique()} parts, "
-            f"{lines['seed'].nunique()} seeds, "
+            f"seeds: {lines['seed'].nunique()}, "
             f"{lines['new_words'].mean():.1%} of the vocabulary new at each, "
             f"{lines['new_in_texts'].mean():.1%} of the words in its texts"
         )

@@ -26,6 +26,7 @@ from warmstart_keras import (
     WarmStartEmbedding,
     WarmStartError,
     context,
+    plan_warm_start,
     pretrained,
     remap,
     subword,
@@ -451,6 +452,14 @@ def test_words_that_share_nothing_start_from_the_mean_and_are_counted():
     assert any(said in note for note in report.notes)
     rows = array(words.embeddings)
     np.testing.assert_allclose(rows[5], rows[[2, 4, 6]].mean(axis=0), atol=0.1)
+
+
+def test_words_about_which_nothing_is_known_are_told_at_once(capsys):
+    words = WarmStartEmbedding(output_dim=3, vocabulary=BASE, name="words")
+    words.build()
+    warm_start(words, NEW, new_embeddings_initializer="subword", verbose=1)
+    said = "Warm start: layer 'words': of its new words (2), 1 started from the mean"
+    assert said in capsys.readouterr().out
 
 
 def test_integers_have_no_parts():
@@ -913,7 +922,7 @@ def test_a_layer_is_saved_with_its_method(method, tmp_path):
     ):
         message = "which are not saved with a layer. Received: none. Pass"
         with pytest.raises(WarmStartError, match=message):
-            warm_start(loaded, NEW, verbose=0)
+            plan_warm_start(loaded, NEW)
         warm_start(loaded, NEW, new_embeddings_initializer=method(), verbose=0)
     else:
         warm_start(loaded, NEW, verbose=0)

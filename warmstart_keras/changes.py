@@ -35,6 +35,7 @@ class Change:
         moves: What moves: the variable first, then its slots.
         slots: The slots that move.
         notes: What the user should know about it, one sentence each.
+        remarks: Those of the notes that are about new words' rows.
     """
 
     table: Table
@@ -43,6 +44,7 @@ class Change:
     moves: list[Move] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, table: Table, options: Options, moved: set[int]) -> "Change":
@@ -96,10 +98,11 @@ class Change:
         """The binding of one of its variables."""
         return next(b for b in self.bindings if b.variable is variable)
 
-    def note(self, note: str | None) -> None:
-        """Adds what the user should know, once."""
-        if note is not None and note not in self.notes:
-            self.notes.append(note)
+    def remark(self, remark: str | None) -> None:
+        """Adds what the user should know about new words' rows, once."""
+        if remark is not None and remark not in self.notes:
+            self.notes.append(remark)
+            self.remarks.append(remark)
 
     def plan_variables(self, others: list["Change"]) -> None:
         """Plans the moves of its variables.
@@ -179,7 +182,7 @@ class Change:
             ),
             axis=binding.axis,
         )
-        self.note(start.remark)
+        self.remark(start.remark)
         return start
 
     def _seed_of(self, binding: Binding) -> list[str]:

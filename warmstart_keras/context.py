@@ -108,14 +108,17 @@ class ContextRows(LearningMethod):
             "verbose": self.verbose,
         }
 
-    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
-        """Reads the texts, and finds the map from contexts to rows."""
+    def check(self) -> None:
+        """Refuses to be used without texts: they are not saved with a layer."""
         if self.texts is None or self.vectorizer is None:
             raise WarmStartError(
                 "`ContextRows` must have texts and a vectorizer, which are not saved "
                 "with a layer. Received: none. Pass "
                 "`new_embeddings_initializer=ContextRows(texts, vectorizer)`."
             )
+
+    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+        """Reads the texts, and finds the map from contexts to rows."""
         kept = row_map.kept_words
         words = row_map.new_words
         # All of the table that is needed is read before anything of the user's is asked.

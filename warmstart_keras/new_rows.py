@@ -204,7 +204,8 @@ def start_of(
     """What new rows start from; arguments as of `NewRows`.
 
     Raises:
-        WarmStartError: If it is made of the base's words, of which there is none.
+        WarmStartError: If it is made of the base's words, of which there is none, or of
+            data that is not there.
     """
     function = initializer.function
     if isinstance(function, RowMethod) and not row_map.base.has_words:
@@ -215,4 +216,6 @@ def start_of(
         )
     if isinstance(function, CopyingMethod):
         return function.start(row_map)
+    if isinstance(function, LearningMethod):
+        function.check()
     return NewRows(initializer, row_map, shape, dtype, base, seed, axis)

@@ -220,7 +220,7 @@ class WarmStartPlan:
                     for move in change.moves:
                         with agreement(self.model, "work out new rows", list):
                             fitted.append(move.fitted())
-                        change.note(fitted[-1].remark)
+                        change.remark(fitted[-1].remark)
                 moves += [*(move.prepared() for move in fitted), *arriving]
                 report = self.report()  # of the shapes as they are before
             keys = self._old_keys()
@@ -260,6 +260,12 @@ class WarmStartPlan:
         if verbose:
             for note in self._stale.notes:
                 keras_internals.print_message(f"Warm start: {note}")
+        if verbose:
+            for change in self._changes:
+                for remark in change.remarks:
+                    keras_internals.print_message(
+                        f"Warm start: layer '{change.name}': {remark}"
+                    )
         if verbose and report.changed:
             text = str(report) if verbose == 2 else report.one_line()
             keras_internals.print_message(text)

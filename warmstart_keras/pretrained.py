@@ -58,14 +58,17 @@ class PretrainedRows(LearningMethod):
         """The arguments, without the vectors: data is not saved with a layer."""
         return {"vectors": None, "direct": self.direct}
 
-    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
-        """Reads the vectors of the kept and the new words."""
+    def check(self) -> None:
+        """Refuses to be used without vectors: they are not saved with a layer."""
         if self.vectors is None:
             raise WarmStartError(
                 "`PretrainedRows` must have vectors, which are not saved with a layer. "
                 "Received: none. Pass "
                 "`new_embeddings_initializer=PretrainedRows(vectors)`."
             )
+
+    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+        """Reads the vectors of the kept and the new words."""
         # All of the table that is needed is read before anything of the user's is asked.
         mean = base.mean(word_rows(row_map.base))
         kept = row_map.kept_words

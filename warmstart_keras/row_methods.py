@@ -60,6 +60,9 @@ class LearningMethod(RowMethod, ABC):
     of the base's words.
     """
 
+    def check(self) -> None:
+        """Refuses to be used without the data that it learns from."""
+
     @abstractmethod
     def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
         """Learns what new rows are made of."""
