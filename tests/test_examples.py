@@ -39,6 +39,7 @@ def test_daily_retraining_ends_with_its_table_and_figure(tmp_path):
     assert (tmp_path / "daily_retraining.png").stat().st_size > 10_000
 
 
+@on_torch
 def test_daily_retraining_says_which_days_there_are(tmp_path):
     done = run("daily_retraining.py", "--days", "0", folder=tmp_path)
     assert done.returncode == 1

@@ -986,7 +986,8 @@ print("state", digest, train(model, 9, seed=1))
 """
 
 
-@pytest.mark.parametrize("kind", ["archive", SOURCES[-1]])
+@pytest.mark.dealt
+@pytest.mark.parametrize("kind", [SOURCES[-1], "archive", "weights"])
 def test_another_process_comes_to_the_same(kind, tmp_path):
     import hashlib
 

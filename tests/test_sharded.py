@@ -180,9 +180,20 @@ def test_new_rows_do_not_depend_on_how_a_table_is_sharded(part, monkeypatch):
     assert len(np.unique(tables[0], axis=0)) == 8
 
 
-@pytest.mark.parametrize("layout", ["rows", "width", "replicated"])
 @pytest.mark.parametrize(
-    "method", ["mean", "gaussian", "oov", "subword", "context", "pretrained"]
+    ("layout", "method"),
+    [
+        ("rows", "mean"),
+        ("rows", "gaussian"),
+        ("rows", "oov"),
+        ("rows", "subword"),
+        ("rows", "context"),
+        ("rows", "pretrained"),
+        ("width", "mean"),
+        ("width", "oov"),
+        ("width", "pretrained"),
+        ("replicated", "subword"),
+    ],
 )
 def test_rows_from_old_rows_do_not_depend_on_how_a_table_is_sharded(layout, method):
     base = ["", "[UNK]", *(f"w{i}" for i in range(14))]
