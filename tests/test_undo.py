@@ -219,7 +219,7 @@ DOING = {
 ASKING = {
     "new rows are made": (new_rows.NewRows, "_ask"),
     "a variable is read": (tensors, "to_numpy"),
-    "rows are put in order": (moves, "moved_rows"),
+    "rows are put in order": (moves, "move_rows"),
     "an old key is looked up": (keras_internals, "stale_key"),
     "a new key is looked up": (keras_internals, "variable_key"),
 }

@@ -17,7 +17,7 @@ from warmstart_keras.new_rows import Start, start_of
 from warmstart_keras.old_rows import BaseTable, OldMean
 from warmstart_keras.optimizer_slots import Slot, find_slots
 from warmstart_keras.options import Options
-from warmstart_keras.remap import moved_rows
+from warmstart_keras.remap import move_rows
 from warmstart_keras.report import VariableChange
 from warmstart_keras.row_map import RowMap, word_rows
 from warmstart_keras.row_methods import CopyingMethod
@@ -35,7 +35,7 @@ class Change:
         moves: What moves: the variable first, then its slots.
         slots: The slots that move.
         notes: What the user should know about it, one sentence each.
-        remarks: Those of the notes that are about new words' rows.
+        remarks: The same about new words' rows; printed as well as reported.
     """
 
     table: Table
@@ -100,8 +100,7 @@ class Change:
 
     def remark(self, remark: str | None) -> None:
         """Adds what the user should know about new words' rows, once."""
-        if remark is not None and remark not in self.notes:
-            self.notes.append(remark)
+        if remark is not None and remark not in self.remarks:
             self.remarks.append(remark)
 
     def plan_variables(self, others: list["Change"]) -> None:
@@ -135,7 +134,7 @@ class Change:
         row_map = self.row_map.within_capacity(int(stored.shape[axis]), self.table.rows)
 
         def read(place: Any) -> np.ndarray:
-            return moved_rows(stored[...], row_map, start, axis=axis)[place]
+            return move_rows(stored[...], row_map, start, axis=axis)[place]
 
         shape = list(stored.shape)
         shape[axis] = self.table.rows

@@ -1,6 +1,7 @@
 """`ContextRows`: rows of new words from the words around them in the new data."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 from warmstart_keras import keras_internals, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.old_rows import BaseTable, parts, runs
-from warmstart_keras.row_map import NEW, RowMap, word_rows
+from warmstart_keras.row_map import NEW, RowMap
 from warmstart_keras.row_methods import Fitted, LearningMethod, without
 from warmstart_keras.vocabulary import Token
 from warmstart_keras.vocabulary_sources import read
@@ -122,7 +123,7 @@ class ContextRows(LearningMethod):
         kept = row_map.kept_words
         words = row_map.new_words
         # All of the table that is needed is read before anything of the user's is asked.
-        mean = base.mean(word_rows(row_map.base))
+        mean = base.mean_of_words()
         rows = np.empty((len(kept), len(mean)), base.rows([]).dtype)
         for places in parts(np.arange(len(kept))):
             rows[places] = base.rows(row_map.indices[kept[places]])
@@ -253,7 +254,13 @@ def _map_of(contexts: _Contexts, rows: np.ndarray) -> np.ndarray | None:
 
 def _batches(texts: Any) -> Iterator[list]:
     """The texts, some at a time."""
-    pending: list = []
+    each = _each(texts)
+    while batch := list(islice(each, _TEXTS)):
+        yield batch
+
+
+def _each(texts: Any) -> Iterator[str | bytes]:
+    """The texts one by one."""
     for item in texts:
         found = item[0] if isinstance(item, tuple) else item
         is_text = isinstance(found, str | bytes)
@@ -263,9 +270,4 @@ def _batches(texts: Any) -> Iterator[list]:
                 "`texts` must be strings, or batches of them. "
                 f"Received: {str(found)[:60]!r} (of type {type(found).__name__})"
             )
-        pending += more
-        while len(pending) >= _TEXTS:
-            yield pending[:_TEXTS]
-            pending = pending[_TEXTS:]
-    if pending:
-        yield pending
+        yield from more

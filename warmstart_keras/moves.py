@@ -12,9 +12,9 @@ import numpy as np
 
 from warmstart_keras import keras_internals, sharded, tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows import NewRows
+from warmstart_keras.new_rows import NewRows, Start
 from warmstart_keras.old_rows import OldMean, OldRows, mean_of_rows
-from warmstart_keras.remap import move_rows, moved_rows
+from warmstart_keras.remap import move_rows
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.saved_layers import Stored
 
@@ -31,7 +31,7 @@ class Move:
         variable: The `keras.Variable`.
         axis: The axis that has the vocabulary.
         row_map: Where each of its new rows comes from.
-        start: What the rows that start anew have, as of `moved_rows`.
+        start: What the rows that start anew have, as of `move_rows`.
         source: Where the rows come from, if not from the variable itself: those of a
             previous run.
     """
@@ -39,7 +39,7 @@ class Move:
     variable: Any
     axis: int
     row_map: RowMap
-    start: NewRows | OldMean | OldRows | keras.Variable | float
+    start: Start | keras.Variable | float
     source: Stored | None = None
 
     @property
@@ -107,7 +107,7 @@ class Move:
             before = tensors.to_numpy(self.variable)
         else:
             before = self.source[...].astype(self.variable.dtype, copy=False)
-        after = moved_rows(before, self.row_map, self.start, axis=self.axis)
+        after = move_rows(before, self.row_map, self.start, axis=self.axis)
         if self.source is not None:
             put(self.variable, after, undo)
             return

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from warmstart_keras.row_map import word_rows
 from warmstart_keras.vocabulary import Vocabulary
 
 
@@ -49,9 +50,9 @@ class BaseTable:
         size = int(np.prod(found.shape[1:]))
         return found.reshape(len(asked), size).astype(wide, copy=False)
 
-    def mean(self, places: Any) -> np.ndarray:
-        """The mean of some old rows, float64, of shape `(numbers in a row,)`."""
-        return mean_of_rows(self.rows, places)
+    def mean_of_words(self) -> np.ndarray:
+        """The mean of the words' rows: float64, of shape `(numbers in a row,)`."""
+        return mean_of_rows(self.rows, word_rows(self.vocabulary))
 
 
 @dataclass(frozen=True, eq=False)

@@ -150,7 +150,7 @@ class WarmStartPlan:
         of_changes = [
             f"layer '{change.name}': {note}"
             for change in self._changes
-            for note in change.notes
+            for note in [*change.notes, *change.remarks]
         ]
         of_previous = self._arrivals.notes if self._arrivals is not None else []
         return [

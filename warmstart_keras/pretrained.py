@@ -7,7 +7,7 @@ import numpy as np
 
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.old_rows import BaseTable, parts
-from warmstart_keras.row_map import NEW, RowMap, word_rows
+from warmstart_keras.row_map import NEW, RowMap
 from warmstart_keras.row_methods import Fitted, LearningMethod, without
 from warmstart_keras.word_vectors import check_is_source, vectors_of
 
@@ -70,7 +70,7 @@ class PretrainedRows(LearningMethod):
     def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
         """Reads the vectors of the kept and the new words."""
         # All of the table that is needed is read before anything of the user's is asked.
-        mean = base.mean(word_rows(row_map.base))
+        mean = base.mean_of_words()
         kept = row_map.kept_words
         kept_words = [row_map.new[row] for row in kept]
         words = row_map.new_words

@@ -84,7 +84,7 @@ def warmstart_embedding_matrix(
         BaseTable(base, lambda: matrix),
         seed=("warmstart_embedding_matrix", base.fingerprint, new.fingerprint),
     )
-    moved_rows(matrix, row_map, rows, out=result)
+    move_rows(matrix, row_map, rows, out=result)
     # Asked by name, JAX without 64 bits warns where it must cut.
     return keras.ops.convert_to_tensor(tensors.to_tensor(result), result.dtype.name)
 
@@ -165,10 +165,10 @@ def remap(
         seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
         axis=axis,
     )
-    return moved_rows(values, row_map, start, axis=axis, out=out)
+    return move_rows(values, row_map, start, axis=axis, out=out)
 
 
-def moved_rows(
+def move_rows(
     before: np.ndarray,
     row_map: RowMap,
     start: Any,
@@ -182,49 +182,35 @@ def moved_rows(
         before: The array.
         row_map: Where each of its new rows comes from.
         start: What the rows that start anew have: `NewRows`, the `OldMean`, `OldRows`,
-            one number for all, or the variable whose rows, in their new places, they
-            are equal to.
+            one number for all, an array of them with the rows first, or the variable
+            whose rows, in their new places, they are equal to.
         axis: The axis that has the rows.
         out: As of `remap`.
     """
-    rows_first = np.moveaxis(before, axis, 0)
-    new_rows: Any = start
+    old = np.moveaxis(before, axis, 0)
+    new_rows = row_map.new_rows
+    values: Any = start
     if isinstance(start, NewRows):
-        new_rows = start(slice(None))
+        values = start(slice(None))
     elif isinstance(start, OldRows):
-        new_rows = rows_first[start.rows]
+        values = old[start.rows]
     elif isinstance(start, OldMean):
-        has_new = len(row_map.new_rows) > 0
-        new_rows = mean_of_rows(rows_first.__getitem__, start.rows) if has_new else 0
+        values = mean_of_rows(old.__getitem__, start.rows) if len(new_rows) else 0
     elif isinstance(start, keras.Variable):
-        new_rows = np.moveaxis(tensors.to_numpy(start), axis, 0)[row_map.new_rows]
-    return move_rows(before, row_map, new_rows, axis=axis, out=out)
+        values = np.moveaxis(tensors.to_numpy(start), axis, 0)[new_rows]
 
-
-def move_rows(
-    array: np.ndarray,
-    row_map: RowMap,
-    new_rows: Any,
-    *,
-    axis: int = 0,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """The array after a warm start: rows continued, averaged, or `new_rows`.
-
-    `new_rows` has the rows first, one for each of `row_map.new_rows`, or is a scalar.
-    """
     # Taking by indices that are all valid and then writing the few others is faster
     # than taking and writing the kept rows alone; "clip" skips a check for each index.
-    if array.shape[axis]:
-        moved = np.take(array, row_map.indices.clip(0), axis=axis, out=out, mode="clip")
+    if before.shape[axis]:
+        moved = np.take(before, row_map.indices.clip(0), axis=axis, out=out, mode="clip")
     else:  # a lookup that is not adapted, without mask and OOV rows
-        shape = (*array.shape[:axis], len(row_map), *array.shape[axis + 1 :])
-        moved = np.empty(shape, array.dtype) if out is None else out
+        shape = (*before.shape[:axis], len(row_map), *before.shape[axis + 1 :])
+        moved = np.empty(shape, before.dtype) if out is None else out
     rows_first = np.moveaxis(moved, axis, 0)
-    rows_first[row_map.new_rows] = new_rows
+    rows_first[new_rows] = values
     if len(row_map.averaged_rows):
-        read = np.moveaxis(array, axis, 0).__getitem__
-        rows_first[row_map.averaged_rows] = mean_of_rows(read, row_map.averaged_from)
+        mean = mean_of_rows(old.__getitem__, row_map.averaged_from)
+        rows_first[row_map.averaged_rows] = mean
     return moved
 
 

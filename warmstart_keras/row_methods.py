@@ -121,8 +121,8 @@ class OOVRows(CopyingMethod):
                 word_rows(base),
                 started(words, words, "the mean of the words (there was no OOV row)"),
             )
-        is_word = np.array([word is not None for word in words], bool)
         rows = np.repeat(oov[0], len(words))
+        is_word = np.array([word is not None for word in words], bool)
         if len(oov) > 1 and is_word.any():
             buckets = _buckets([word for word in words if word is not None], base)
             if buckets is None:
@@ -156,7 +156,7 @@ class GaussianRows(LearningMethod):
     def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
         """Works out the mean and a root of the covariance."""
         words = word_rows(row_map.base)
-        mean = base.mean(words)
+        mean = base.mean_of_words()
         covariance = np.zeros((len(mean), len(mean)))
         for places in parts(words):
             centred = base.rows(places) - mean

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from warmstart_keras.old_rows import BaseTable, parts, runs
-from warmstart_keras.row_map import RowMap, word_rows
+from warmstart_keras.row_map import RowMap
 from warmstart_keras.row_methods import Fitted, LearningMethod, without
 from warmstart_keras.vocabulary import Token
 
@@ -52,7 +52,7 @@ class SubwordRows(LearningMethod):
         words = row_map.new_words
         owners, hashes = _ngrams(words)
         grams, gram_of = np.unique(hashes, return_inverse=True)
-        mean = base.mean(word_rows(row_map.base))
+        mean = base.mean_of_words()
         learned = _Learned(grams, mean, base.rows([]).dtype)
         for rows in parts(row_map.kept_words, _PART):
             learned.add([row_map.new[row] for row in rows], base, row_map.indices[rows])
