@@ -491,7 +491,7 @@ def test_hostile_bytes_at_random_are_refused_or_read_for_what_they_say(fuzzer):
 
 def scrambling(data):
     tokens, header = vocabulary_format.decode(data)
-    return Vocabulary.from_parts(tokens[::-1], mask_row=header["mask_row"])
+    return Vocabulary.from_parts(list(tokens)[::-1], mask_row=header["mask_row"])
 
 
 def trusting(data):

@@ -19,7 +19,7 @@ from warmstart_keras.optimizer_slots import Slot, find_slots
 from warmstart_keras.options import Options
 from warmstart_keras.remap import move_rows
 from warmstart_keras.report import VariableChange
-from warmstart_keras.row_map import RowMap, word_rows
+from warmstart_keras.row_map import RowMap
 from warmstart_keras.row_methods import CopyingMethod
 from warmstart_keras.saved_layers import Stored
 
@@ -157,7 +157,7 @@ class Change:
         base, new = self.row_map.base, self.row_map.new
         initializer = self._initializer(binding)
         if initializer is None:
-            return OldMean(word_rows(base))
+            return OldMean(base.word_rows)
         if len(rows.new_rows) and initializers.is_array(initializer.function):
             self.notes.append(
                 "new words take the rows that an array has at their places. If it was "

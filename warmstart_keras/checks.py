@@ -8,7 +8,7 @@ import numpy as np
 from warmstart_keras import optimizer_keys, sharded
 from warmstart_keras.bindings import Table
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.row_map import RowMap
+from warmstart_keras.row_map import NEW, RowMap
 from warmstart_keras.sides import has_sides, sides_of, variables_of
 
 
@@ -23,9 +23,9 @@ def check_kept(layer: str, row_map: RowMap, min_kept: float | None) -> None:
             f"{len(new)} special rows and no word: a lookup that is not adapted, or was "
             "emptied by a clone. Adapt or load it first."
         )
-    words = np.delete(row_map.indices, sorted(new.special_rows))
-    kept = len(np.unique(words[words >= 0]))
-    total = len(base) - len(base.special_rows)
+    words = base.word_rows
+    kept = int(np.count_nonzero(row_map.inverse()[words] != NEW))
+    total = len(words)
     if (kept == 0) if min_kept is None else (kept < min_kept * total):
         asked = "at least one" if min_kept is None else f"{min_kept:.0%} of them"
         raise WarmStartError(

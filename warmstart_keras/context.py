@@ -12,7 +12,7 @@ from warmstart_keras.errors import WarmStartError
 from warmstart_keras.old_rows import BaseTable, parts, runs
 from warmstart_keras.row_map import NEW, RowMap
 from warmstart_keras.row_methods import Fitted, LearningMethod, without
-from warmstart_keras.vocabulary import Token
+from warmstart_keras.tokens import Token
 from warmstart_keras.vocabulary_sources import read
 
 _TEXTS = 256  # vectorized at a time
@@ -130,7 +130,7 @@ class ContextRows(LearningMethod):
 
         # A token that is there several times is one word: kept ones come first.
         number_of: dict[Token | None, int] = {}
-        for number, token in enumerate([*(row_map.new[row] for row in kept), *words]):
+        for number, token in enumerate([*row_map.new.some(kept), *words]):
             number_of.setdefault(token, number)
         number_of.pop(None, None)
         place = np.array([number_of.get(word, NEW) for word in words], np.int64)

@@ -10,7 +10,8 @@ import numpy as np
 from warmstart_keras import keras_internals, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.saved_layers import VOCABULARY_KEY
-from warmstart_keras.vocabulary import Token, Vocabulary
+from warmstart_keras.tokens import Token
+from warmstart_keras.vocabulary import Vocabulary
 from warmstart_keras.vocabulary_sources import read
 
 _ASSET_NAME = "vocabulary.bin"

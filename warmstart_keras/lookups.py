@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.tokens import normalized
-from warmstart_keras.vocabulary import Token, Vocabulary
+from warmstart_keras.tokens import Token, Tokens, is_utf8, normalized
+from warmstart_keras.vocabulary import Vocabulary
 
 # What was last read from a lookup layer, and the table that it was read from: a table
 # never changes, a rebuild makes another one. So nothing is read twice.
@@ -22,16 +22,24 @@ def read_lookup(lookup: Any) -> Vocabulary:
         last_table, vocabulary = _last_read[lookup]
         if last_table() is table:
             return vocabulary
-    keys, rows = keras_internals.table_entries(table)
-    if lookup.invert:
-        keys, rows = rows, keys
-    words = normalized(
-        keys[np.argsort(rows)].tolist(), getattr(lookup, "encoding", "utf-8")
-    )
+    words = _words_of(lookup)
     special = _special_tokens(lookup)
     vocabulary = _with_words(lookup, special, words)
     _last_read[lookup] = (weakref.ref(table), vocabulary)
     return vocabulary
+
+
+def _words_of(lookup: Any) -> Tokens:
+    """The tokens in a lookup's table, in the order of their rows."""
+    blob, lengths, are_integers = keras_internals.table_entries(lookup)
+    if are_integers:
+        return Tokens(blob, lengths.cumsum(), integers=True)
+    encoding = getattr(lookup, "encoding", None) or "utf-8"
+    if is_utf8(encoding):
+        return Tokens.of_bytes(blob, lengths)
+    ends = lengths.cumsum()
+    bounds = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
+    return Tokens.of([blob[a:b] for a, b in bounds], encoding)
 
 
 def read_saved_lookup(
@@ -52,10 +60,10 @@ def read_saved_lookup(
     if len(lines) != (keras_internals.saved_vocabulary_size(layer) or rows):
         return None
     special = _special_tokens(lookup)
-    words: list[Token] = list(lines[len(special) :])
+    words: list[Any] = lines[len(special) :]
     if lookup.vocabulary_dtype != "string":
         words = [int(str(word)) for word in words]
-    return _with_words(lookup, special, words)
+    return _with_words(lookup, special, Tokens.of(words))
 
 
 def _special_tokens(lookup: Any) -> list[Token]:
@@ -66,10 +74,10 @@ def _special_tokens(lookup: Any) -> list[Token]:
     return [normalized([t])[0] if isinstance(t, kind) else None for t in special]
 
 
-def _with_words(lookup: Any, special: list[Token], words: list[Token]) -> Vocabulary:
+def _with_words(lookup: Any, special: list[Token], words: Tokens) -> Vocabulary:
     has_mask = len(special) > lookup.num_oov_indices
     return Vocabulary.from_parts(
-        special + words,
+        Tokens.joined([Tokens.of(special), words]),
         mask_row=0 if has_mask else None,
         oov_rows=range(int(has_mask), len(special)),
         hashing=_hashing(lookup) if lookup.num_oov_indices > 1 else None,

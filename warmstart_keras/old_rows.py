@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from warmstart_keras.row_map import word_rows
 from warmstart_keras.vocabulary import Vocabulary
 
 
@@ -52,7 +51,7 @@ class BaseTable:
 
     def mean_of_words(self) -> np.ndarray:
         """The mean of the words' rows: float64, of shape `(numbers in a row,)`."""
-        return mean_of_rows(self.rows, word_rows(self.vocabulary))
+        return mean_of_rows(self.rows, self.vocabulary.word_rows)
 
 
 @dataclass(frozen=True, eq=False)

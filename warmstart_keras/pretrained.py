@@ -72,7 +72,7 @@ class PretrainedRows(LearningMethod):
         # All of the table that is needed is read before anything of the user's is asked.
         mean = base.mean_of_words()
         kept = row_map.kept_words
-        kept_words = [row_map.new[row] for row in kept]
+        kept_words = row_map.new.some(kept)
         words = row_map.new_words
         known, matrix = vectors_of(
             self.vectors, [*kept_words, *(w for w in words if w is not None)]

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
+
 from warmstart_keras.row_map import RowMap
-from warmstart_keras.vocabulary import Token, Vocabulary
+from warmstart_keras.tokens import Token
+from warmstart_keras.vocabulary import Vocabulary
 
 _SHOWN = 10  # tokens named by rank; the counts are of all
 
@@ -41,13 +44,11 @@ class VocabularyChange:
     def between(cls, layer: str, row_map: RowMap) -> "VocabularyChange":
         """The change that a row map without spare rows makes."""
         base, new = row_map.base, row_map.new
-        special = new.special_rows
-        indices = row_map.indices.tolist()
-        kept = [i for i, b in enumerate(indices) if b >= 0 and i not in special]
-        added = [i for i, b in enumerate(indices) if b < 0 and i not in special]
-        inverse = row_map.inverse().tolist()
-        special = base.special_rows
-        gone = [i for i, n in enumerate(inverse) if n < 0 and i not in special]
+        words = new.word_rows
+        sources = row_map.indices[words]
+        kept, added = words[sources >= 0], words[sources < 0]
+        gone = base.word_rows
+        gone = gone[row_map.inverse()[gone] < 0]
         return cls(
             layer,
             base.fingerprint,
@@ -55,7 +56,7 @@ class VocabularyChange:
             len(kept),
             len(added),
             len(gone),
-            sum(indices[i] != i for i in kept),
+            int(np.count_nonzero(row_map.indices[kept] != kept)),
             _shown(new, kept),
             _shown(new, added),
             _shown(base, gone),
@@ -188,8 +189,8 @@ class WarmStartReport:
         return remarks
 
 
-def _shown(vocabulary: Vocabulary, rows: list[int]) -> list[str | int]:
-    return [_printable(vocabulary[row]) for row in rows[:_SHOWN]]
+def _shown(vocabulary: Vocabulary, rows: np.ndarray) -> list[str | int]:
+    return [_printable(token) for token in vocabulary.some(rows[:_SHOWN])]
 
 
 def _printable(token: Token) -> str | int:

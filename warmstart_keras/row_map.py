@@ -1,13 +1,14 @@
 """`RowMap`: for each new row, the base row that it continues, or none."""
 
-from collections import Counter
 from copy import copy
-from itertools import repeat
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from warmstart_keras.vocabulary import Token, Vocabulary
+from warmstart_keras.matching import NO_MATCH, match
+from warmstart_keras.tokens import Token
+from warmstart_keras.vocabulary import Vocabulary
 from warmstart_keras.vocabulary_sources import (
     OOV_TOKEN,
     read,
@@ -15,7 +16,7 @@ from warmstart_keras.vocabulary_sources import (
     without_special_rows,
 )
 
-NEW = -1  # the row continues no base row
+NEW = NO_MATCH  # the row continues no base row
 
 
 class RowMap:
@@ -68,40 +69,42 @@ class RowMap:
         spare = np.arange(len(self.indices), min(base_rows, new_rows))
         indices[: len(self.indices)] = self.indices
         indices[spare] = spare
-        padded = copy(self)
-        padded.indices, padded.base_rows = indices, base_rows
-        return padded
+        return self._with(indices, base_rows)
 
     def without_past(self) -> "RowMap":
         """The same where no word has learned anything: every word's row is new."""
-        fresh = copy(self)
-        fresh.indices = self.indices.copy()
-        words = word_rows(self.new)
-        fresh.indices[words] = NEW
-        return fresh
+        indices = self.indices.copy()
+        indices[self.new.word_rows] = NEW
+        return self._with(indices, self.base_rows)
 
     def all_new(self, base_rows: int, new_rows: int) -> "RowMap":
         """The same vocabularies where no row continues any."""
-        fresh = copy(self)
-        fresh.indices = np.full(new_rows, NEW, dtype=np.int64)
-        fresh.base_rows = base_rows
+        fresh = self._with(np.full(new_rows, NEW, dtype=np.int64), base_rows)
         fresh.averaged_rows = fresh.averaged_from = range(0)
         return fresh
 
     def inverted(self) -> "RowMap":
         """The way back: `left_rows` are its new rows."""
-        back = self.all_new(len(self), self.base_rows)
-        back.indices = self.inverse()
+        back = self._with(self.inverse(), len(self))
+        back.averaged_rows = back.averaged_from = range(0)
         return back
 
-    @property
+    def _with(self, indices: np.ndarray, base_rows: int) -> "RowMap":
+        """The same vocabularies with other rows."""
+        other = copy(self)
+        for name in ("new_rows", "left_rows", "is_identity", "_inverse"):
+            other.__dict__.pop(name, None)  # worked out of the rows before
+        other.indices, other.base_rows = indices, base_rows
+        return other
+
+    @cached_property
     def is_identity(self) -> bool:
         """Whether every row stays where it is."""
         return len(self.indices) == self.base_rows and bool(
             np.array_equal(self.indices, np.arange(self.base_rows))
         )
 
-    @property
+    @cached_property
     def new_rows(self) -> np.ndarray:
         """The rows that start anew: they continue none and are no mean."""
         new = self.indices == NEW
@@ -111,35 +114,38 @@ class RowMap:
     @property
     def new_tokens(self) -> list[Token]:
         """The tokens of the new rows."""
-        return [
-            OOV_TOKEN if self.new[row] is None else self.new[row]
-            for row in self.new_rows
-            if row < len(self.new)
-        ]
+        rows = self.new_rows[self.new_rows < len(self.new)]
+        return [OOV_TOKEN if t is None else t for t in self.new.some(rows)]
 
     @property
     def new_words(self) -> list[Token | None]:
         """The word of each of the new rows; None for special and spare rows."""
-        special, tokens = self.new.special_rows, len(self.new)
-        return [
-            None if row >= tokens or row in special else self.new[row]
-            for row in self.new_rows.tolist()
-        ]
+        rows = self.new_rows
+        words: list[Token | None] = [None] * len(rows)
+        are_words = np.flatnonzero(np.isin(rows, self.new.word_rows))
+        named = self.new.some(rows[are_words])
+        for place, word in zip(are_words.tolist(), named, strict=True):
+            words[place] = word
+        return words
 
     @property
     def kept_words(self) -> np.ndarray:
         """The rows of words that continue a row of the base."""
-        rows = word_rows(self.new)
+        rows = self.new.word_rows
         rows = rows[rows < len(self)]
         return rows[self.indices[rows] != NEW]
 
-    @property
+    @cached_property
     def left_rows(self) -> np.ndarray:
         """The base rows that no new row continues."""
         return np.flatnonzero(self.inverse() == NEW)
 
     def inverse(self) -> np.ndarray:
         """For each base row a new row that continues it, or -1."""
+        return self._inverse
+
+    @cached_property
+    def _inverse(self) -> np.ndarray:
         inverse = np.full(self.base_rows, NEW, dtype=np.int64)
         kept = np.flatnonzero(self.indices != NEW)
         inverse[self.indices[kept]] = kept
@@ -159,13 +165,8 @@ class RowMap:
 def _match(base: Vocabulary, new: Vocabulary) -> tuple[np.ndarray, range, range]:
     """Indices of the base rows that new rows continue, and which are averaged."""
     indices = np.full(len(new), NEW, dtype=np.int64)
-    base_words = word_rows(base)
-    new_words = word_rows(new)
-    indices[new_words] = _match_words(
-        [base[row] for row in base_words],
-        [new[row] for row in new_words],
-        base_words,
-    )
+    words = new.word_rows
+    indices[words] = match(base.compact, base.word_rows, new.compact, words)
     if new.mask_row is not None and base.mask_row is not None:
         indices[new.mask_row] = base.mask_row
     if not base.oov_rows or not new.oov_rows:
@@ -174,37 +175,3 @@ def _match(base: Vocabulary, new: Vocabulary) -> tuple[np.ndarray, range, range]
         indices[new.oov_rows] = base.oov_rows
         return indices, range(0), range(0)
     return indices, new.oov_rows, base.oov_rows
-
-
-def word_rows(vocabulary: Vocabulary) -> np.ndarray:
-    """All rows but the special ones."""
-    special = np.array(sorted(vocabulary.special_rows), dtype=np.int64)
-    return np.delete(np.arange(len(vocabulary)), special)
-
-
-def _match_words(base: list[Token], new: list[Token], rows: np.ndarray) -> np.ndarray:
-    """For each new word the row, out of `rows`, of the base's word; or -1."""
-    place: dict[Any, int] = dict(zip(base, rows.tolist(), strict=True))
-    if len(place) < len(base):
-        new = _pair_occurrences(base, new)  # type: ignore[assignment]
-        place = dict(zip(_numbered(base), rows.tolist(), strict=True))
-    return np.fromiter(map(place.get, new, repeat(NEW)), np.int64, count=len(new))
-
-
-def _numbered(tokens: list[Token]) -> list[tuple[Token, int]]:
-    """Each token with how often it stood before."""
-    seen: Counter = Counter()
-    numbered = []
-    for token in tokens:
-        numbered.append((token, seen[token]))
-        seen[token] += 1
-    return numbered
-
-
-def _pair_occurrences(base: list[Token], new: list[Token]) -> list[tuple[Token, int]]:
-    """Each new token with the occurrence in the base that serves it."""
-    available = Counter(base)
-    return [
-        (token, min(occurrence, max(available[token] - 1, 0)))
-        for token, occurrence in _numbered(new)
-    ]

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 
 from warmstart_keras.old_rows import BaseTable, OldMean, OldRows, parts
-from warmstart_keras.row_map import RowMap, word_rows
+from warmstart_keras.row_map import RowMap
 from warmstart_keras.seeds import derive_seed
-from warmstart_keras.vocabulary import Token, Vocabulary
+from warmstart_keras.tokens import Token
+from warmstart_keras.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ class MeanRows(CopyingMethod):
 
     def start(self, row_map: RowMap) -> OldMean:
         """The rows of all words."""
-        return OldMean(word_rows(row_map.base))
+        return OldMean(row_map.base.word_rows)
 
 
 @keras.saving.register_keras_serializable(package="warmstart_keras")
@@ -118,7 +119,7 @@ class OOVRows(CopyingMethod):
         oov = np.asarray(base.oov_rows, np.int64)
         if len(oov) == 0:
             return OldMean(
-                word_rows(base),
+                base.word_rows,
                 started(words, words, "the mean of the words (there was no OOV row)"),
             )
         rows = np.repeat(oov[0], len(words))
@@ -155,7 +156,7 @@ class GaussianRows(LearningMethod):
 
     def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
         """Works out the mean and a root of the covariance."""
-        words = word_rows(row_map.base)
+        words = row_map.base.word_rows
         mean = base.mean_of_words()
         covariance = np.zeros((len(mean), len(mean)))
         for places in parts(words):

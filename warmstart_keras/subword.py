@@ -6,7 +6,7 @@ import numpy as np
 from warmstart_keras.old_rows import BaseTable, parts, runs
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.row_methods import Fitted, LearningMethod, without
-from warmstart_keras.vocabulary import Token
+from warmstart_keras.tokens import Token
 
 _LENGTHS = range(2, 6)  # of n-grams, in code points, the ends of a word among them
 _MOST = 256  # kept words that an n-gram is learned from
@@ -55,7 +55,7 @@ class SubwordRows(LearningMethod):
         mean = base.mean_of_words()
         learned = _Learned(grams, mean, base.rows([]).dtype)
         for rows in parts(row_map.kept_words, _PART):
-            learned.add([row_map.new[row] for row in rows], base, row_map.indices[rows])
+            learned.add(row_map.new.some(rows), base, row_map.indices[rows])
         counts, vectors = learned.counts, learned.vectors()
 
         known = counts[gram_of] > 0

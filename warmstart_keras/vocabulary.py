@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from warmstart_keras import vocabulary_format
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.vocabulary_format import Token
+from warmstart_keras.tokens import Token, Tokens
 
 
 class Vocabulary:
     """The ordered tokens of one axis, with its special rows (mask, OOV).
 
     Entry `i` says what row `i` of an embedding stands for. A vocabulary is read once
-    and never changes.
+    and never changes. It is kept as bytes end to end: ten million tokens need what a
+    file of them needs, and 8 bytes each.
 
     Example:
 
@@ -86,7 +89,7 @@ class Vocabulary:
             other = read(source)
         else:
             other = read_with_special_rows(source, mask, oov, oov_at)
-        self._tokens: list[Token] = other._tokens
+        self._tokens: Tokens = other._tokens
         self._mask_row: int | None = other._mask_row
         self._oov_rows: range = other._oov_rows
         self._hashing: str | None = other._hashing
@@ -96,7 +99,7 @@ class Vocabulary:
     @classmethod
     def from_parts(
         cls,
-        tokens: list[Token],
+        tokens: Tokens | list[Token],
         *,
         mask_row: int | None = None,
         oov_rows: range = range(0),
@@ -105,12 +108,12 @@ class Vocabulary:
     ) -> "Vocabulary":
         """A vocabulary of tokens that are `str`, `bytes` that are no text, or `int`.
 
-        For readers of sources: nothing is recognised, converted or checked.
+        For readers of sources: no special row is recognised, or added.
         `hashing` names the method and salt by which OOV rows are chosen, None where
         not known; `given_by_id` says that the source names a row for every token.
         """
         vocabulary = cls.__new__(cls)
-        vocabulary._tokens = tokens
+        vocabulary._tokens = tokens if isinstance(tokens, Tokens) else Tokens.of(tokens)
         vocabulary._mask_row = mask_row
         vocabulary._oov_rows = oov_rows
         vocabulary._hashing = hashing
@@ -149,15 +152,25 @@ class Vocabulary:
         """All entries, special rows included, in the order of the rows.
 
         Bytes that are no UTF-8 stay `bytes`; an OOV row of a lookup with
-        `oov_token=None` is None.
+        `oov_token=None` is None. The list is made each time it is asked for.
         """
         return list(self._tokens)
 
     @property
+    def compact(self) -> Tokens:
+        """The same, with no Python object for each."""
+        return self._tokens
+
+    @property
     def words(self) -> list[Token]:
         """The entries that are no special rows, in the order of the rows."""
-        special = self.special_rows
-        return [token for i, token in enumerate(self._tokens) if i not in special]
+        return self._tokens.some(self.word_rows)
+
+    @property
+    def word_rows(self) -> np.ndarray:
+        """All rows but the special ones: int64, ascending."""
+        special = np.array(sorted(self.special_rows), dtype=np.int64)
+        return np.delete(np.arange(len(self)), special)
 
     @property
     def mask_row(self) -> int | None:
@@ -200,8 +213,7 @@ class Vocabulary:
         """
         if self._fingerprint is None:
             # Special rows are told by their place: their names carry no meaning.
-            special = self.special_rows
-            tokens = ["" if i in special else t for i, t in enumerate(self._tokens)]
+            tokens = self._tokens.blanked(sorted(self.special_rows))
             about: dict[str, Any] = {
                 "mask_row": self._mask_row,
                 "oov_rows": [*self._oov_rows],
@@ -265,6 +277,10 @@ class Vocabulary:
     def __getitem__(self, row: int) -> Token:
         return self._tokens[row]
 
+    def some(self, rows: Any) -> list[Token]:
+        """The entries of some rows."""
+        return self._tokens.some(rows)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):
             return NotImplemented
@@ -278,16 +294,17 @@ class Vocabulary:
     def _same_tokens(self, other: "Vocabulary") -> bool:
         if (self._mask_row, self._oov_rows) != (other._mask_row, other._oov_rows):
             return False
-        if self._tokens == other._tokens:
-            return True
+        if len(self) != len(other):
+            return False
         # The names of special rows carry no meaning.
-        return len(self) == len(other) and self.words == other.words
+        special = sorted(self.special_rows)
+        return self._tokens.blanked(special) == other._tokens.blanked(special)
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
     def __repr__(self) -> str:
-        shown = ", ".join(repr(token) for token in self._tokens[:6])
+        shown = ", ".join(repr(token) for token in self._tokens.part(0, 6))
         more = ", ..." if len(self) > 6 else ""
         return (
             f"<Vocabulary of {len(self)} tokens [{shown}{more}], "

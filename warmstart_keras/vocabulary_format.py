@@ -4,15 +4,12 @@ import hashlib
 import json
 import re
 import reprlib
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from warmstart_keras.errors import WarmStartError
-
-# Text, bytes that are no UTF-8, an integer, or the name of an OOV row without one.
-Token = str | bytes | int | None
+from warmstart_keras.tokens import Tokens
 
 _MAGIC = b"warmstart_keras vocabulary 1\n"
 _DIGEST_SIZE = 32
@@ -21,7 +18,7 @@ _OWN_KEYS = ["kind", "count", "not_text", "nameless"]
 _KEYS = [*_OWN_KEYS, "mask_row", "oov_rows", "hashing", "given_by_id"]
 
 
-def encode(tokens: list[Token], about: dict) -> bytes:
+def encode(tokens: Tokens, about: dict) -> bytes:
     """Tokens in a form that no token can break (V4), with a checksum.
 
     A line that names the format; the SHA-256 of all that follows; a header of one line
@@ -29,10 +26,10 @@ def encode(tokens: list[Token], about: dict) -> bytes:
     tokens, end to end.
     """
     body = _body(tokens, about)
-    return _MAGIC + hashlib.sha256(body).digest() + body
+    return b"".join([_MAGIC, _sha256(body).digest(), *body])
 
 
-def decode(data: bytes) -> tuple[list[Token], dict]:
+def decode(data: bytes) -> tuple[Tokens, dict]:
     """The tokens, and what was said about them.
 
     A file may come from anyone, with a checksum that agrees: whatever `encode` would
@@ -47,31 +44,40 @@ def decode(data: bytes) -> tuple[list[Token], dict]:
     rest = body[len(head) :]
     header = _checked_header(head, len(rest) // 8)
     count = header["count"]
-    lengths = np.frombuffer(rest, dtype="<i8", count=count).tolist()
+    lengths = np.frombuffer(rest, dtype="<i8", count=count).astype(np.int64)
     blob = rest[8 * count :]
-    # As Python's integers, whose sum cannot overflow.
-    if min(lengths, default=0) < 0 or sum(lengths) != len(blob):
+    # No length is above the whole, so that the sum cannot overflow.
+    too_long = np.any((lengths < 0) | (lengths > len(blob)))
+    if too_long or lengths.sum() != len(blob):
         raise _not_as_written(
             f"tokens of {len(blob)} bytes in all, whose lengths say otherwise"
         )
-    ends = list(accumulate(lengths))
-    parts = [blob[a:b] for a, b in zip([0, *ends], ends, strict=False)]
-    try:
-        tokens = _tokens(parts, header)
-    except ValueError as error:
-        raise _not_as_written(
-            f'a token that is not of the kind "{header["kind"]}"'
-        ) from error
-    # What is left: "+1" for 1, names of the nameless, rows told twice, blanks, ...
+    tokens = Tokens(
+        blob,
+        lengths.cumsum(),
+        integers=header["kind"] == "integer",
+        not_text=np.unique(np.array(header["not_text"], np.int64)),
+        nameless=np.unique(np.array(header["nameless"], np.int64)),
+    )
+    if not _are_of_their_kind(tokens):
+        raise _not_as_written(f'a token that is not of the kind "{header["kind"]}"')
+    # What is left: names of the nameless, rows told twice, blanks, ...
     about = {key: header[key] for key in _KEYS if key not in _OWN_KEYS}
-    if _head(tokens, about) != head or list(map(_token_bytes, tokens)) != parts:
+    if _head(tokens, about) != head or not _are_as_written(tokens):
         raise _not_as_written("the same content, written in another way")
     return tokens, header
 
 
-def digest(tokens: list[Token], about: dict) -> str:
+def digest(tokens: Tokens, about: dict) -> str:
     """A SHA-256 of tokens and what is said about them, in hexadecimal digits."""
-    return hashlib.sha256(_body(tokens, about)).hexdigest()
+    return _sha256(_body(tokens, about)).hexdigest()
+
+
+def _sha256(parts: list[bytes]) -> Any:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest
 
 
 def _body_of(data: bytes) -> bytes:
@@ -141,18 +147,24 @@ def _are_rows(value: Any, start: int, stop: int) -> bool:
     )
 
 
-def _tokens(parts: list[bytes], header: dict) -> list[Token]:
-    nameless = set(header["nameless"])
-    if header["kind"] == "integer":
-        return [None if i in nameless else int(part) for i, part in enumerate(parts)]
-    not_text = set(header["not_text"])
-    tokens: list[Token] = [
-        part if i in not_text else part.decode("utf-8", "surrogatepass")
-        for i, part in enumerate(parts)
-    ]
-    for place in nameless:
-        tokens[place] = None
-    return tokens
+def _are_of_their_kind(tokens: Tokens) -> bool:
+    if not tokens.integers:
+        return tokens.blanked(tokens.not_text.tolist()).is_text("surrogatepass")
+    blank = np.flatnonzero(tokens.lengths == 0)
+    try:
+        list(tokens)
+    except ValueError:
+        return False
+    return bool(np.isin(blank, tokens.nameless).all())
+
+
+def _are_as_written(tokens: Tokens) -> bool:
+    """Whether there is no other way to write these tokens."""
+    if np.any(tokens.lengths[tokens.nameless]):
+        return False
+    if tokens.integers:
+        return Tokens.of(list(tokens)) == tokens  # not "+1" for 1
+    return not np.isin(tokens.not_text, tokens.nameless).any()
 
 
 def _not_as_written(received: str) -> WarmStartError:
@@ -163,29 +175,18 @@ def _not_as_written(received: str) -> WarmStartError:
     )
 
 
-def _body(tokens: list[Token], about: dict) -> bytes:
-    parts = [_token_bytes(token) for token in tokens]
-    lengths = np.fromiter(map(len, parts), dtype="<i8", count=len(parts))
-    return b"".join([_head(tokens, about), lengths.tobytes(), *parts])
+def _body(tokens: Tokens, about: dict) -> list[bytes]:
+    lengths = tokens.lengths.astype("<i8", copy=False)
+    return [_head(tokens, about), lengths.tobytes(), tokens.blob]
 
 
-def _head(tokens: list[Token], about: dict) -> bytes:
-    named = next((token for token in tokens if token not in (None, "")), "")
+def _head(tokens: Tokens, about: dict) -> bytes:
     header = {
-        "kind": "integer" if isinstance(named, int) else "text",
+        "kind": "integer" if tokens.integers else "text",
         "count": len(tokens),
         # Bytes that are no UTF-8 could be taken for text with lone surrogates.
-        "not_text": [i for i, token in enumerate(tokens) if isinstance(token, bytes)],
-        "nameless": [i for i, token in enumerate(tokens) if token is None],
+        "not_text": tokens.not_text.tolist(),
+        "nameless": tokens.nameless.tolist(),
         **about,
     }
     return json.dumps(header).encode() + b"\n"
-
-
-def _token_bytes(token: Token) -> bytes:
-    if isinstance(token, str):
-        # Text may hold lone surrogates, which UTF-8 proper refuses.
-        return token.encode("utf-8", "surrogatepass")
-    if isinstance(token, bytes):
-        return token
-    return b"" if token is None else str(token).encode()

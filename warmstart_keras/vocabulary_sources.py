@@ -1,5 +1,6 @@
 """Reading a vocabulary from whatever holds one: layer, tokenizer, list, mapping, file."""
 
+import codecs
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.lookups import read_lookup
-from warmstart_keras.tokens import normalized
-from warmstart_keras.vocabulary import Token, Vocabulary
+from warmstart_keras.tokens import Token, Tokens, normalized
+from warmstart_keras.vocabulary import Vocabulary
 
 MASK_TOKEN = ""
 OOV_TOKEN = "[UNK]"
@@ -51,13 +52,13 @@ def read_as(source: Any, base: Vocabulary | None) -> Vocabulary:
         return vocabulary
     if base.given_by_id or vocabulary.special_rows:
         return vocabulary
-    if _holds_integers(base) != _holds_integers(vocabulary):
+    if base.compact.integers != vocabulary.compact.integers:
         return vocabulary  # integers and strings never match, nor stand together
     mask = None if base.mask_row is None else base[base.mask_row]
     oov = [base[row] for row in base.oov_rows]
     at_end = bool(oov) and base.oov_rows.start > (base.mask_row is not None)
     names = {token for token in (mask, *oov) if token is not None}
-    completed = _with_special_rows(vocabulary.tokens, mask, oov, at_end, base.hashing)
+    completed = _with_special_rows(vocabulary.compact, mask, oov, at_end, base.hashing)
     some = vocabulary[0] in names or (at_end and vocabulary[len(vocabulary) - 1] in names)
     if some and len(completed) > len(vocabulary):
         return vocabulary  # some of them, but not all: taken literally
@@ -83,8 +84,9 @@ def read_with_special_rows(
             "`oov` must be a number of OOV rows, 0 or more, or the token of the one "
             f"OOV row. Received: oov={oov!r}"
         )
-    tokens = normalized(_entries(source))
-    integers = any(isinstance(token, int) for token in tokens)
+    entries = _entries(source)
+    tokens = entries if isinstance(entries, Tokens) else Tokens.of(entries)
+    integers = tokens.integers
     mask_token: Token = None
     if isinstance(mask, bool):
         mask_token = (0 if integers else MASK_TOKEN) if mask else None
@@ -96,7 +98,7 @@ def read_with_special_rows(
     else:
         oov_tokens = normalized([oov])
     named = [] if mask_token is None else [mask_token]
-    normalized([*named, *oov_tokens, *tokens[:1]])  # strings or integers, not both
+    normalized([*named, *oov_tokens, tokens[0]])  # strings or integers, not both
     return _with_special_rows(tokens, mask_token, oov_tokens, oov_at == "end", None)
 
 
@@ -110,13 +112,10 @@ def is_plain(source: Any) -> bool:
 
 def without_special_rows(source: Any) -> Vocabulary:
     """The entries of `source` one by one, none of them special."""
-    vocabulary = read(source)
-    tokens: list[Token] = [OOV_TOKEN if t is None else t for t in vocabulary]
+    tokens = read(source).compact
+    if len(tokens.nameless) and not tokens.integers:
+        tokens = Tokens.of([OOV_TOKEN if t is None else t for t in tokens])
     return Vocabulary.from_parts(tokens)
-
-
-def _holds_integers(vocabulary: Vocabulary) -> bool:
-    return isinstance(next((t for t in vocabulary if t is not None), None), int)
 
 
 def _in_order_of_rows(mapping: Mapping) -> list:
@@ -132,7 +131,7 @@ def _in_order_of_rows(mapping: Mapping) -> list:
     return sorted(mapping, key=mapping.__getitem__)
 
 
-def _entries(source: Any) -> list:
+def _entries(source: Any) -> list | Tokens:
     """The entries of a list, tuple, array, tensor or file, as they stand there."""
     if isinstance(source, str | os.PathLike):
         return _lines(Path(source))
@@ -153,7 +152,7 @@ def _entries(source: Any) -> list:
             "from token to row, the path of a file, or a `Vocabulary`. "
             f"Received: {source!r} (of type {type(source).__name__})"
         )
-    if not entries:
+    if not len(entries):
         raise WarmStartError(
             "A vocabulary must have at least one token. "
             f"Received: an empty {type(source).__name__}"
@@ -161,7 +160,7 @@ def _entries(source: Any) -> list:
     return entries
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> Tokens:
     if path.suffix in (".keras", ".h5"):
         raise WarmStartError(
             "A vocabulary file must be text, one token a line. "
@@ -169,7 +168,8 @@ def _lines(path: Path) -> list[str]:
             "`previous=`."
         )
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        data.decode()
     except UnicodeDecodeError as error:
         raise WarmStartError(
             "A vocabulary file must be UTF-8. "
@@ -181,19 +181,24 @@ def _lines(path: Path) -> list[str]:
             "A vocabulary file must exist and be readable. "
             f"Received: {str(path)!r} ({getattr(error, 'strerror', None) or error})"
         ) from error
-    # `str.splitlines` would end a line at U+2028 and six others (V4).
-    lines = text.split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    if not lines:
+    if not data:
         raise WarmStartError(
             "A vocabulary file must have at least one token, one a line. "
             f"Received: {str(path)!r}, which is empty"
         )
-    ended = len(lines) if text.endswith("\n") else len(lines) - 1
-    return [
-        line.removesuffix("\r") if i < ended else line for i, line in enumerate(lines)
+    # `str.splitlines` would end a line at U+2028 and six others (V4).
+    content = np.frombuffer(data, np.uint8)
+    breaks = np.flatnonzero(content == ord("\n"))
+    ends = breaks if data.endswith(b"\n") else np.append(breaks, len(data))
+    starts = np.append(0, breaks + 1)[: len(ends)]
+    by_crlf = breaks[
+        (content[breaks - 1] == ord("\r")) & (np.diff(breaks, prepend=-1) > 1)
     ]
+    kept = content != ord("\n")
+    kept[by_crlf - 1] = False
+    lengths = ends - starts
+    lengths[np.searchsorted(breaks, by_crlf)] -= 1
+    return Tokens(content[kept].tobytes(), lengths.cumsum())
 
 
 def _is_one_of(token: Any, *names: Token) -> bool:
@@ -201,20 +206,24 @@ def _is_one_of(token: Any, *names: Token) -> bool:
     return isinstance(token, str | bytes | None) and token in names
 
 
-def _recognized(tokens: list, given_by_id: bool) -> Vocabulary:
+def _recognized(entries: list | Tokens, given_by_id: bool) -> Vocabulary:
     """A vocabulary in which a leading `""` and `[UNK]`s are special rows."""
     # `get_vocabulary()` of a lookup with `oov_token=None` names its OOV rows None.
-    first = 1 if _is_one_of(tokens[0], MASK_TOKEN, MASK_TOKEN.encode()) else 0
+    first = 1 if _is_one_of(entries[0], MASK_TOKEN, MASK_TOKEN.encode()) else 0
     end = first
-    while end < len(tokens) and _is_one_of(
-        tokens[end], OOV_TOKEN, OOV_TOKEN.encode(), None
+    while end < len(entries) and _is_one_of(
+        entries[end], OOV_TOKEN, OOV_TOKEN.encode(), None
     ):
         end += 1
-    named = [token for token in tokens[:end] if token is not None]
-    said = normalized(named + tokens[end:])
-    oov = [None if t is None else OOV_TOKEN for t in tokens[first:end]]
+    if isinstance(entries, Tokens):
+        tokens = entries
+    else:
+        normalized([t for t in entries[: end + 1] if t is not None])  # of one kind
+        words = Tokens.of(entries[end:], nameless=False)
+        oov: list[Token] = [None if t is None else OOV_TOKEN for t in entries[first:end]]
+        tokens = Tokens.joined([Tokens.of([MASK_TOKEN] * first + oov), words])
     return Vocabulary.from_parts(
-        said[:first] + oov + said[len(named) :],
+        tokens,
         mask_row=0 if first else None,
         oov_rows=range(first, end),
         given_by_id=given_by_id,
@@ -222,7 +231,7 @@ def _recognized(tokens: list, given_by_id: bool) -> Vocabulary:
 
 
 def _with_special_rows(
-    tokens: list[Token],
+    tokens: Tokens,
     mask: Token,
     oov: list[Token],
     at_end: bool,
@@ -237,11 +246,11 @@ def _with_special_rows(
         before = before + oov
     whole = (
         len(tokens) >= len(before) + len(after)
-        and tokens[: len(before)] == before
-        and tokens[len(tokens) - len(after) :] == after
+        and list(tokens.part(0, len(before))) == before
+        and list(tokens.part(len(tokens) - len(after), len(tokens))) == after
     )
     if not whole:
-        tokens = [*before, *tokens, *after]
+        tokens = Tokens.joined([Tokens.of(before), tokens, Tokens.of(after)])
     first_oov = len(tokens) - len(oov) if at_end else len(before) - len(oov)
     return Vocabulary.from_parts(
         tokens,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.vocabulary import Token
+from warmstart_keras.tokens import Token
 
 
 def check_is_source(vectors: Any) -> None:

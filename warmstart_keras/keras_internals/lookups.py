@@ -38,15 +38,41 @@ def lookup_table(lookup: Any) -> Any:
     return access.private(lookup, "lookup_table")
 
 
-def table_entries(table: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Keys and values of a lookup's table, in no order; empty before `adapt`."""
+def table_entries(lookup: Any) -> tuple[bytes, np.ndarray, bool]:
+    """The tokens of a lookup's table, in the order of their rows; none before `adapt`.
+
+    No Python object is made for a token.
+
+    Returns:
+        Their bytes, end to end, integers in digits; int64 array of how many bytes each
+        one has; and whether they are integers.
+    """
     import tensorflow as tf
 
     with tf.init_scope():  # also readable while a `tf.function` is traced
+        table = lookup_table(lookup)
         if int(table.size()) == 0:  # the table of an un-adapted layer has no content
-            return np.empty(0, dtype=object), np.empty(0, dtype=np.int64)
-        keys, values = table.export()
-        return keys.numpy(), values.numpy()
+            return b"", np.empty(0, np.int64), False
+        tokens, rows = table.export()
+        if lookup.invert:
+            tokens, rows = rows, tokens
+        tokens = tf.gather(tokens, _ascending(rows.numpy()))
+        are_integers = tokens.dtype != tf.string
+        if are_integers:
+            tokens = tf.strings.as_string(tokens)
+        lengths = tf.strings.length(tokens).numpy().astype(np.int64)
+        return tf.strings.reduce_join(tokens).numpy(), lengths, are_integers
+
+
+def _ascending(rows: np.ndarray) -> np.ndarray:
+    """The places of rows as they ascend; without sorting where they have no gap."""
+    first = int(rows.min())
+    if int(rows.max()) - first == len(rows) - 1:
+        places = np.full(len(rows), -1)
+        places[rows - first] = np.arange(len(rows))
+        if places.min() == 0:
+            return places
+    return np.argsort(rows)
 
 
 def saved_vocabulary_size(layer: Any) -> int | None:

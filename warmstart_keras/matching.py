@@ -1,0 +1,168 @@
+"""Which tokens of one vocabulary are which of another, without a Python object each."""
+
+from collections import defaultdict
+from itertools import pairwise
+
+import numpy as np
+
+from warmstart_keras.tokens import Tokens
+
+NO_MATCH = -1
+
+_CHUNK = 2**18  # tokens that are worked on together: what is looked at stays in the cache
+_EIGHT = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # the low n bytes
+_ODD, _OTHER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_HALF, _THIRD = np.uint64(32), np.uint64(29)
+
+
+def match(
+    base: Tokens, base_places: np.ndarray, new: Tokens, new_places: np.ndarray
+) -> np.ndarray:
+    """For each of some new tokens the place in `base` of the same token, or -1.
+
+    The k-th occurrence of a repeated token is matched to the k-th; where the base has
+    fewer, to its last one.
+
+    Both sides are sorted by a 64-bit hash. Different tokens may share one, so every pair
+    is compared byte by byte, and if a single one differs, all are matched by a dict.
+
+    Args:
+        base: The tokens of the base.
+        base_places: The places of those that may be matched; they ascend.
+        new: The new tokens.
+        new_places: The places of those that are asked for; they ascend.
+
+    Returns:
+        int64 array of shape `(len(new_places),)`.
+    """
+    found = np.full(len(new_places), NO_MATCH, np.int64)
+    if not len(base_places) or not len(new_places) or base.integers != new.integers:
+        return found
+    places = _match_hashes(hashes(base, base_places), hashes(new, new_places))
+    matched = np.flatnonzero(places != NO_MATCH)
+    pairs = base_places[places[matched]], new_places[matched]
+    if not _are_equal(base, pairs[0], new, pairs[1]):
+        return match_by_dict(base, base_places, new, new_places)
+    found[matched] = pairs[0]
+    return found
+
+
+def match_by_dict(
+    base: Tokens, base_places: np.ndarray, new: Tokens, new_places: np.ndarray
+) -> np.ndarray:
+    """The same as `match`, one token at a time."""
+    occurrences = defaultdict(list)
+    for place, token in zip(base_places.tolist(), base.some(base_places), strict=True):
+        occurrences[token].append(place)
+    seen: dict = defaultdict(int)
+    found = []
+    for token in new.some(new_places):
+        places = occurrences.get(token, [NO_MATCH])
+        found.append(places[min(seen[token], len(places) - 1)])
+        seen[token] += 1
+    return np.array(found, np.int64)
+
+
+def _match_hashes(base: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """For each new hash where in `base` it is, as of `match`; or -1."""
+    order, ranked = _sorted(base)
+    turns, asked = _sorted(new)
+    firsts = np.searchsorted(ranked, asked)
+    firsts[firsts == len(ranked)] = 0
+    is_there = ranked[firsts] == asked
+    if _has_repeated(ranked):
+        lasts = np.searchsorted(ranked, asked, "right") - 1
+        begins = np.flatnonzero(np.append(True, asked[1:] != asked[:-1]))
+        sizes = np.diff(begins, append=len(asked))
+        nth = np.arange(len(asked)) - np.repeat(begins, sizes)
+        firsts = np.minimum(firsts + nth, lasts)
+    found = np.full(len(new), NO_MATCH, np.int64)
+    found[turns[is_there]] = order[firsts[is_there]]
+    return found
+
+
+def _sorted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of values as they ascend, equal ones in their order; and the values."""
+    order = np.argsort(values)
+    ranked = values[order]
+    if _has_repeated(ranked):  # else the fast way, which is not stable, is as good
+        order = np.argsort(values, kind="stable")
+    return order, ranked
+
+
+def _has_repeated(ranked: np.ndarray) -> bool:
+    return bool(np.any(ranked[1:] == ranked[:-1]))
+
+
+def hashes(tokens: Tokens, places: np.ndarray) -> np.ndarray:
+    """A 64-bit hash of each of some tokens: uint64 array of shape `(len(places),)`."""
+    words = _words(tokens.blob)
+    all_starts, marks = tokens.starts, _marks(tokens)
+    found = np.empty(len(places), np.uint64)
+    for start in range(0, len(places), _CHUNK):
+        chunk = places[start : start + _CHUNK]
+        starts = all_starts[chunk]
+        left = tokens.ends[chunk] - starts
+        part = left.astype(np.uint64) * _OTHER
+        part ^= marks[chunk] if len(marks) else np.uint64(0)
+        rows = np.arange(len(chunk))
+        while len(rows):
+            word = words[starts] & _EIGHT[np.minimum(left, 8)]
+            mixed = (part[rows] ^ word) * _ODD
+            part[rows] = mixed ^ (mixed >> _HALF)
+            rows, starts, left = _longer(rows, starts, left)
+        part *= _OTHER
+        found[start : start + _CHUNK] = part ^ (part >> _THIRD)
+    return found
+
+
+def _are_equal(
+    base: Tokens, base_places: np.ndarray, new: Tokens, new_places: np.ndarray
+) -> bool:
+    """Whether each of some tokens is the same as its counterpart, byte by byte."""
+    words, others = _words(base.blob), _words(new.blob)
+    marks, other_marks = _marks(base), _marks(new)
+    base_starts, new_starts = base.starts, new.starts
+    bounds = [*range(0, len(base_places), _CHUNK), len(base_places)]
+    for first, last in pairwise(bounds):
+        a, b = base_places[first:last], new_places[first:last]
+        starts, other_starts = base_starts[a], new_starts[b]
+        left = base.ends[a] - starts
+        if not np.array_equal(left, new.ends[b] - other_starts):
+            return False
+        kinds = marks[a] if len(marks) else np.uint64(0)
+        other_kinds = other_marks[b] if len(other_marks) else np.uint64(0)
+        if np.any(kinds != other_kinds):
+            return False
+        ahead = other_starts - starts
+        rows = np.arange(len(a))
+        while len(rows):
+            same = words[starts] ^ others[starts + ahead[rows]]
+            if np.any(same & _EIGHT[np.minimum(left, 8)]):
+                return False
+            rows, starts, left = _longer(rows, starts, left)
+    return True
+
+
+def _longer(
+    rows: np.ndarray, starts: np.ndarray, left: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Those of which more than eight bytes are left, eight bytes further on."""
+    more = np.flatnonzero(left > 8)
+    return rows[more], starts[more] + 8, left[more] - 8
+
+
+def _words(blob: bytes) -> np.ndarray:
+    """The eight bytes from each place of `blob` on, as one number; zeros past its end."""
+    padded = np.frombuffer(blob + bytes(8), np.uint8)
+    return np.ndarray((len(blob) + 1,), "<u8", padded, strides=(1,))
+
+
+def _marks(tokens: Tokens) -> np.ndarray:
+    """1 for bytes that are no text, 2 for the nameless; empty if there is neither."""
+    if not len(tokens.not_text) and not len(tokens.nameless):
+        return np.empty(0, np.uint64)
+    marks = np.zeros(len(tokens), np.uint64)
+    marks[tokens.not_text] = 1
+    marks[tokens.nameless] = 2
+    return marks
