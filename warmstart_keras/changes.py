@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import keras
 import numpy as np
 
 from warmstart_keras import initializers, sharded, tensors
@@ -13,11 +14,11 @@ from warmstart_keras.checks import check_kept, check_other_variables, check_shar
 from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.initializers import RowInitializer
 from warmstart_keras.moves import Load, Move
+from warmstart_keras.moving import move_rows
 from warmstart_keras.new_rows import Start, start_of
 from warmstart_keras.old_rows import BaseTable, OldMean
 from warmstart_keras.optimizer_slots import Slot, find_slots
 from warmstart_keras.options import Options
-from warmstart_keras.remap import move_rows
 from warmstart_keras.report import VariableChange
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.row_methods import CopyingMethod
@@ -146,7 +147,12 @@ class Change:
         if rows.is_identity and stored is None:
             return
         start = self._start(binding, rows)
-        self.moves.append(Move(binding.variable, binding.axis, rows, start, stored))
+        looked_up = binding.axis == 0 and isinstance(
+            binding.layer, keras.layers.Embedding
+        )
+        self.moves.append(
+            Move(binding.variable, binding.axis, rows, start, stored, looked_up)
+        )
 
     def _rows(self, binding: Binding) -> RowMap:
         before = self.table.base_rows(binding)

@@ -11,12 +11,14 @@ import keras
 import numpy as np
 
 from warmstart_keras import keras_internals, sharded, tensors
+from warmstart_keras.assigning import give, put
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.moving import move_rows
 from warmstart_keras.new_rows import NewRows, Start
 from warmstart_keras.old_rows import OldMean, OldRows, mean_of_rows
-from warmstart_keras.remap import move_rows
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.saved_layers import Stored
+from warmstart_keras.whole_moves import move_on_device, move_on_host
 
 # Arrays of up to so many numbers are compared between processes, and tell whether these
 # read the same file.
@@ -34,6 +36,7 @@ class Move:
         start: What the rows that start anew have, as of `move_rows`.
         source: Where the rows come from, if not from the variable itself: those of a
             previous run.
+        looked_up: Whether the layer looks its rows up by their number.
     """
 
     variable: Any
@@ -41,6 +44,7 @@ class Move:
     row_map: RowMap
     start: Start | keras.Variable | float
     source: Stored | None = None
+    looked_up: bool = False
 
     @property
     def remark(self) -> str | None:
@@ -61,8 +65,8 @@ class Move:
         """
         if not isinstance(self.start, NewRows):
             return self
-        if self.start.in_parts and sharded.sharding_of(self.variable) is not None:
-            # Made shard by shard: all of them may be more than memory holds.
+        if self.start.in_parts:
+            # Made some at a time: all of them may be more than memory holds.
             return replace(self, start=self.start.tried())
         is_asked = len(self.row_map.new_rows) and not self.start.is_learned
         if is_asked and sharded.spans_processes(self.variable):
@@ -87,45 +91,19 @@ class Move:
         )
 
     def apply(self, undo: ExitStack) -> None:
-        """Moves the rows, and leaves with `undo` what takes that back.
-
-        Where the shape stays, the variable is assigned, so that nothing else that holds
-        it is disturbed (K1b). Undoing needs only the rows that left: the others come back
-        through the inverse row map. But on TensorFlow a variable that gets new storage
-        must get its very old one back, since compiled functions hold that object.
-        """
+        """Moves the rows, and leaves with `undo` what takes that back."""
+        what = self.variable, self.axis, self.row_map, self.start
         keras_internals.clear_gradient(self.variable, undo)
-        if sharded.sharding_of(self.variable) is None:
-            self._apply_on_host(undo)
-        else:
+        if sharded.sharding_of(self.variable) is not None:
             self._apply_sharded(undo)
-
-    # --- on one device ---
-
-    def _apply_on_host(self, undo: ExitStack) -> None:
-        if self.source is None:
-            before = tensors.to_numpy(self.variable)
-        else:
+        elif self.source is not None:
             before = self.source[...].astype(self.variable.dtype, copy=False)
-        after = move_rows(before, self.row_map, self.start, axis=self.axis)
-        if self.source is not None:
-            put(self.variable, after, undo)
-            return
-        if after.shape != before.shape and keras_internals.storage_is_held():
-            keras_internals.replace_storage(self.variable, after, undo)
-            return
-        left = np.take(before, self.row_map.left_rows, axis=self.axis)
-        in_doubt = [after]  # until the variable is known to have it
-        undo.callback(self._restore, np.moveaxis(left, self.axis, 0), in_doubt)
-        give(self.variable, after)
-        in_doubt.clear()
-
-    def _restore(self, left: np.ndarray, in_doubt: list[np.ndarray]) -> None:
-        now = tensors.to_numpy(self.variable)
-        if in_doubt and now.tobytes() != in_doubt[0].tobytes():
-            return  # it does not have it
-        back = self.row_map.inverted()
-        give(self.variable, move_rows(now, back, left, axis=self.axis))
+            after = move_rows(before, self.row_map, self.start, axis=self.axis)
+            put(self.variable, tensors.handed_over(after, self.variable), undo)
+        elif tensors.is_on_host(self.variable):
+            move_on_host(*what, undo, looked_up=self.looked_up)
+        else:
+            move_on_device(*what, undo)
 
     # --- on several devices, with JAX ---
 
@@ -272,37 +250,3 @@ class LoadOwn:
         for variable in self.layer.variables:
             undo.callback(give, variable, np.array(tensors.to_numpy(variable)))
         self.layer.load_own_variables({k: v[...] for k, v in self.values.items()})
-
-
-def put(variable: Any, value: Any, undo: ExitStack) -> None:
-    """Gives a variable a value, and leaves with `undo` what takes that back."""
-    same_shape = tuple(value.shape) == tuple(variable.shape)
-    if not same_shape and keras_internals.storage_is_held():
-        keras_internals.replace_storage(variable, value, undo)
-        return
-    before = variable.value
-    if keras.backend.backend() != "jax":  # arrays of JAX never change
-        before = np.array(tensors.to_numpy(variable))
-    undo.callback(give, variable, before)
-    give(variable, value)
-
-
-def give(variable: Any, value: Any) -> None:
-    """Gives a variable a value of any number of rows: wholly, or not at all."""
-    if isinstance(value, np.ndarray):
-        value = tensors.to_tensor(value, like=variable)
-    if tuple(value.shape) == tuple(variable.shape):
-        variable.assign(value)
-        return
-    undo = ExitStack()
-    try:
-        keras_internals.replace_storage(variable, value, undo)
-    except BaseException:
-        undo.close()
-        raise
-
-
-def set_attribute(owner: Any, name: str, value: Any, undo: ExitStack) -> None:
-    """Sets an attribute, and leaves with `undo` what takes that back."""
-    undo.callback(setattr, owner, name, getattr(owner, name))
-    setattr(owner, name, value)

@@ -78,11 +78,23 @@ class NewRows:
         for number in range(start // _PART, -(-stop // _PART)):
             first = number * _PART
             size = min(_PART, len(self.rows) - first)
-            made = self._ask((size, *self.shape[1:]), self._seed_of(number))
+            made = self._part(number, size)
             low, high = max(first, start), min(first + size, stop)
             made = made[(slice(low - first, high - first), *others)]
             values[low - start : high - start] = made
         return values
+
+    def _part(self, number: int, size: int) -> np.ndarray:
+        """One part, which is kept until another one is asked for."""
+        if number not in self._last_part:
+            self._last_part.clear()
+            made = self._ask((size, *self.shape[1:]), self._seed_of(number))
+            self._last_part[number] = made
+        return self._last_part[number]
+
+    @cached_property
+    def _last_part(self) -> dict[int, np.ndarray]:
+        return {}
 
     def digest(self) -> str:
         """What tells whether another process makes the same rows."""
@@ -123,6 +135,8 @@ class NewRows:
 
     def made(self) -> "NewRows":
         """The same with the values of all rows made."""
+        if self.values is not None:
+            return self
         return replace(self, values=self(slice(None)))
 
     def _seed_of(self, part: int) -> tuple:

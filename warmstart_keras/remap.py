@@ -1,14 +1,20 @@
-"""Moving the rows of an array along an axis."""
+"""Carrying the rows of an array over to another vocabulary."""
 
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import keras
 import numpy as np
 
 from warmstart_keras import initializers, tensors
+from warmstart_keras.atomic_files import written_atomically
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.moving import move_rows
 from warmstart_keras.new_rows import NewRows, start_of
-from warmstart_keras.old_rows import BaseTable, OldMean, OldRows, mean_of_rows
+from warmstart_keras.old_rows import BaseTable
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.vocabulary import Vocabulary
 
@@ -75,18 +81,17 @@ def warmstart_embedding_matrix(
             "token: pass the vocabulary that this very matrix was trained with."
         )
     row_map = RowMap.entry_by_entry(base, new)
-    result = np.empty((len(new), matrix.shape[1]), matrix.dtype)
     rows = NewRows(
         initializers.get(new_embeddings_initializer, as_keras=True, whole=True),
         row_map,
-        result.shape,
+        (len(new), matrix.shape[1]),
         matrix.dtype,
         BaseTable(base, lambda: matrix),
         seed=("warmstart_embedding_matrix", base.fingerprint, new.fingerprint),
     )
-    move_rows(matrix, row_map, rows, out=result)
+    result = tensors.handed_over(move_rows(matrix, row_map, rows))
     # Asked by name, JAX without 64 bits warns where it must cut.
-    return keras.ops.convert_to_tensor(tensors.to_tensor(result), result.dtype.name)
+    return keras.ops.convert_to_tensor(result, matrix.dtype.name)
 
 
 def remap(
@@ -96,7 +101,8 @@ def remap(
     axis: int = 0,
     new_embeddings_initializer: Any = "uniform",
     seed: int | None = None,
-    out: np.ndarray | None = None,
+    out: Any = None,
+    verbose: Any = "auto",
 ) -> np.ndarray:
     """Moves the rows of an array along an axis, as a `RowMap` says.
 
@@ -110,44 +116,127 @@ def remap(
     array([[3., 1., 0.],
            [6., 4., 0.]], dtype=float32)
 
+    From file to file, in blocks of some 32 MiB, for tables larger than memory:
+
+    >>> np.save("old.npy", np.arange(6, dtype="float32").reshape(3, 2))
+    >>> remap("old.npy", row_map, new_embeddings_initializer="zeros", out="new.npy",
+    ...       verbose=0)
+    memmap([[4., 5.],
+            [0., 1.],
+            [0., 0.]], dtype=float32)
+
     Args:
-        array: Array, tensor or variable with `row_map.base_rows` entries along `axis`.
+        array: Array, tensor or variable with `row_map.base_rows` entries along `axis`;
+            the path of a `.npy` file; or anything else with a `shape` and a `dtype` that
+            is sliced, such as an `h5py.Dataset` (it is first copied to a temporary file).
         row_map: Where each new row comes from.
         axis: The axis that has the vocabulary.
         new_embeddings_initializer: What rows without a past start from: a Keras
             initializer (instance, class or name), or a callable `(tokens, base) ->
             rows`; rows come first, whatever the axis. Or `"mean"`, `"gaussian"`,
             `"oov"`, `"subword"`, `ContextRows(...)`, `PretrainedRows(...)`. None means
-            `"uniform"`.
+            `"uniform"`. Of Keras's initializers those that make each row by itself
+            ("uniform", "zeros", ...) are asked for some rows at a time; all others
+            need memory for all new rows.
         seed: Integer or None; equal seeds give equal rows.
-        out: NumPy array for the result, of its shape and dtype, apart from `array`.
+        out: What the result is written into: a NumPy array, such as a `np.memmap`, of
+            its shape and dtype, apart from `array`; for `axis=0` also anything else of
+            that shape that takes `out[first:last] = rows`; or the path of a `.npy` file,
+            which is there once it is whole, and as it was if anything fails. None: a new
+            array.
+        verbose: Whether a progress bar is printed. `"auto"`: if `out` is a path.
 
     Returns:
         NumPy array of the dtype of `array`, with `len(row_map)` entries along `axis`;
-        `out`, where that was given.
+        `out`, where that was given; the file as a read-only `np.memmap`, where that was
+        a path.
 
     Raises:
         WarmStartError: If the number of entries along `axis` is not that of the row
-            map, the dtype is not numeric, or `out` does not fit.
+            map, the dtype is not numeric, or `array` or `out` does not fit.
     """
-    values = _numeric(array, "array")
-    if not -values.ndim <= axis < values.ndim:
-        raise WarmStartError(
-            f"`axis` must be an axis of `array`. Received: axis={axis}, "
-            f"array.shape={values.shape}"
+    with ExitStack() as stack:
+        values = _opened(array, stack)
+        if not -values.ndim <= axis < values.ndim:
+            raise WarmStartError(
+                f"`axis` must be an axis of `array`. Received: axis={axis}, "
+                f"array.shape={values.shape}"
+            )
+        axis %= values.ndim
+        if values.shape[axis] != row_map.base_rows:
+            raise WarmStartError(
+                f"`array` must have {row_map.base_rows} entries along axis {axis}, as "
+                "many as the base vocabulary has tokens. Received: "
+                f"shape={values.shape}"
+            )
+        shape = (*values.shape[:axis], len(row_map), *values.shape[axis + 1 :])
+        is_path = isinstance(out, str | os.PathLike)
+        if out is not None and not is_path:
+            _check_out(out, shape, values, axis)
+        rows_first = (shape[axis], *shape[:axis], *shape[axis + 1 :])
+        start = start_of(
+            initializers.get(new_embeddings_initializer),
+            row_map,
+            rows_first,
+            values.dtype,
+            BaseTable(row_map.base, lambda: _read_only(np.moveaxis(values, axis, 0))),
+            seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
+            axis=axis,
         )
-    axis %= values.ndim
-    if values.shape[axis] != row_map.base_rows:
-        raise WarmStartError(
-            f"`array` must have {row_map.base_rows} entries along axis {axis}, as many "
-            f"as the base vocabulary has tokens. Received: shape={values.shape}"
-        )
-    shape = (*values.shape[:axis], len(row_map), *values.shape[axis + 1 :])
-    if out is not None and (
-        not isinstance(out, np.ndarray)
-        or out.shape != shape
-        or out.dtype != values.dtype
-        or np.may_share_memory(out, values)
+        shows = is_path if verbose == "auto" else bool(verbose)
+        bar = keras.utils.Progbar(shape[0], unit_name="row") if shows else None
+        after_block = bar.update if bar else None
+        if not is_path:
+            return move_rows(
+                values, row_map, start, axis=axis, out=out, after_block=after_block
+            )
+        path = Path(out)
+        if path.suffix != ".npy":
+            raise WarmStartError(
+                f"`out` must be the path of a `.npy` file. Received: out='{path}'"
+            )
+        with written_atomically(path) as partial:
+            file = np.lib.format.open_memmap(partial, "w+", values.dtype, shape)
+            move_rows(
+                values, row_map, start, axis=axis, out=file, after_block=after_block
+            )
+            file.flush()
+        return np.load(path, mmap_mode="r")
+
+
+def _opened(array: Any, stack: ExitStack) -> np.ndarray:
+    """What `remap` was given, as an array; what is larger than memory as a file's."""
+    if isinstance(array, str | os.PathLike):
+        try:
+            return _numeric(np.load(array, mmap_mode="r", allow_pickle=False), "array")
+        except (OSError, ValueError) as error:
+            raise WarmStartError(
+                "`array` must be an array, or the path of a `.npy` file that has one. "
+                f"Received: array='{array}' ({error})"
+            ) from error
+    is_sliced = hasattr(array, "shape") and hasattr(array, "dtype")
+    is_at_hand = isinstance(array, np.ndarray | keras.Variable) or (
+        keras.ops.is_tensor(array) or hasattr(array, "numpy")
+    )
+    if is_at_hand or not is_sliced or not len(array.shape):
+        return _numeric(array, "array")
+    # Its rows are asked for in any order, for which such files are not made.
+    file = TemporaryFile()  # noqa: SIM115
+    stack.callback(file.close)
+    copy = np.memmap(file, array.dtype, "w+", shape=tuple(array.shape))
+    for first in range(0, len(copy), 2**14):
+        copy[first : first + 2**14] = array[first : first + 2**14]
+    return _numeric(copy, "array")
+
+
+def _check_out(out: Any, shape: tuple[int, ...], values: np.ndarray, axis: int) -> None:
+    is_array = isinstance(out, np.ndarray)
+    takes_slices = axis == 0 and hasattr(out, "__setitem__")
+    if (
+        not (is_array or takes_slices)
+        or tuple(getattr(out, "shape", ())) != shape
+        or getattr(out, "dtype", None) != values.dtype
+        or (is_array and np.may_share_memory(out, values))
     ):
         raise WarmStartError(
             f"`out` must be a NumPy array of shape {shape} and dtype {values.dtype}, "
@@ -155,63 +244,6 @@ def remap(
             f"out of type {type(out).__name__}, shape={np.shape(out)}, "
             f"dtype={getattr(out, 'dtype', None)}"
         )
-    rows_first = (shape[axis], *shape[:axis], *shape[axis + 1 :])
-    start = start_of(
-        initializers.get(new_embeddings_initializer),
-        row_map,
-        rows_first,
-        values.dtype,
-        BaseTable(row_map.base, lambda: _read_only(np.moveaxis(values, axis, 0))),
-        seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
-        axis=axis,
-    )
-    return move_rows(values, row_map, start, axis=axis, out=out)
-
-
-def move_rows(
-    before: np.ndarray,
-    row_map: RowMap,
-    start: Any,
-    *,
-    axis: int = 0,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """An array with its rows along an axis in new places.
-
-    Args:
-        before: The array.
-        row_map: Where each of its new rows comes from.
-        start: What the rows that start anew have: `NewRows`, the `OldMean`, `OldRows`,
-            one number for all, an array of them with the rows first, or the variable
-            whose rows, in their new places, they are equal to.
-        axis: The axis that has the rows.
-        out: As of `remap`.
-    """
-    old = np.moveaxis(before, axis, 0)
-    new_rows = row_map.new_rows
-    values: Any = start
-    if isinstance(start, NewRows):
-        values = start(slice(None))
-    elif isinstance(start, OldRows):
-        values = old[start.rows]
-    elif isinstance(start, OldMean):
-        values = mean_of_rows(old.__getitem__, start.rows) if len(new_rows) else 0
-    elif isinstance(start, keras.Variable):
-        values = np.moveaxis(tensors.to_numpy(start), axis, 0)[new_rows]
-
-    # Taking by indices that are all valid and then writing the few others is faster
-    # than taking and writing the kept rows alone; "clip" skips a check for each index.
-    if before.shape[axis]:
-        moved = np.take(before, row_map.indices.clip(0), axis=axis, out=out, mode="clip")
-    else:  # a lookup that is not adapted, without mask and OOV rows
-        shape = (*before.shape[:axis], len(row_map), *before.shape[axis + 1 :])
-        moved = np.empty(shape, before.dtype) if out is None else out
-    rows_first = np.moveaxis(moved, axis, 0)
-    rows_first[new_rows] = values
-    if len(row_map.averaged_rows):
-        mean = mean_of_rows(old.__getitem__, row_map.averaged_from)
-        rows_first[row_map.averaged_rows] = mean
-    return moved
 
 
 def _read_only(view: np.ndarray) -> np.ndarray:

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 
 from warmstart_keras import keras_internals
+from warmstart_keras.assigning import set_attribute
 from warmstart_keras.bindings import Size, Table
 from warmstart_keras.config_check import attributes_set, check_ancestors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.moves import set_attribute
 
 
 @dataclass

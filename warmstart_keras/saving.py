@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from warmstart_keras.atomic_files import written_atomically
 from warmstart_keras.errors import WarmStartError
 
 
@@ -43,19 +44,9 @@ def save_atomically(model: keras.Model, filepath: str | os.PathLike) -> Path:
             "`filepath` must end in `.keras` or `.weights.h5`. "
             f"Received: filepath='{path}'"
         )
-    # Always of the same name: what a killed job leaves there, the next one writes over.
-    # `previous=` passes over hidden files in a directory.
-    target = Path(os.path.realpath(path))  # where a symbolic link leads to
-    partial = target.with_name(f".partial-{path.name}")
-    try:
+    with written_atomically(path) as partial:
         if path.name.endswith(".keras"):
             model.save(partial)
         else:
             model.save_weights(partial, overwrite=True)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())  # or a power failure may rename what is not written
-        os.replace(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
     return path

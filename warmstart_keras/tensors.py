@@ -1,6 +1,7 @@
 """Values of any backend as NumPy arrays, bit for bit, and the way back."""
 
 import hashlib
+import math
 from typing import Any
 
 import keras
@@ -14,7 +15,12 @@ def to_numpy(value: Any) -> np.ndarray:
         value = value.value
     backend = keras.backend.backend()
     if backend == "tensorflow" and hasattr(value, "numpy"):
-        return value.numpy()
+        plain = isinstance(getattr(value, "device", None), str) and not hasattr(
+            value, "values"
+        )
+        # `numpy()` is a copy; what is read and not copied TensorFlow writes over no more.
+        read = value.read_value() if hasattr(value, "read_value") else value
+        return np.asarray(read) if plain else value.numpy()
     if backend == "torch" and str(getattr(value, "dtype", "")) == "torch.bfloat16":
         # By way of float32, as Keras does it, some kinds of NaN change.
         import torch
@@ -22,6 +28,16 @@ def to_numpy(value: Any) -> np.ndarray:
         bits = value.detach().cpu().view(torch.int16).numpy()
         return bits.view(bfloat16())
     return keras.ops.convert_to_numpy(value)
+
+
+def is_on_host(variable: Any) -> bool:
+    """Whether a variable is in the host's own memory, where NumPy can look at it."""
+    value, backend = variable.value, keras.backend.backend()
+    if backend == "jax":
+        return all(device.platform == "cpu" for device in value.devices())
+    if backend == "torch":
+        return value.device.type == "cpu"
+    return "GPU" not in str(getattr(value, "device", ""))
 
 
 def data_to_numpy(values: Any) -> np.ndarray:
@@ -48,6 +64,41 @@ def to_tensor(array: np.ndarray, like: Any = None) -> Any:
 
     bits = np.ascontiguousarray(array).view(np.int16)
     return torch.from_numpy(bits).view(torch.bfloat16)
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array without content, in memory that any backend can take over as it is."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    # TensorFlow and JAX ask for addresses that are multiples of 64.
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def handed_over(array: np.ndarray, like: Any = None) -> Any:
+    """What `to_tensor` gives, in the memory of an array which nobody uses any more.
+
+    Without a copy where the backend can: of a large table each one costs time, and as
+    much memory again. The array should come from `empty`.
+    """
+    backend = keras.backend.backend()
+    fits = array.size and array.flags.c_contiguous and array.flags.writeable
+    if backend == "torch" or not fits or array.ctypes.data % 64:
+        return to_tensor(array, like)
+    if backend == "jax":
+        import jax
+
+        given = to_tensor(array, like)
+        cut = jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype
+        return given if given is not array or cut else jax.device_put(array)
+    import tensorflow as tf
+
+    if array.dtype == bfloat16():
+        return tf.bitcast(handed_over(array.view(np.int16)), tf.bfloat16)
+    if array.dtype.kind not in "iuf" or not array.dtype.isnative:
+        return array
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def bfloat16() -> np.dtype:

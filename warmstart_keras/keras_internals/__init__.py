@@ -48,17 +48,25 @@ from warmstart_keras.keras_internals.optimizers import (
     stored_name,
     variable_key,
 )
+from warmstart_keras.keras_internals.storage import (
+    GatheredRows,
+    is_gathered_from,
+    let_go,
+    refill,
+    replace_storage,
+    storage_is_held,
+    write_rows,
+)
 from warmstart_keras.keras_internals.variables import (
     clear_gradient,
-    replace_storage,
     stand_in,
-    storage_is_held,
     variables_without_value,
 )
 
 __all__ = [
     "COMPILED_FUNCTIONS",
     "Call",
+    "GatheredRows",
     "Saved",
     "accumulated_gradients",
     "attributes_not_tracked",
@@ -74,7 +82,9 @@ __all__ = [
     "gives_vectors",
     "in_step",
     "in_symbolic_call",
+    "is_gathered_from",
     "kernel_variable",
+    "let_go",
     "lookup_of",
     "lookup_table",
     "moving_averages",
@@ -82,6 +92,7 @@ __all__ = [
     "print_message",
     "private",
     "rebuilds_from_its_layers",
+    "refill",
     "renew_compiled_functions",
     "replace_content",
     "replace_storage",
@@ -100,4 +111,5 @@ __all__ = [
     "variable_key",
     "variables_without_value",
     "walk",
+    "write_rows",
 ]

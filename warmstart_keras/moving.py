@@ -1,0 +1,164 @@
+"""Moving the rows of an array along an axis, in blocks and by several threads."""
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from warmstart_keras import tensors
+from warmstart_keras.new_rows import NewRows
+from warmstart_keras.old_rows import OldMean, OldRows, mean_of_rows
+from warmstart_keras.row_map import RowMap
+
+_BLOCK = 2**25  # bytes that are finished before others are begun
+_PIECE = 2**22  # bytes that one thread moves at a time
+
+
+def move_rows(
+    before: Any,
+    row_map: RowMap,
+    start: Any,
+    *,
+    axis: int = 0,
+    out: Any = None,
+    after_block: Callable[[int], None] | None = None,
+) -> Any:
+    """An array with its rows along an axis in new places.
+
+    Args:
+        before: The array; or what has a `shape`, a `dtype`, and a method `take` that
+            gives the rows at some places as an array, for `axis=0`.
+        row_map: Where each of its new rows comes from.
+        start: What the rows that start anew have: `NewRows`, the `OldMean`, `OldRows`,
+            one number for all, an array of them with the rows first, or the variable
+            whose rows, in their new places, they are equal to.
+        axis: The axis that has the rows.
+        out: What the result is written into, apart from `before`: an array; or, for
+            `axis=0`, anything that takes `out[first:last] = rows`. None: a new array.
+        after_block: Called with the number of rows that are done, for `axis=0`.
+
+    Returns:
+        `out`, or the new array, which `tensors.handed_over` can hand to the backend.
+    """
+    shape = (*before.shape[:axis], len(row_map), *before.shape[axis + 1 :])
+    moved = tensors.empty(shape, before.dtype) if out is None else out
+    read = partial(rows_at, before, axis)
+    mean: Any = 0
+    if len(row_map.averaged_rows):
+        mean = mean_of_rows(read, row_map.averaged_from)
+    values = values_of(start, row_map, axis, read)
+    new_rows = row_map.new_rows
+    with _threads(math.prod(shape) * before.dtype.itemsize) as side_by_side:
+        for first, last in _blocks(shape, axis, before.dtype.itemsize):
+            in_place = isinstance(moved, np.ndarray)
+            block = moved[first:last] if in_place else None
+            if block is None:
+                block = np.empty((last - first, *shape[1:]), before.dtype)
+            _take(before, row_map.indices, axis, (first, last), block, side_by_side)
+            rows_first = np.moveaxis(block, axis, 0)
+            begin, end = (0, len(row_map)) if axis else (first, last)
+            a, b = np.searchsorted(new_rows, [begin, end])
+            if a < b:
+                rows_first[new_rows[a:b] - begin] = values(slice(int(a), int(b)))
+            averaged = [
+                row - begin for row in row_map.averaged_rows if begin <= row < end
+            ]
+            if averaged:
+                rows_first[averaged] = mean
+            if not in_place:
+                moved[first:last] = block
+            if after_block is not None:
+                after_block(last)
+    return moved
+
+
+def values_of(start: Any, row_map: RowMap, axis: int, read: Callable) -> Callable:
+    """What gives the values of some of the new rows, the rows first."""
+    if isinstance(start, NewRows):
+        # Of its own: the part that it keeps is to go when all have moved.
+        return replace(start) if start.in_parts else start.made()
+    if isinstance(start, OldRows):
+        return lambda part: read(start.rows[part])
+    if isinstance(start, OldMean):
+        mean = mean_of_rows(read, start.rows) if len(row_map.new_rows) else 0
+        return lambda part: mean
+    if isinstance(start, keras.Variable):
+        values = np.moveaxis(tensors.to_numpy(start), axis, 0)
+        return lambda part: values[row_map.new_rows[part]]
+    if isinstance(start, np.ndarray):
+        return lambda part: start[part]
+    return lambda part: start
+
+
+def _blocks(shape: tuple[int, ...], axis: int, itemsize: int) -> Iterator[tuple]:
+    """First and last row of each block; all at once along another axis than the first."""
+    step = max(1, shape[0]) if axis else _rows_of(_BLOCK, shape, itemsize)
+    for first in range(0, shape[0], step):
+        yield first, min(first + step, shape[0])
+
+
+def _rows_of(size: int, shape: tuple[int, ...], itemsize: int) -> int:
+    """How many entries along the first axis have so many bytes; one at least."""
+    return max(1, size // max(1, math.prod(shape[1:]) * itemsize))
+
+
+def rows_at(before: Any, axis: int, places: Any) -> np.ndarray:
+    """The rows at some places, the rows first."""
+    if isinstance(before, np.ndarray):
+        return np.moveaxis(before, axis, 0)[np.asarray(places)]
+    return before.take(np.asarray(places))
+
+
+def _take(
+    before: Any,
+    indices: np.ndarray,
+    axis: int,
+    bounds: tuple[int, int],
+    out: np.ndarray,
+    side_by_side: Callable,
+) -> None:
+    """Fills a block with rows of `before`; what continues none gets any of them."""
+    if not before.shape[axis]:
+        return  # a lookup that is not adapted, without mask and OOV rows
+    first, last = bounds
+
+    def fill(begin: int) -> None:
+        piece = slice(begin, begin + step)
+        if axis:
+            # Indices below 0 are clipped as well; "clip" saves a check of each one.
+            np.take(before[piece], indices, axis=axis, out=out[piece], mode="clip")
+        elif isinstance(before, np.ndarray):
+            wanted = indices[first + begin : min(first + begin + step, last)]
+            np.take(before, wanted, axis=0, out=out[piece], mode="clip")
+        else:
+            wanted = indices[first + begin : min(first + begin + step, last)]
+            out[piece] = before.take(wanted.clip(0))
+
+    step = _rows_of(_PIECE, out.shape, out.dtype.itemsize)
+    for _ in side_by_side(fill, range(0, len(out), step)):
+        pass
+
+
+@contextmanager
+def _threads(size: int) -> Iterator[Callable]:
+    """A `map` for pieces of work; by threads, where there is enough to do."""
+    # `take` works without the interpreter's lock.
+    if size <= _BLOCK or cores() == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(min(cores(), 8)) as pool:
+        yield pool.map
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
