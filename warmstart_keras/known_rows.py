@@ -17,6 +17,11 @@ from warmstart_keras.vocabulary_sources import read
 _ASSET_NAME = "vocabulary.bin"
 
 
+@keras_internals.untraced
+def _same_rows(one: Vocabulary, other: Vocabulary) -> bool:
+    return one.same_rows(other)
+
+
 class _Untracked:
     """Holds what a layer must not take for a part of itself (L2c)."""
 
@@ -163,7 +168,7 @@ class KnownRows:
         if vocabulary is self._compared.value or keras_internals.in_symbolic_call():
             return
         self._compared = _Untracked(vocabulary)
-        if not vocabulary.same_rows(self._row_vocabulary):
+        if not _same_rows(vocabulary, self._row_vocabulary):
             warnings.warn(
                 f"The vocabulary of layer '{self.name}' was rebuilt, but its rows still "
                 f"stand for the old tokens ({len(self._row_vocabulary)} then, "

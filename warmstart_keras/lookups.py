@@ -22,9 +22,12 @@ def read_lookup(lookup: Any) -> Vocabulary:
         last_table, vocabulary = _last_read[lookup]
         if last_table() is table:
             return vocabulary
-    words = _words_of(lookup)
-    special = _special_tokens(lookup)
-    vocabulary = _with_words(lookup, special, words)
+    return _read_anew(lookup, table)
+
+
+@keras_internals.untraced
+def _read_anew(lookup: Any, table: Any) -> Vocabulary:
+    vocabulary = _with_words(lookup, _special_tokens(lookup), _words_of(lookup))
     _last_read[lookup] = (weakref.ref(table), vocabulary)
     return vocabulary
 

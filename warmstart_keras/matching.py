@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
+from warmstart_keras.threads import workers
 from warmstart_keras.tokens import Tokens
 
 NO_MATCH = -1
@@ -38,7 +40,9 @@ def match(
     found = np.full(len(new_places), NO_MATCH, np.int64)
     if not len(base_places) or not len(new_places) or base.integers != new.integers:
         return found
-    places = _match_hashes(hashes(base, base_places), hashes(new, new_places))
+    with workers(len(base.blob) + len(new.blob) + 32 * len(found)) as each:
+        sides = each(_sorted_hashes, (base, new), (base_places, new_places))
+        places = _match_sorted(*sides)
     matched = np.flatnonzero(places != NO_MATCH)
     pairs = base_places[places[matched]], new_places[matched]
     if not _are_equal(base, pairs[0], new, pairs[1]):
@@ -63,35 +67,44 @@ def match_by_dict(
     return np.array(found, np.int64)
 
 
-def _match_hashes(base: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """For each new hash where in `base` it is, as of `match`; or -1."""
-    order, ranked = _sorted(base)
-    turns, asked = _sorted(new)
-    firsts = np.searchsorted(ranked, asked)
-    firsts[firsts == len(ranked)] = 0
-    is_there = ranked[firsts] == asked
-    if _has_repeated(ranked):
-        lasts = np.searchsorted(ranked, asked, "right") - 1
-        begins = np.flatnonzero(np.append(True, asked[1:] != asked[:-1]))
-        sizes = np.diff(begins, append=len(asked))
-        nth = np.arange(len(asked)) - np.repeat(begins, sizes)
+def _match_sorted(base: "_Sorted", new: "_Sorted") -> np.ndarray:
+    """For each new hash where among those of the base it is, as of `match`; or -1."""
+    firsts = np.searchsorted(base.values, new.values)
+    firsts[firsts == len(base.values)] = 0
+    is_there = base.values[firsts] == new.values
+    if np.any(base.values[1:] == base.values[:-1]):
+        lasts = np.searchsorted(base.values, new.values, "right") - 1
+        begins = np.flatnonzero(np.append(True, new.values[1:] != new.values[:-1]))
+        sizes = np.diff(begins, append=len(new.values))
+        nth = np.arange(len(new.values)) - np.repeat(begins, sizes)
         firsts = np.minimum(firsts + nth, lasts)
-    found = np.full(len(new), NO_MATCH, np.int64)
-    found[turns[is_there]] = order[firsts[is_there]]
+    found = np.full(len(new.values), NO_MATCH, np.int64)
+    found[new.order[is_there]] = base.order[firsts[is_there]]
     return found
 
 
-def _sorted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places of values as they ascend, equal ones in their order; and the values."""
-    order = np.argsort(values)
-    ranked = values[order]
-    if _has_repeated(ranked):  # else the fast way, which is not stable, is as good
-        order = np.argsort(values, kind="stable")
-    return order, ranked
+class _Sorted(NamedTuple):
+    """Hashes that ascend, and where each one was; equal ones in the order they had."""
+
+    order: np.ndarray
+    values: np.ndarray
 
 
-def _has_repeated(ranked: np.ndarray) -> bool:
-    return bool(np.any(ranked[1:] == ranked[:-1]))
+def _sorted_hashes(tokens: Tokens, places: np.ndarray) -> _Sorted:
+    found = hashes(tokens, places)
+    # Numbers are sorted several times faster than their places: each one's place stands
+    # in its low bits. Those that differ in these bits alone are put in order afterwards.
+    low = np.uint64((1 << len(found).bit_length()) - 1)
+    packed = found & ~low
+    packed |= np.arange(len(found), dtype=np.uint64)
+    packed.sort()
+    packed &= low
+    order = packed.astype(np.int64)
+    values = found[order]
+    if np.any(values[1:] < values[:-1]):
+        again = np.argsort(values, kind="stable")  # fast where nearly all is in order
+        order, values = order[again], values[again]
+    return _Sorted(order, values)
 
 
 def hashes(tokens: Tokens, places: np.ndarray) -> np.ndarray:

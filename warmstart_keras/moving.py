@@ -1,10 +1,7 @@
 """Moving the rows of an array along an axis, in blocks and by several threads."""
 
 import math
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +13,7 @@ from warmstart_keras import tensors
 from warmstart_keras.new_rows import NewRows
 from warmstart_keras.old_rows import OldMean, OldRows, mean_of_rows
 from warmstart_keras.row_map import RowMap
+from warmstart_keras.threads import workers
 
 _BLOCK = 2**25  # bytes that are finished before others are begun
 _PIECE = 2**22  # bytes that one thread moves at a time
@@ -55,13 +53,13 @@ def move_rows(
         mean = mean_of_rows(read, row_map.averaged_from)
     values = values_of(start, row_map, axis, read)
     new_rows = row_map.new_rows
-    with _threads(math.prod(shape) * before.dtype.itemsize) as side_by_side:
+    with workers(math.prod(shape) * before.dtype.itemsize) as each:
         for first, last in _blocks(shape, axis, before.dtype.itemsize):
             in_place = isinstance(moved, np.ndarray)
             block = moved[first:last] if in_place else None
             if block is None:
                 block = np.empty((last - first, *shape[1:]), before.dtype)
-            _take(before, row_map.indices, axis, (first, last), block, side_by_side)
+            _take(before, row_map.indices, axis, (first, last), block, each)
             rows_first = np.moveaxis(block, axis, 0)
             begin, end = (0, len(row_map)) if axis else (first, last)
             a, b = np.searchsorted(new_rows, [begin, end])
@@ -122,7 +120,7 @@ def _take(
     axis: int,
     bounds: tuple[int, int],
     out: np.ndarray,
-    side_by_side: Callable,
+    each: Callable,
 ) -> None:
     """Fills a block with rows of `before`; what continues none gets any of them."""
     if not before.shape[axis]:
@@ -142,23 +140,5 @@ def _take(
             out[piece] = before.take(wanted.clip(0))
 
     step = _rows_of(_PIECE, out.shape, out.dtype.itemsize)
-    for _ in side_by_side(fill, range(0, len(out), step)):
+    for _ in each(fill, range(0, len(out), step)):
         pass
-
-
-@contextmanager
-def _threads(size: int) -> Iterator[Callable]:
-    """A `map` for pieces of work; by threads, where there is enough to do."""
-    # `take` works without the interpreter's lock.
-    if size <= _BLOCK or cores() == 1:
-        yield map
-        return
-    with ThreadPoolExecutor(min(cores(), 8)) as pool:
-        yield pool.map
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -5,7 +5,7 @@ which says what to do where a version of Keras has it no more. Everything here i
 and does one thing; what it is good for is decided elsewhere.
 """
 
-from warmstart_keras.keras_internals.access import private
+from warmstart_keras.keras_internals.access import private, untraced
 from warmstart_keras.keras_internals.graph import Call, borders, calls, set_shape
 from warmstart_keras.keras_internals.layers import (
     COMPILED_FUNCTIONS,
@@ -108,6 +108,7 @@ __all__ = [
     "stored_name",
     "sublayers",
     "table_entries",
+    "untraced",
     "variable_key",
     "variables_without_value",
     "walk",

@@ -1,6 +1,7 @@
 """How private names of Keras are asked for."""
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -26,3 +27,15 @@ def private(owner: Any, name: str) -> Any:
             "has not. Report this message to the warmstart_keras authors, and use an "
             "earlier version of Keras until then. Nothing was changed."
         ) from error
+
+
+def untraced(function: Callable) -> Callable:
+    """A function that `torch.compile` calls as it is.
+
+    Where it traces what NumPy does it makes tensors of it; where it cannot, it warns.
+    """
+    if keras.backend.backend() != "torch":
+        return function
+    import torch
+
+    return torch.compiler.disable(function)
