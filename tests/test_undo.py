@@ -304,6 +304,17 @@ def test_an_error_at_the_last_call_of_any_step_leaves_all_as_it_was(subject, whe
             assert subject.changed() == [], f"{when} {step}"
 
 
+@pytest.mark.parametrize("rebuild", REBUILDS)
+def test_on_an_accelerator_a_fault_leaves_all_as_it_was(rebuild, monkeypatch):
+    monkeypatch.setattr(tensors, "is_on_host", lambda variable: False)
+    subject = Subject(rebuild, eager=True)
+    planned, calls = subject.plan(), calls_of_steps.__wrapped__(rebuild)
+    for step in DOING:
+        for call in range(1, calls[step] + 1, 5):
+            let_fail(planned, step, call, ("before", "after")[call % 2])
+            assert subject.changed() == [], f"{step} {call}"
+
+
 def interrupt(function, at=None):
     """Calls `function`, and interrupts it before a line of the package.
 

@@ -209,7 +209,7 @@ def _opened(array: Any, stack: ExitStack) -> np.ndarray:
     if isinstance(array, str | os.PathLike):
         try:
             return _numeric(np.load(array, mmap_mode="r", allow_pickle=False), "array")
-        except (OSError, ValueError) as error:
+        except (EOFError, OSError, ValueError) as error:
             raise WarmStartError(
                 "`array` must be an array, or the path of a `.npy` file that has one. "
                 f"Received: array='{array}' ({error})"

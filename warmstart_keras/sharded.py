@@ -14,6 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from warmstart_keras import tensors
+
 # Bytes of a neighbour's shard that a device holds at a time.
 _BLOCK = 8 * 2**20
 
@@ -231,8 +233,8 @@ def _merge(mesh: Any, into_spec: tuple, source_spec: tuple, axis: int) -> Any:
             in_specs=(spec(*into_spec), spec(into_spec[axis]), spec(*source_spec)),
             out_specs=spec(*into_spec),
             check_vma=False,  # what it cannot see: all devices take the same rows
-        )(_as_bits(into), places, _as_bits(source))
-        return _from_bits(made, into.dtype)
+        )(tensors.as_bits(into), places, tensors.as_bits(source))
+        return tensors.from_bits(made, into.dtype)
 
     return merge
 
@@ -257,25 +259,3 @@ def _by_blocks(block: Callable, into: Any, source: Any, axis: int) -> Any:
         return jax.lax.dynamic_update_slice_in_dim(into, part, start, cut)
 
     return jax.lax.fori_loop(0, -(-width // step), one, into)
-
-
-def _as_bits(values: Any) -> Any:
-    """Short floating numbers as the unsigned integers that their bits are.
-
-    XLA widens them even where it only copies, which changes some kinds of NaN.
-    """
-    import jax
-
-    short = values.dtype.itemsize < 4
-    if not short or not jax.numpy.issubdtype(values.dtype, jax.numpy.floating):
-        return values
-    bits = np.dtype(f"uint{8 * values.dtype.itemsize}")
-    return jax.lax.bitcast_convert_type(values, bits)
-
-
-def _from_bits(values: Any, dtype: Any) -> Any:
-    import jax
-
-    if values.dtype == dtype:
-        return values
-    return jax.lax.bitcast_convert_type(values, dtype)

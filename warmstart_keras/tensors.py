@@ -101,6 +101,29 @@ def handed_over(array: np.ndarray, like: Any = None) -> Any:
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
+def as_bits(values: Any) -> Any:
+    """Short floating numbers of JAX as the unsigned integers that their bits are.
+
+    XLA widens them even where it only copies, which changes some kinds of NaN.
+    """
+    import jax
+
+    short = values.dtype.itemsize < 4
+    if not short or not jax.numpy.issubdtype(values.dtype, jax.numpy.floating):
+        return values
+    bits = np.dtype(f"uint{8 * values.dtype.itemsize}")
+    return jax.lax.bitcast_convert_type(values, bits)
+
+
+def from_bits(values: Any, dtype: Any) -> Any:
+    """The numbers of a dtype whose bits `as_bits` gave."""
+    import jax
+
+    if values.dtype == dtype:
+        return values
+    return jax.lax.bitcast_convert_type(values, dtype)
+
+
 def bfloat16() -> np.dtype:
     """The dtype that NumPy arrays of bfloat16 have: of ml_dtypes, which Keras needs."""
     import ml_dtypes

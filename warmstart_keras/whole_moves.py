@@ -137,13 +137,19 @@ def _fresh(row_map: RowMap, start: Any, axis: int, read: Callable) -> tuple:
 
 def _moved(value: Any, axis: int, indices: np.ndarray, places: Any, rows: Any) -> Any:
     """A tensor with its rows along an axis elsewhere, and others in some places."""
-    moved = keras.ops.take(value, indices.clip(0), axis=axis)
-    if not len(places):
-        return moved
-    moved = keras.ops.moveaxis(moved, axis, 0)
-    if isinstance(rows, np.ndarray):
-        shape = (len(places), *map(int, moved.shape[1:]))
-        dtype = np.dtype(keras.backend.standardize_dtype(moved.dtype))
-        rows = tensors.to_tensor(np.broadcast_to(rows, shape).astype(dtype))
-    moved = keras.ops.scatter_update(moved, places[:, None], rows)
-    return keras.ops.moveaxis(moved, 0, axis)
+    kind = keras.backend.standardize_dtype(value.dtype)
+    moved = keras.ops.take(_as_bits(value), indices.clip(0), axis=axis)
+    if len(places):
+        if isinstance(rows, np.ndarray):
+            shape = (len(places), *np.delete(moved.shape, axis))
+            rows = tensors.to_tensor(np.broadcast_to(rows, shape).astype(np.dtype(kind)))
+        moved = keras.ops.moveaxis(moved, axis, 0)
+        moved = keras.ops.scatter_update(moved, places[:, None], _as_bits(rows))
+        moved = keras.ops.moveaxis(moved, 0, axis)
+    return tensors.from_bits(moved, kind) if keras.backend.backend() == "jax" else moved
+
+
+def _as_bits(value: Any) -> Any:
+    if keras.backend.backend() != "jax":
+        return value
+    return tensors.as_bits(keras.ops.convert_to_tensor(value))

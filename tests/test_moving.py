@@ -1,0 +1,312 @@
+"""Rows that move in blocks, by threads, from file to file, or where they live."""
+
+import io
+from contextlib import redirect_stdout
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from models import BACKEND, BASE, REBUILDS, WIDTH, array, rows_by_token
+
+from warmstart_keras import (
+    RowMap,
+    Vocabulary,
+    WarmStartEmbedding,
+    WarmStartError,
+    moving,
+    remap,
+    tensors,
+    threads,
+    warm_start,
+    warmstart_embedding_matrix,
+)
+
+ROWS = 101
+OLD = [f"w{i}" for i in range(ROWS)]
+NEW = [f"w{i * 7 % ROWS}" for i in range(80)] + [f"x{i}" for i in range(40)]
+ROW_MAP = RowMap(OLD, NEW)
+TABLE = np.arange(ROWS * 6, dtype="float32").reshape(ROWS, 6)
+
+
+@pytest.fixture(params=["one thread", "threads"])
+def in_pieces(request, monkeypatch):
+    """Blocks and pieces so small that there are many."""
+    monkeypatch.setattr(moving, "_BLOCK", 7 * 24)
+    monkeypatch.setattr(moving, "_PIECE", 2 * 24)
+    monkeypatch.setattr(threads, "_ENOUGH", 0)
+    count = 1 if request.param == "one thread" else 3
+    monkeypatch.setattr(threads, "cores", lambda: count)
+
+
+def slowly(table, row_map, fresh):
+    """The rows of a table where they shall be, one by one."""
+    fresh = iter(fresh)
+    return np.stack([table[i] if i >= 0 else next(fresh) for i in row_map.indices])
+
+
+# --- in blocks and by threads ----------------------------------------------------------
+
+
+@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("start", ["uniform", "orthogonal", "mean", "oov", "gaussian"])
+def test_pieces_make_the_same_as_the_whole(axis, start, request):
+    table = np.random.default_rng(0).normal(size=(ROWS, 3, 2)).astype("float32")
+    if start == "orthogonal":
+        table = table[:, :, 0]
+        axis = min(axis, 1)
+    moved = remap(
+        np.moveaxis(table, 0, axis),
+        ROW_MAP,
+        axis=axis,
+        new_embeddings_initializer=start,
+        seed=4,
+    )
+    request.getfixturevalue("monkeypatch").undo()
+    whole = remap(table, ROW_MAP, new_embeddings_initializer=start, seed=4)
+    assert moved.tobytes() == np.ascontiguousarray(np.moveaxis(whole, 0, axis)).tobytes()
+    assert np.array_equal(whole, slowly(table, ROW_MAP, whole[ROW_MAP.new_rows]))
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_averaged_rows_lie_in_any_block():
+    base = Vocabulary(OLD, mask=True, oov=2)
+    new = Vocabulary(NEW, mask=True, oov=30)
+    table = np.random.default_rng(0).normal(size=(len(base), 6)).astype("float32")
+    row_map = RowMap(base, new)
+    moved = remap(table, row_map, new_embeddings_initializer="zeros")
+    assert row_map.averaged_rows == range(1, 31)
+    mean = table[1:3].astype("float64").mean(axis=0).astype("float32")
+    for row, source in enumerate(row_map.indices):
+        expected = table[source] if source >= 0 else np.zeros(6, "float32")
+        expected = mean if 1 <= row < 31 else expected
+        assert moved[row].tobytes() == expected.tobytes()
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_the_core_function_moves_in_pieces_too():
+    moved = array(warmstart_embedding_matrix(OLD, NEW, TABLE, "uniform"))
+    assert np.array_equal(moved, slowly(TABLE, ROW_MAP, moved[ROW_MAP.new_rows]))
+    assert np.all(np.abs(moved[ROW_MAP.new_rows]) <= 0.05)
+
+
+def test_no_more_threads_than_the_process_may_use(monkeypatch):
+    assert 1 <= threads.cores() <= (threads.os.cpu_count() or 1)
+    monkeypatch.delattr(threads.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: None)
+    assert threads.cores() == 1
+
+
+# --- from file to file -----------------------------------------------------------------
+
+
+@pytest.fixture(params=["path", "memmap", "h5py"])
+def source(request, tmp_path):
+    np.save(tmp_path / "old.npy", TABLE)
+    if request.param == "path":
+        yield tmp_path / "old.npy"
+    elif request.param == "memmap":
+        yield np.load(tmp_path / "old.npy", mmap_mode="r")
+    else:
+        with h5py.File(tmp_path / "old.h5", "w") as file:
+            yield file.create_dataset("table", data=TABLE)
+
+
+@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.parametrize("out", ["path", "memmap", "h5py"])
+def test_a_table_goes_from_file_to_file(source, out, tmp_path):
+    expected = remap(TABLE, ROW_MAP, seed=1)
+    path = tmp_path / "new.npy"
+    how = {"seed": 1, "verbose": 0}
+    if out == "path":
+        moved = remap(source, ROW_MAP, out=path, **how)
+        assert np.load(path).tobytes() == expected.tobytes()
+        assert not moved.flags.writeable
+    elif out == "memmap":
+        file = np.lib.format.open_memmap(path, "w+", "float32", expected.shape)
+        moved = remap(source, ROW_MAP, out=file, **how)
+        assert moved is file
+    else:
+        with h5py.File(tmp_path / "new.h5", "w") as file:
+            dataset = file.create_dataset("table", expected.shape, "float32")
+            moved = remap(source, ROW_MAP, out=dataset, **how)[...]
+    assert moved.tobytes() == expected.tobytes()
+
+
+def test_a_file_may_be_written_over_by_what_is_made_of_it(tmp_path):
+    path = tmp_path / "table.npy"
+    np.save(path, TABLE)
+    moved = remap(path, ROW_MAP, new_embeddings_initializer="zeros", out=str(path))
+    assert np.array_equal(moved, slowly(TABLE, ROW_MAP, np.zeros((40, 6))))
+
+
+@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_is_interrupted_leaves_no_half_of_a_file(tmp_path, monkeypatch, error):
+    path = tmp_path / "new.npy"
+    np.save(path, TABLE[:2])
+    calls = []
+
+    def fail_in_the_middle(self, done, *args, **kwargs):
+        calls.append(done)
+        if done > len(NEW) // 2:
+            raise error
+
+    monkeypatch.setattr(keras.utils.Progbar, "update", fail_in_the_middle)
+    with pytest.raises(error):
+        remap(TABLE, ROW_MAP, out=path)
+    assert len(calls) > 2
+    assert calls[-1] < len(NEW)
+    assert np.load(path).tobytes() == TABLE[:2].tobytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["new.npy"]
+
+
+@pytest.mark.parametrize(
+    ("verbose", "out", "shown"),
+    [("auto", True, True), ("auto", False, False), (0, True, False), (1, False, True)],
+)
+def test_a_bar_shows_how_far_it_is(tmp_path, verbose, out, shown):
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        remap(TABLE, ROW_MAP, out=tmp_path / "new.npy" if out else None, verbose=verbose)
+    assert ("120/120" in printed.getvalue()) is shown
+
+
+def test_another_ending_than_npy_is_refused(tmp_path):
+    with pytest.raises(
+        WarmStartError, match=r"`out` must be the path of a `\.npy` file\. "
+    ):
+        remap(TABLE, ROW_MAP, out=tmp_path / "new.bin")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no array"])
+def test_a_file_without_an_array_is_refused(tmp_path, content):
+    path = tmp_path / "old.npy"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(
+        WarmStartError, match=r"or the path of a `\.npy` file that has one"
+    ):
+        remap(path, ROW_MAP)
+
+
+def test_a_dataset_that_does_not_fit_is_refused(tmp_path):
+    with h5py.File(tmp_path / "new.h5", "w") as file:
+        dataset = file.create_dataset("table", (len(NEW), 5), "float32")
+        with pytest.raises(WarmStartError, match=r"`out` must be a NumPy array of shape"):
+            remap(TABLE, ROW_MAP, out=dataset)
+        with pytest.raises(WarmStartError, match=r"`out` must be a NumPy array of shape"):
+            remap(TABLE.T, ROW_MAP, axis=1, out=dataset)
+
+
+# --- memory that the backend takes over ------------------------------------------------
+
+
+def trained_on(model, steps=2):
+    ids = np.array([[0, 1, 2]] * 4)
+    for _ in range(steps):
+        model.train_on_batch(ids, np.ones(4, "int32"))
+
+
+def test_what_was_read_before_training_stays_what_it_was():
+    words = WarmStartEmbedding(output_dim=WIDTH, vocabulary=BASE, name="words")
+    head = keras.layers.Dense(len(BASE), name="head")
+    model = keras.Sequential([keras.Input((3,), dtype="int32"), words])
+    model.add(keras.layers.Flatten())
+    model.add(head)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    trained_on(model)
+    source = {"words": REBUILDS["same size"], "head": REBUILDS["same size"]}
+    warm_start(model, source, base_vocabularies={"head": BASE}, verbose=0)
+    variables = [*model.trainable_variables, *model.optimizer.variables[2:]]
+    read = [keras.ops.copy(variable.value) for variable in variables]
+    views = [np.asarray(keras.ops.convert_to_numpy(tensor)) for tensor in read]
+    values = [view.tobytes() for view in views]
+    for _ in range(2):
+        trained_on(model)
+        assert array(words.embeddings).tobytes() != values[0]
+        assert [view.tobytes() for view in views] == values
+
+
+def test_a_result_has_memory_of_its_own():
+    base = TABLE.copy()
+    moved = keras.Variable(warmstart_embedding_matrix(OLD, OLD, base))
+    assert array(moved).tobytes() == base.tobytes()
+    moved.assign(moved + 1)
+    assert base.tobytes() == TABLE.tobytes()
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", "bfloat16", "float32", "float64", "int8", "int64", "bool"]
+)
+def test_an_array_is_handed_over_bit_for_bit(dtype):
+    if BACKEND == "jax" and dtype.endswith("64"):
+        pytest.skip("JAX has no numbers of 64 bits, where it was not told to")
+    kind = tensors.bfloat16() if dtype == "bfloat16" else np.dtype(dtype)
+    for shape in ((3, 5), (0, 5), (1000,)):
+        made = tensors.empty(shape, kind)
+        made[...] = np.arange(made.size).reshape(shape) % 2
+        expected = made.copy()
+        given = keras.ops.convert_to_tensor(tensors.handed_over(made), dtype)
+        assert not made.size or made.ctypes.data % 64 == 0
+        assert tensors.to_numpy(given).tobytes() == expected.tobytes()
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="holds storage on TensorFlow alone")
+def test_old_storage_is_let_go_and_what_still_holds_it_fails():
+    import tensorflow as tf
+
+    words = WarmStartEmbedding(output_dim=WIDTH, vocabulary=BASE, name="words")
+    words.build()
+    step = tf.function(lambda ids: words(ids))
+    step(tf.constant([1]))
+    old = words.embeddings.value
+    warm_start(words, REBUILDS["grown"], verbose=0)
+    assert old.read_value().shape[0] == 0
+    with pytest.raises(tf.errors.InvalidArgumentError, match="is not in \\[0, 0\\)"):
+        step(tf.constant([1]))
+
+
+# --- on an accelerator -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("rebuild", REBUILDS)
+def test_on_an_accelerator_rows_move_where_they_live(rebuild, dtype, monkeypatch):
+    read = []
+    monkeypatch.setattr(tensors, "is_on_host", lambda variable: False)
+    to_numpy = tensors.to_numpy
+    monkeypatch.setattr(tensors, "to_numpy", lambda v: read.append(v) or to_numpy(v))
+    words = WarmStartEmbedding(output_dim=512, vocabulary=BASE, dtype=dtype)
+    words.build()
+    raw = np.random.default_rng(0).integers(2**16, size=(8, 1024), dtype="uint16")
+    before = raw.view(array(words.embeddings).dtype)[:, :512]
+    words.embeddings.assign(tensors.to_tensor(np.ascontiguousarray(before)))
+    read.clear()
+    warm_start(words, REBUILDS[rebuild], verbose=0)
+    assert not any(len(v.shape) and v.shape[0] == len(BASE) for v in read)
+    after = array(words.embeddings)
+    expected = rows_by_token(before, BASE, REBUILDS[rebuild], otherwise=after)
+    assert after.tobytes() == expected.tobytes()
+
+
+def test_on_an_accelerator_columns_and_means_move_too(monkeypatch):
+    dense = keras.layers.Dense(9, name="head")
+    dense.build((None, 4))
+    kernel = np.random.default_rng(0).normal(size=(4, 9)).astype("float32")
+    dense.kernel.assign(kernel)
+    base = Vocabulary(list("abcdef"), mask=True, oov=2)
+    new = Vocabulary(list("fedxy"), mask=True, oov=3)
+    monkeypatch.setattr(tensors, "is_on_host", lambda variable: False)
+    warm_start(
+        dense,
+        {"head": new},
+        base_vocabularies={"head": base},
+        verbose=0,
+    )
+    row_map = RowMap(base, new)
+    expected = remap(kernel, row_map, axis=1, new_embeddings_initializer="mean")
+    assert array(dense.kernel).tobytes() == expected.tobytes()
+    assert len(array(dense.bias)) == len(new)
