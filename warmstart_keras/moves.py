@@ -223,7 +223,8 @@ class Load:
         shape = np.broadcast_to(0, tuple(self.variable.shape))[place].shape
         dtype = np.dtype(self.variable.dtype)
         if isinstance(self.source, Stored):
-            return self.source[place or ...].astype(dtype, copy=False)
+            # A live model's own memory is not to be shared with another one.
+            return np.array(self.source[place or ...], dtype)
         return np.full(shape, self.source, dtype)
 
 

@@ -9,25 +9,45 @@ import numpy as np
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """A variable or tensor of any backend as an array, which may share its memory."""
-    # Nothing private, but `convert_to_numpy` of a variable makes NumPy 2 warn.
+    """A variable or tensor of any backend as an array; read-only, and not a copy.
+
+    What is read so from TensorFlow and JAX stays as it is. An array from PyTorch shares
+    its memory with the tensor, and follows it.
+    """
     if isinstance(value, keras.Variable):
         value = value.value
     backend = keras.backend.backend()
+    # `keras.ops.convert_to_numpy` copies.
     if backend == "tensorflow" and hasattr(value, "numpy"):
-        plain = isinstance(getattr(value, "device", None), str) and not hasattr(
-            value, "values"
-        )
-        # `numpy()` is a copy; what is read and not copied TensorFlow writes over no more.
-        read = value.read_value() if hasattr(value, "read_value") else value
-        return np.asarray(read) if plain else value.numpy()
-    if backend == "torch" and str(getattr(value, "dtype", "")) == "torch.bfloat16":
-        # By way of float32, as Keras does it, some kinds of NaN change.
-        import torch
-
-        bits = value.detach().cpu().view(torch.int16).numpy()
-        return bits.view(bfloat16())
+        if isinstance(getattr(value, "values", None), tuple):  # mirrored
+            return value.numpy()
+        # TensorFlow copies what is looked at before it writes to it.
+        return np.asarray(value.read_value() if hasattr(value, "read_value") else value)
+    if backend == "jax" and keras.ops.is_tensor(value) and hasattr(value, "devices"):
+        return np.asarray(value)
+    if backend == "torch" and keras.ops.is_tensor(value):
+        return _torch_to_numpy(value.detach().cpu())
     return keras.ops.convert_to_numpy(value)
+
+
+def _numpy_to_torch(array: np.ndarray) -> Any:
+    import torch
+
+    if array.dtype == bfloat16():
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def _torch_to_numpy(tensor: Any) -> np.ndarray:
+    import torch
+
+    if tensor.dtype == torch.bfloat16:
+        # By way of float32, as Keras does it, some kinds of NaN change.
+        array = tensor.view(torch.int16).numpy().view(bfloat16())
+    else:
+        array = tensor.numpy().view()
+    array.flags.writeable = False
+    return array
 
 
 def is_on_host(variable: Any) -> bool:
@@ -60,10 +80,7 @@ def to_tensor(array: np.ndarray, like: Any = None) -> Any:
         return jax.device_put(array, place) if chosen else array
     if keras.backend.backend() != "torch" or array.dtype != bfloat16():
         return array
-    import torch
-
-    bits = np.ascontiguousarray(array).view(np.int16)
-    return torch.from_numpy(bits).view(torch.bfloat16)
+    return _numpy_to_torch(np.ascontiguousarray(array))
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -84,8 +101,10 @@ def handed_over(array: np.ndarray, like: Any = None) -> Any:
     """
     backend = keras.backend.backend()
     fits = array.size and array.flags.c_contiguous and array.flags.writeable
-    if backend == "torch" or not fits or array.ctypes.data % 64:
+    if not fits or array.ctypes.data % 64:
         return to_tensor(array, like)
+    if backend == "torch":
+        return _numpy_to_torch(array)
     if backend == "jax":
         import jax
 
