@@ -104,3 +104,16 @@ def test_the_benchmark_of_subword_rows_prints_seconds_and_memory(tmp_path):
     done = run(script, "--kept", "2000", "--new", "200", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"subword +\d+\.\d s, peak [\d,]+ -> [\d,]+ MiB", done.stdout)
+
+
+@on_tensorflow
+def test_the_benchmark_of_remapping_checks_every_way_and_compares_two_runs(tmp_path):
+    script = BENCHMARKS / "remap.py"
+    done = run(script, "--quick", "--json", "seen.json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for way in ("ours", "tf_keras", "TF1 ops", "one core", "recipe", "same table"):
+        assert f"| {way} |" in done.stdout
+    both = ("--compare", "seen.json", "seen.json")
+    again = run(script, *both, folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"\| lists, ours \| 1,000 x 8 \|.*\| 1 \|", again.stdout)
