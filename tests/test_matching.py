@@ -180,6 +180,12 @@ def test_tokens_that_share_a_hash_are_told_apart_by_their_bytes(monkeypatch):
     assert asked
 
 
+def test_very_long_tokens_are_matched_without_hashing_them(monkeypatch):
+    monkeypatch.setattr(matching, "hashes", None)
+    base, new = ["a" * 2**17, "b"], ["b", "a" * 2**17, "a" * (2**17 - 1)]
+    assert RowMap(base, new).indices.tolist() == [1, 0, -1]
+
+
 # --- of lookups, files and lists alike -------------------------------------------------
 
 

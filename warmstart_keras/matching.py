@@ -12,6 +12,7 @@ from warmstart_keras.tokens import Tokens
 NO_MATCH = -1
 
 _CHUNK = 2**18  # tokens that are worked on together: what is looked at stays in the cache
+_LONGEST = 2**16  # bytes
 _EIGHT = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # the low n bytes
 _ODD, _OTHER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 _HALF, _THIRD = np.uint64(32), np.uint64(29)
@@ -26,7 +27,9 @@ def match(
     fewer, to its last one.
 
     Both sides are sorted by a 64-bit hash. Different tokens may share one, so every pair
-    is compared byte by byte, and if a single one differs, all are matched by a dict.
+    is compared byte by byte, and if a single one differs, all are matched by a dict; as
+    they are where there is a token so long that hashing it, eight bytes at a time, takes
+    longer.
 
     Args:
         base: The tokens of the base.
@@ -40,6 +43,8 @@ def match(
     found = np.full(len(new_places), NO_MATCH, np.int64)
     if not len(base_places) or not len(new_places) or base.integers != new.integers:
         return found
+    if max(base.lengths.max(), new.lengths.max()) > _LONGEST:
+        return match_by_dict(base, base_places, new, new_places)
     with workers(len(base.blob) + len(new.blob) + 32 * len(found)) as each:
         sides = each(_sorted_hashes, (base, new), (base_places, new_places))
         places = _match_sorted(*sides)

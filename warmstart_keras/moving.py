@@ -53,23 +53,22 @@ def move_rows(
         mean = mean_of_rows(read, row_map.averaged_from)
     values = values_of(start, row_map, axis, read)
     new_rows = row_map.new_rows
+    averaged = np.asarray(row_map.averaged_rows, np.int64)
     with workers(math.prod(shape) * before.dtype.itemsize) as each:
         for first, last in _blocks(shape, axis, before.dtype.itemsize):
             in_place = isinstance(moved, np.ndarray)
-            block = moved[first:last] if in_place else None
-            if block is None:
+            if in_place:
+                block = moved[first:last]
+            else:
                 block = np.empty((last - first, *shape[1:]), before.dtype)
-            _take(before, row_map.indices, axis, (first, last), block, each)
+            _take(before, row_map.indices, axis, first, block, each)
             rows_first = np.moveaxis(block, axis, 0)
             begin, end = (0, len(row_map)) if axis else (first, last)
             a, b = np.searchsorted(new_rows, [begin, end])
             if a < b:
                 rows_first[new_rows[a:b] - begin] = values(slice(int(a), int(b)))
-            averaged = [
-                row - begin for row in row_map.averaged_rows if begin <= row < end
-            ]
-            if averaged:
-                rows_first[averaged] = mean
+            c, d = np.searchsorted(averaged, [begin, end])
+            rows_first[averaged[c:d] - begin] = mean
             if not in_place:
                 moved[first:last] = block
             if after_block is not None:
@@ -115,29 +114,24 @@ def rows_at(before: Any, axis: int, places: Any) -> np.ndarray:
 
 
 def _take(
-    before: Any,
-    indices: np.ndarray,
-    axis: int,
-    bounds: tuple[int, int],
-    out: np.ndarray,
-    each: Callable,
+    before: Any, indices: np.ndarray, axis: int, first: int, out: Any, each: Callable
 ) -> None:
-    """Fills a block with rows of `before`; what continues none gets any of them."""
+    """Fills the block that begins with row `first`; a new row gets any row."""
     if not before.shape[axis]:
         return  # a lookup that is not adapted, without mask and OOV rows
-    first, last = bounds
 
     def fill(begin: int) -> None:
-        piece = slice(begin, begin + step)
+        end = min(begin + step, len(out))
+        # Indices below 0 are clipped as well; "clip" saves a check of each one.
         if axis:
-            # Indices below 0 are clipped as well; "clip" saves a check of each one.
-            np.take(before[piece], indices, axis=axis, out=out[piece], mode="clip")
-        elif isinstance(before, np.ndarray):
-            wanted = indices[first + begin : min(first + begin + step, last)]
-            np.take(before, wanted, axis=0, out=out[piece], mode="clip")
+            part = before[begin:end]
+            np.take(part, indices, axis=axis, out=out[begin:end], mode="clip")
+            return
+        wanted = indices[first + begin : first + end]
+        if isinstance(before, np.ndarray):
+            np.take(before, wanted, axis=0, out=out[begin:end], mode="clip")
         else:
-            wanted = indices[first + begin : min(first + begin + step, last)]
-            out[piece] = before.take(wanted.clip(0))
+            out[begin:end] = before.take(wanted.clip(0))
 
     step = _rows_of(_PIECE, out.shape, out.dtype.itemsize)
     for _ in each(fill, range(0, len(out), step)):

@@ -19,7 +19,7 @@ def to_numpy(value: Any) -> np.ndarray:
     backend = keras.backend.backend()
     # `keras.ops.convert_to_numpy` copies.
     if backend == "tensorflow" and hasattr(value, "numpy"):
-        if isinstance(getattr(value, "values", None), tuple):  # mirrored
+        if _is_mirrored(value):
             return value.numpy()
         # TensorFlow copies what is looked at before it writes to it.
         return np.asarray(value.read_value() if hasattr(value, "read_value") else value)
@@ -28,6 +28,10 @@ def to_numpy(value: Any) -> np.ndarray:
     if backend == "torch" and keras.ops.is_tensor(value):
         return _torch_to_numpy(value.detach().cpu())
     return keras.ops.convert_to_numpy(value)
+
+
+def _is_mirrored(value: Any) -> bool:
+    return isinstance(getattr(value, "values", None), tuple)
 
 
 def _numpy_to_torch(array: np.ndarray) -> Any:
@@ -57,7 +61,9 @@ def is_on_host(variable: Any) -> bool:
         return all(device.platform == "cpu" for device in value.devices())
     if backend == "torch":
         return value.device.type == "cpu"
-    return "GPU" not in str(getattr(value, "device", ""))
+    # Mirrored ones are given to all of their devices by the host.
+    device = "" if _is_mirrored(value) else str(getattr(value, "device", ""))
+    return not device or "CPU" in device
 
 
 def data_to_numpy(values: Any) -> np.ndarray:
