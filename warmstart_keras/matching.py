@@ -1,8 +1,7 @@
 """Which tokens of one vocabulary are which of another, without a Python object each."""
 
 from collections import defaultdict
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from warmstart_keras.tokens import Tokens
 
 NO_MATCH = -1
 
-_CHUNK = 2**18  # tokens that are worked on together: what is looked at stays in the cache
+_CHUNK = 2**16  # tokens that are worked on together: what is looked at stays in the cache
 _LONGEST = 2**16  # bytes
 _EIGHT = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # the low n bytes
 _ODD, _OTHER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
@@ -48,10 +47,10 @@ def match(
     with workers(len(base.blob) + len(new.blob) + 32 * len(found)) as each:
         sides = each(_sorted_hashes, (base, new), (base_places, new_places))
         places = _match_sorted(*sides)
-    matched = np.flatnonzero(places != NO_MATCH)
-    pairs = base_places[places[matched]], new_places[matched]
-    if not _are_equal(base, pairs[0], new, pairs[1]):
-        return match_by_dict(base, base_places, new, new_places)
+        matched = np.flatnonzero(places != NO_MATCH)
+        pairs = base_places[places[matched]], new_places[matched]
+        if not _are_equal(base, pairs[0], new, pairs[1], each):
+            return match_by_dict(base, base_places, new, new_places)
     found[matched] = pairs[0]
     return found
 
@@ -135,15 +134,15 @@ def hashes(tokens: Tokens, places: np.ndarray) -> np.ndarray:
 
 
 def _are_equal(
-    base: Tokens, base_places: np.ndarray, new: Tokens, new_places: np.ndarray
+    base: Tokens, base_places: np.ndarray, new: Tokens, new_places: np.ndarray, each: Any
 ) -> bool:
     """Whether each of some tokens is the same as its counterpart, byte by byte."""
     words, others = _words(base.blob), _words(new.blob)
     marks, other_marks = _marks(base), _marks(new)
     base_starts, new_starts = base.starts, new.starts
-    bounds = [*range(0, len(base_places), _CHUNK), len(base_places)]
-    for first, last in pairwise(bounds):
-        a, b = base_places[first:last], new_places[first:last]
+
+    def are_equal(first: int) -> bool:
+        a, b = (places[first : first + _CHUNK] for places in (base_places, new_places))
         starts, other_starts = base_starts[a], new_starts[b]
         left = base.ends[a] - starts
         if not np.array_equal(left, new.ends[b] - other_starts):
@@ -155,11 +154,13 @@ def _are_equal(
         ahead = other_starts - starts
         rows = np.arange(len(a))
         while len(rows):
-            same = words[starts] ^ others[starts + ahead[rows]]
-            if np.any(same & _EIGHT[np.minimum(left, 8)]):
+            differ = words[starts] ^ others[starts + ahead[rows]]
+            if np.any(differ & _EIGHT[np.minimum(left, 8)]):
                 return False
             rows, starts, left = _longer(rows, starts, left)
-    return True
+        return True
+
+    return all(each(are_equal, range(0, len(base_places), _CHUNK)))
 
 
 def _longer(

@@ -65,11 +65,19 @@ class RowMap:
 
         A spare row that stays spare, or becomes spare, stays as it is.
         """
-        indices = np.full(new_rows, NEW, dtype=np.int64)
-        spare = np.arange(len(self.indices), min(base_rows, new_rows))
-        indices[: len(self.indices)] = self.indices
-        indices[spare] = spare
-        return self._with(indices, base_rows)
+        if (base_rows, new_rows) == (self.base_rows, len(self)):
+            return self
+        if (base_rows, new_rows) not in self._padded:  # alike for a table and its slots
+            indices = np.full(new_rows, NEW, dtype=np.int64)
+            spare = np.arange(len(self.indices), min(base_rows, new_rows))
+            indices[: len(self.indices)] = self.indices
+            indices[spare] = spare
+            self._padded[base_rows, new_rows] = self._with(indices, base_rows)
+        return self._padded[base_rows, new_rows]
+
+    @cached_property
+    def _padded(self) -> dict[tuple[int, int], "RowMap"]:
+        return {}
 
     def without_past(self) -> "RowMap":
         """The same where no word has learned anything: every word's row is new."""
@@ -92,7 +100,7 @@ class RowMap:
     def _with(self, indices: np.ndarray, base_rows: int) -> "RowMap":
         """The same vocabularies with other rows."""
         other = copy(self)
-        for name in ("new_rows", "left_rows", "is_identity", "_inverse"):
+        for name in ("new_rows", "left_rows", "is_identity", "_inverse", "_padded"):
             other.__dict__.pop(name, None)  # worked out of the rows before
         other.indices, other.base_rows = indices, base_rows
         return other

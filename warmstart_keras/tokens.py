@@ -12,8 +12,7 @@ from warmstart_keras.errors import WarmStartError
 Token = str | bytes | int | None
 
 _NO_ROWS = np.empty(0, np.int64)
-# So many tokens are made of a list, or into one, at a time.
-_CHUNK = 2**18
+_CHUNK = 2**13  # tokens that are made of a list, or into one, at a time
 
 
 class Tokens:
@@ -48,42 +47,64 @@ class Tokens:
 
     @classmethod
     def of(
-        cls, tokens: Sequence, encoding: str = "utf-8", nameless: bool = True
+        cls,
+        tokens: Sequence,
+        encoding: str = "utf-8",
+        *,
+        start: int = 0,
+        nameless: bool = True,
     ) -> "Tokens":
         """Those of a list of strings, bytes (text in `encoding`), integers or None.
 
         Args:
-            tokens: The list.
+            tokens: The list, or a tuple.
             encoding: The encoding of bytes.
+            start: The place of the first one that is asked for.
             nameless: Whether None is taken.
 
         Raises:
             WarmStartError: If it holds anything else, or integers beside strings.
         """
-        kinds = set(map(type, tokens))
-        if nameless and type(None) in kinds:
+        kept = cls._of_one_kind(tokens, encoding, start)
+        if kept is not None:
+            return kept
+        tokens = list(tokens[start:])
+        if nameless and type(None) in set(map(type, tokens)):
             return cls._of_some_nameless(tokens, encoding)
-        if kinds and all(issubclass(kind, bytes) for kind in kinds) and is_utf8(encoding):
-            lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
-            return cls.of_bytes(b"".join(tokens), lengths)
-        if not all(issubclass(kind, str) for kind in kinds):
-            tokens = normalized(list(tokens), encoding)
-            kinds = set(map(type, tokens))
-        if bytes in kinds:
-            parts = [token_bytes(token) for token in tokens]
-            lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-            not_text = [i for i, t in enumerate(tokens) if isinstance(t, bytes)]
-            return cls(
-                b"".join(parts), lengths.cumsum(), not_text=np.array(not_text, np.int64)
-            )
-        integers = int in kinds
-        chunks = [
-            _encoded(tokens[start : start + _CHUNK], integers)
-            for start in range(0, len(tokens), _CHUNK)
-        ]
-        sizes = [lengths for _, lengths in chunks] or [_NO_ROWS]
-        blob = b"".join(part for part, _ in chunks)
-        return cls(blob, np.concatenate(sizes).cumsum(), integers=integers)
+        tokens = normalized(tokens, encoding)
+        kept = cls._of_one_kind(tokens, encoding)
+        if kept is not None and bytes not in set(map(type, tokens)):
+            return kept
+        parts = [token_bytes(token) for token in tokens]
+        ends = np.fromiter(map(len, parts), np.int64, len(parts)).cumsum()
+        not_text = [i for i, token in enumerate(tokens) if isinstance(token, bytes)]
+        return cls(b"".join(parts), ends, not_text=np.array(not_text, np.int64))
+
+    @classmethod
+    def _of_one_kind(
+        cls, tokens: Sequence, encoding: str, start: int = 0
+    ) -> "Tokens | None":
+        """Those of a list of strings, of UTF-8, or of integers alone; else None."""
+        found, blobs, sizes = None, [], [_NO_ROWS]
+        for first in range(start, len(tokens), _CHUNK):
+            # Each token is looked at several times: a chunk of them stays in the cache.
+            chunk = tokens[first : first + _CHUNK]
+            kind = _kind_of(chunk)
+            if kind is None or found not in (None, kind):
+                return None
+            if kind is bytes:
+                if not is_utf8(encoding):
+                    return None
+                blob, lengths = b"".join(chunk), _lengths(chunk)
+            else:
+                blob, lengths = _encoded(chunk, kind is int)
+            found = kind
+            blobs.append(blob)
+            sizes.append(lengths)
+        blob, lengths = b"".join(blobs), np.concatenate(sizes)
+        if found is bytes:
+            return cls.of_bytes(blob, lengths)
+        return cls(blob, lengths.cumsum(), integers=found is int)
 
     @classmethod
     def of_bytes(cls, blob: bytes, lengths: np.ndarray) -> "Tokens":
@@ -270,10 +291,23 @@ def token_bytes(token: Token) -> bytes:
     return b"" if token is None else str(token).encode()
 
 
+def _kind_of(tokens: Sequence) -> type | None:
+    """The one of `str`, `bytes` and `int` that all of some tokens are; None if none."""
+    kinds = set(map(type, tokens))
+    for kind in (str, bytes):
+        if all(issubclass(one, kind) for one in kinds):
+            return kind
+    return int if kinds == {int} else None
+
+
+def _lengths(tokens: Sequence) -> np.ndarray:
+    return np.fromiter(map(len, tokens), np.int64, len(tokens))
+
+
 def _encoded(tokens: Sequence, integers: bool) -> tuple[bytes, np.ndarray]:
     """Strings, or integers, end to end; and how many bytes each one has."""
     strings = list(map(str, tokens)) if integers else tokens
-    lengths = np.fromiter(map(len, strings), np.int64, len(strings))
+    lengths = _lengths(strings)
     text = "".join(strings)
     if text.isascii():
         return text.encode(), lengths

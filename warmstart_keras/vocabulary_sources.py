@@ -131,12 +131,13 @@ def _in_order_of_rows(mapping: Mapping) -> list:
     return sorted(mapping, key=mapping.__getitem__)
 
 
-def _entries(source: Any) -> list | Tokens:
+def _entries(source: Any) -> list | tuple | Tokens:
     """The entries of a list, tuple, array, tensor or file, as they stand there."""
     if isinstance(source, str | os.PathLike):
         return _lines(Path(source))
+    entries: list | tuple | Tokens
     if isinstance(source, list | tuple):
-        entries = list(source)
+        entries = source
     elif hasattr(source, "__array__"):
         array = np.asarray(source)
         if array.ndim != 1:
@@ -206,7 +207,7 @@ def _is_one_of(token: Any, *names: Token) -> bool:
     return isinstance(token, str | bytes | None) and token in names
 
 
-def _recognized(entries: list | Tokens, given_by_id: bool) -> Vocabulary:
+def _recognized(entries: list | tuple | Tokens, given_by_id: bool) -> Vocabulary:
     """A vocabulary in which a leading `""` and `[UNK]`s are special rows."""
     # `get_vocabulary()` of a lookup with `oov_token=None` names its OOV rows None.
     first = 1 if _is_one_of(entries[0], MASK_TOKEN, MASK_TOKEN.encode()) else 0
@@ -219,7 +220,7 @@ def _recognized(entries: list | Tokens, given_by_id: bool) -> Vocabulary:
         tokens = entries
     else:
         normalized([t for t in entries[: end + 1] if t is not None])  # of one kind
-        words = Tokens.of(entries[end:], nameless=False)
+        words = Tokens.of(entries, start=end, nameless=False)
         oov: list[Token] = [None if t is None else OOV_TOKEN for t in entries[first:end]]
         tokens = Tokens.joined([Tokens.of([MASK_TOKEN] * first + oov), words])
     return Vocabulary.from_parts(

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from warmstart_keras import tensors
 from warmstart_keras.keras_internals import access
 
 
@@ -133,11 +134,12 @@ def write_rows(variable: Any, rows: np.ndarray) -> None:
     import tensorflow as tf
 
     value = access.private(variable, "_value")
-    step = max(1, 2**22 // max(1, rows[:1].nbytes))
+    # By 64, so that every part begins where TensorFlow can look at it without a copy.
+    step = 64 * max(1, 2**16 // max(1, rows[:1].nbytes))
     for first in range(0, len(rows), step):
         part = rows[first : first + step]
         places = tf.range(first, first + len(part))
-        value.scatter_update(tf.IndexedSlices(part, places))
+        value.scatter_update(tf.IndexedSlices(tensors.handed_over(part), places))
 
 
 @contextmanager
