@@ -51,8 +51,8 @@ def move_rows(
     mean: Any = 0
     if len(row_map.averaged_rows):
         mean = mean_of_rows(read, row_map.averaged_from)
-    values = values_of(start, row_map, axis, read)
-    new_rows = row_map.new_rows
+    new_rows, number = row_map.new_rows, _number(start)
+    values = values_of(start, row_map, axis, read) if number is None else None
     averaged = np.asarray(row_map.averaged_rows, np.int64)
     with workers(math.prod(shape) * before.dtype.itemsize) as each:
         for first, last in _blocks(shape, axis, before.dtype.itemsize):
@@ -61,11 +61,11 @@ def move_rows(
                 block = moved[first:last]
             else:
                 block = np.empty((last - first, *shape[1:]), before.dtype)
-            _take(before, row_map.indices, axis, first, block, each)
-            rows_first = np.moveaxis(block, axis, 0)
             begin, end = (0, len(row_map)) if axis else (first, last)
+            _take(before, row_map, axis, first, block, each, number)
+            rows_first = np.moveaxis(block, axis, 0)
             a, b = np.searchsorted(new_rows, [begin, end])
-            if a < b:
+            if values is not None and a < b:
                 rows_first[new_rows[a:b] - begin] = values(slice(int(a), int(b)))
             c, d = np.searchsorted(averaged, [begin, end])
             rows_first[averaged[c:d] - begin] = mean
@@ -74,6 +74,16 @@ def move_rows(
             if after_block is not None:
                 after_block(last)
     return moved
+
+
+def _number(start: Any) -> float | None:
+    """The one number that all new entries have; None if they are not all alike."""
+    if isinstance(start, int | float):
+        return start
+    is_zero = isinstance(start, NewRows) and start.values is None
+    if is_zero and type(start.initializer.function) is keras.initializers.Zeros:
+        return 0
+    return None
 
 
 def values_of(start: Any, row_map: RowMap, axis: int, read: Callable) -> Callable:
@@ -114,24 +124,35 @@ def rows_at(before: Any, axis: int, places: Any) -> np.ndarray:
 
 
 def _take(
-    before: Any, indices: np.ndarray, axis: int, first: int, out: Any, each: Callable
+    before: Any,
+    row_map: RowMap,
+    axis: int,
+    first: int,
+    out: Any,
+    each: Callable,
+    number: float | None,
 ) -> None:
-    """Fills the block that begins with row `first`; a new row gets any row."""
-    if not before.shape[axis]:
-        return  # a lookup that is not adapted, without mask and OOV rows
+    """Fills the block that begins with row `first`; new rows get any row, or `number`."""
+    indices, new_rows = row_map.indices, row_map.new_rows
 
     def fill(begin: int) -> None:
         end = min(begin + step, len(out))
-        # Indices below 0 are clipped as well; "clip" saves a check of each one.
-        if axis:
-            part = before[begin:end]
-            np.take(part, indices, axis=axis, out=out[begin:end], mode="clip")
-            return
-        wanted = indices[first + begin : first + end]
-        if isinstance(before, np.ndarray):
-            np.take(before, wanted, axis=0, out=out[begin:end], mode="clip")
-        else:
-            out[begin:end] = before.take(wanted.clip(0))
+        piece, wanted = out[begin:end], indices
+        if not axis:
+            wanted = indices[first + begin : first + end]
+        # Of a lookup that is not adapted, without mask and OOV rows, there are none.
+        if before.shape[axis]:
+            if isinstance(before, np.ndarray):
+                # Indices below 0 are clipped as well; "clip" saves a check of each one.
+                source = before[begin:end] if axis else before
+                np.take(source, wanted, axis=axis, out=piece, mode="clip")
+            else:
+                piece[...] = before.take(wanted.clip(0))
+        if number is not None and axis:
+            np.moveaxis(piece, axis, 0)[new_rows] = number
+        elif number is not None:
+            a, b = np.searchsorted(new_rows, [first + begin, first + end])
+            piece[new_rows[a:b] - (first + begin)] = number
 
     step = _rows_of(_PIECE, out.shape, out.dtype.itemsize)
     for _ in each(fill, range(0, len(out), step)):

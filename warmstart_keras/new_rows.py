@@ -73,6 +73,10 @@ class NewRows:
         if not self.in_parts:
             return self._all()[(part, *others)]
         start, stop, _ = part.indices(len(self.rows))
+        if start // _PART == (stop - 1) // _PART:
+            first = start // _PART * _PART
+            made = self._part(first // _PART, min(_PART, len(self.rows) - first))
+            return made[(slice(start - first, stop - first), *others)]
         one_row = np.broadcast_to(0, self.shape[1:])[others]
         values = np.empty((stop - start, *one_row.shape), self.dtype)
         for number in range(start // _PART, -(-stop // _PART)):
