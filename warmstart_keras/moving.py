@@ -1,7 +1,7 @@
 """Moving the rows of an array along an axis, in blocks and by several threads."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -54,13 +54,14 @@ def move_rows(
     new_rows, number = row_map.new_rows, _number(start)
     values = values_of(start, row_map, axis, read) if number is None else None
     averaged = np.asarray(row_map.averaged_rows, np.int64)
+    blocks = _blocks(shape, axis, before.dtype.itemsize)
+    room = None
+    if not isinstance(moved, np.ndarray):
+        most = max((last - first for first, last in blocks), default=0)
+        room = np.empty((most, *shape[1:]), before.dtype)
     with workers(math.prod(shape) * before.dtype.itemsize) as each:
-        for first, last in _blocks(shape, axis, before.dtype.itemsize):
-            in_place = isinstance(moved, np.ndarray)
-            if in_place:
-                block = moved[first:last]
-            else:
-                block = np.empty((last - first, *shape[1:]), before.dtype)
+        for first, last in blocks:
+            block = moved[first:last] if room is None else room[: last - first]
             begin, end = (0, len(row_map)) if axis else (first, last)
             _take(before, row_map, axis, first, block, each, number)
             rows_first = np.moveaxis(block, axis, 0)
@@ -69,7 +70,7 @@ def move_rows(
                 rows_first[new_rows[a:b] - begin] = values(slice(int(a), int(b)))
             c, d = np.searchsorted(averaged, [begin, end])
             rows_first[averaged[c:d] - begin] = mean
-            if not in_place:
+            if room is not None:
                 moved[first:last] = block
             if after_block is not None:
                 after_block(last)
@@ -104,11 +105,11 @@ def values_of(start: Any, row_map: RowMap, axis: int, read: Callable) -> Callabl
     return lambda part: start
 
 
-def _blocks(shape: tuple[int, ...], axis: int, itemsize: int) -> Iterator[tuple]:
+def _blocks(shape: tuple[int, ...], axis: int, itemsize: int) -> list[tuple[int, int]]:
     """First and last row of each block; all at once along another axis than the first."""
     step = max(1, shape[0]) if axis else _rows_of(_BLOCK, shape, itemsize)
-    for first in range(0, shape[0], step):
-        yield first, min(first + step, shape[0])
+    firsts = range(0, shape[0], step)
+    return [(first, min(first + step, shape[0])) for first in firsts]
 
 
 def _rows_of(size: int, shape: tuple[int, ...], itemsize: int) -> int:
