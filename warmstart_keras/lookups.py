@@ -27,14 +27,14 @@ def read_lookup(lookup: Any) -> Vocabulary:
 
 @keras_internals.untraced
 def _read_anew(lookup: Any, table: Any) -> Vocabulary:
-    vocabulary = _with_words(lookup, _special_tokens(lookup), _words_of(lookup))
+    vocabulary = _with_words(lookup, _special_tokens(lookup), _words_of(lookup, table))
     _last_read[lookup] = (weakref.ref(table), vocabulary)
     return vocabulary
 
 
-def _words_of(lookup: Any) -> Tokens:
-    """The tokens in a lookup's table, in the order of their rows."""
-    blob, lengths, are_integers = keras_internals.table_entries(lookup)
+def _words_of(lookup: Any, table: Any) -> Tokens:
+    """The tokens in a table of a lookup's, in the order of their rows."""
+    blob, lengths, are_integers = keras_internals.table_entries(table, lookup.invert)
     if are_integers:
         return Tokens(blob, lengths.cumsum(), integers=True)
     encoding = getattr(lookup, "encoding", None) or "utf-8"

@@ -73,27 +73,23 @@ class NewRows:
         if not self.in_parts:
             return self._all()[(part, *others)]
         start, stop, _ = part.indices(len(self.rows))
-        if start // _PART == (stop - 1) // _PART:
-            first = start // _PART * _PART
-            made = self._part(first // _PART, min(_PART, len(self.rows) - first))
-            return made[(slice(start - first, stop - first), *others)]
-        one_row = np.broadcast_to(0, self.shape[1:])[others]
-        values = np.empty((stop - start, *one_row.shape), self.dtype)
+        pieces = []
         for number in range(start // _PART, -(-stop // _PART)):
             first = number * _PART
-            size = min(_PART, len(self.rows) - first)
-            made = self._part(number, size)
-            low, high = max(first, start), min(first + size, stop)
-            made = made[(slice(low - first, high - first), *others)]
-            values[low - start : high - start] = made
-        return values
+            within = slice(max(start - first, 0), min(stop - first, _PART))
+            pieces.append(self._part(number)[(within, *others)])
+        if len(pieces) == 1:
+            return pieces[0]  # not a copy
+        one_row = np.broadcast_to(0, self.shape[1:])[others]
+        return np.concatenate([np.empty((0, *one_row.shape), self.dtype), *pieces])
 
-    def _part(self, number: int, size: int) -> np.ndarray:
+    def _part(self, number: int) -> np.ndarray:
         """One part, which is kept until another one is asked for."""
         if number not in self._last_part:
             self._last_part.clear()
+            size = min(_PART, len(self.rows) - number * _PART)
             made = self._ask((size, *self.shape[1:]), self._seed_of(number))
-            self._last_part[number] = made
+            self._last_part[number] = made.astype(self.dtype, copy=False)
         return self._last_part[number]
 
     @cached_property

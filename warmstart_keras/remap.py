@@ -185,23 +185,28 @@ def remap(
         )
         shows = is_path if verbose == "auto" else bool(verbose)
         bar = keras.utils.Progbar(shape[0], unit_name="row") if shows else None
-        after_block = bar.update if bar else None
-        if not is_path:
-            return move_rows(
-                values, row_map, start, axis=axis, out=out, after_block=after_block
-            )
-        path = Path(out)
-        if path.suffix != ".npy":
-            raise WarmStartError(
-                f"`out` must be the path of a `.npy` file. Received: out='{path}'"
-            )
-        with written_atomically(path) as partial:
+        if is_path:
+            partial = stack.enter_context(written_atomically(_npy(out)))
             file = np.lib.format.open_memmap(partial, "w+", values.dtype, shape)
-            move_rows(
-                values, row_map, start, axis=axis, out=file, after_block=after_block
-            )
+        moved = move_rows(
+            values,
+            row_map,
+            start,
+            axis=axis,
+            out=file if is_path else out,
+            after_block=bar.update if bar else None,
+        )
+        if is_path:
             file.flush()
-        return np.load(path, mmap_mode="r")
+    return np.load(out, mmap_mode="r") if is_path else moved
+
+
+def _npy(path: Any) -> Path:
+    if Path(path).suffix != ".npy":
+        raise WarmStartError(
+            f"`out` must be the path of a `.npy` file. Received: out='{path}'"
+        )
+    return Path(path)
 
 
 def _opened(array: Any, stack: ExitStack) -> np.ndarray:

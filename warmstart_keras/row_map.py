@@ -1,6 +1,5 @@
 """`RowMap`: for each new row, the base row that it continues, or none."""
 
-from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -99,9 +98,10 @@ class RowMap:
 
     def _with(self, indices: np.ndarray, base_rows: int) -> "RowMap":
         """The same vocabularies with other rows."""
-        other = copy(self)
-        for name in ("new_rows", "left_rows", "is_identity", "_inverse", "_padded"):
-            other.__dict__.pop(name, None)  # worked out of the rows before
+        other = type(self).__new__(type(self))  # without what was worked out of the rows
+        other.base, other.new = self.base, self.new
+        other.averaged_rows = self.averaged_rows
+        other.averaged_from = self.averaged_from
         other.indices, other.base_rows = indices, base_rows
         return other
 

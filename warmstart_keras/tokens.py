@@ -73,7 +73,7 @@ class Tokens:
             return cls._of_some_nameless(tokens, encoding)
         tokens = normalized(tokens, encoding)
         kept = cls._of_one_kind(tokens, encoding)
-        if kept is not None and bytes not in set(map(type, tokens)):
+        if kept is not None:
             return kept
         parts = [token_bytes(token) for token in tokens]
         ends = np.fromiter(map(len, parts), np.int64, len(parts)).cumsum()

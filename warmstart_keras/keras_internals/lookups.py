@@ -38,7 +38,7 @@ def lookup_table(lookup: Any) -> Any:
     return access.private(lookup, "lookup_table")
 
 
-def table_entries(lookup: Any) -> tuple[bytes, np.ndarray, bool]:
+def table_entries(table: Any, invert: bool) -> tuple[bytes, np.ndarray, bool]:
     """The tokens of a lookup's table, in the order of their rows; none before `adapt`.
 
     No Python object is made for a token.
@@ -50,11 +50,10 @@ def table_entries(lookup: Any) -> tuple[bytes, np.ndarray, bool]:
     import tensorflow as tf
 
     with tf.init_scope():  # also readable while a `tf.function` is traced
-        table = lookup_table(lookup)
         if int(table.size()) == 0:  # the table of an un-adapted layer has no content
             return b"", np.empty(0, np.int64), False
         tokens, rows = table.export()
-        if lookup.invert:
+        if invert:
             tokens, rows = rows, tokens
         tokens = tf.gather(tokens, _ascending(rows.numpy()))
         are_integers = tokens.dtype != tf.string
