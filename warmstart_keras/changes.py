@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 
 from warmstart_keras import initializers, sharded, tensors
@@ -147,12 +146,7 @@ class Change:
         if rows.is_identity and stored is None:
             return
         start = self._start(binding, rows)
-        looked_up = binding.axis == 0 and isinstance(
-            binding.layer, keras.layers.Embedding
-        )
-        self.moves.append(
-            Move(binding.variable, binding.axis, rows, start, stored, looked_up)
-        )
+        self.moves.append(Move(binding.variable, binding.axis, rows, start, stored))
 
     def _rows(self, binding: Binding) -> RowMap:
         before = self.table.base_rows(binding)

@@ -46,7 +46,7 @@ def match(
         return match_by_dict(base, base_places, new, new_places)
     with workers(len(base.blob) + len(new.blob) + 32 * len(found)) as each:
         sides = each(_sorted_hashes, (base, new), (base_places, new_places))
-        places = _match_sorted(*sides)
+        places = _match_sorted(*sides, each)
         matched = np.flatnonzero(places != NO_MATCH)
         pairs = base_places[places[matched]], new_places[matched]
         if not _are_equal(base, pairs[0], new, pairs[1], each):
@@ -71,20 +71,33 @@ def match_by_dict(
     return np.array(found, np.int64)
 
 
-def _match_sorted(base: "_Sorted", new: "_Sorted") -> np.ndarray:
+def _match_sorted(base: "_Sorted", new: "_Sorted", each: Any) -> np.ndarray:
     """For each new hash where among those of the base it is, as of `match`; or -1."""
-    firsts = np.searchsorted(base.values, new.values)
-    firsts[firsts == len(base.values)] = 0
-    is_there = base.values[firsts] == new.values
-    if np.any(base.values[1:] == base.values[:-1]):
-        lasts = np.searchsorted(base.values, new.values, "right") - 1
-        begins = np.flatnonzero(np.append(True, new.values[1:] != new.values[:-1]))
-        sizes = np.diff(begins, append=len(new.values))
-        nth = np.arange(len(new.values)) - np.repeat(begins, sizes)
-        firsts = np.minimum(firsts + nth, lasts)
     found = np.full(len(new.values), NO_MATCH, np.int64)
-    found[new.order[is_there]] = base.order[firsts[is_there]]
+    any_twice = bool(np.any(base.values[1:] == base.values[:-1]))
+    nth = _nth_of_equals(new.values) if any_twice else None
+
+    def find(first: int) -> None:
+        chunk = slice(first, first + _CHUNK)
+        values = new.values[chunk]
+        at = np.searchsorted(base.values, values)
+        np.minimum(at, len(base.values) - 1, out=at)
+        is_there = base.values[at] == values
+        if nth is not None:
+            last = np.searchsorted(base.values, values, "right") - 1
+            at = np.minimum(at + nth[chunk], last)
+        found[new.order[chunk][is_there]] = base.order[at[is_there]]
+
+    for _ in each(find, range(0, len(found), _CHUNK)):
+        pass
     return found
+
+
+def _nth_of_equals(values: np.ndarray) -> np.ndarray:
+    """How many equal ones stand before each of some values that ascend."""
+    begins = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+    sizes = np.diff(begins, append=len(values))
+    return np.arange(len(values)) - np.repeat(begins, sizes)
 
 
 class _Sorted(NamedTuple):

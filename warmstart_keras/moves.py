@@ -36,7 +36,6 @@ class Move:
         start: What the rows that start anew have, as of `move_rows`.
         source: Where the rows come from, if not from the variable itself: those of a
             previous run.
-        looked_up: Whether the layer looks its rows up by their number.
     """
 
     variable: Any
@@ -44,7 +43,6 @@ class Move:
     row_map: RowMap
     start: Start | keras.Variable | float
     source: Stored | None = None
-    looked_up: bool = False
 
     @property
     def remark(self) -> str | None:
@@ -101,7 +99,7 @@ class Move:
             after = move_rows(before, self.row_map, self.start, axis=self.axis)
             put(self.variable, tensors.handed_over(after, self.variable), undo)
         elif tensors.is_on_host(self.variable):
-            move_on_host(*what, undo, looked_up=self.looked_up)
+            move_on_host(*what, undo)
         else:
             move_on_device(*what, undo)
 

@@ -21,8 +21,12 @@ def to_numpy(value: Any) -> np.ndarray:
     if backend == "tensorflow" and hasattr(value, "numpy"):
         if _is_mirrored(value):
             return value.numpy()
+        if hasattr(value, "read_value_no_copy"):
+            # `read_value` copies a variable of which rows were ever read or updated
+            # alone, as those of an embedding are, and so does `assign` until this call.
+            value = value.read_value_no_copy()
         # TensorFlow copies what is looked at before it writes to it.
-        return np.asarray(value.read_value() if hasattr(value, "read_value") else value)
+        return np.asarray(value)
     if backend == "jax" and keras.ops.is_tensor(value) and hasattr(value, "devices"):
         return np.asarray(value)
     if backend == "torch" and keras.ops.is_tensor(value):

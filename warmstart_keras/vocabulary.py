@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -297,8 +298,11 @@ class Vocabulary:
         if len(self) != len(other):
             return False
         # The names of special rows carry no meaning.
-        special = sorted(self.special_rows)
-        return self._tokens.blanked(special) == other._tokens.blanked(special)
+        bounds = [-1, *sorted(self.special_rows), len(self)]
+        return all(
+            self._tokens.part(before + 1, after) == other._tokens.part(before + 1, after)
+            for before, after in pairwise(bounds)
+        )
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)

@@ -20,37 +20,21 @@ from warmstart_keras.row_map import RowMap
 
 
 def move_on_host(
-    variable: Any,
-    axis: int,
-    row_map: RowMap,
-    start: Any,
-    undo: ExitStack,
-    *,
-    looked_up: bool = False,
+    variable: Any, axis: int, row_map: RowMap, start: Any, undo: ExitStack
 ) -> None:
     """Moves the rows of a variable in the host's memory; arguments as of `Move`."""
-    in_place = looked_up and keras_internals.is_gathered_from(variable)
-
-    def rows_now() -> Any:
-        if in_place:
-            return keras_internals.GatheredRows(variable)
-        return tensors.to_numpy(variable)
-
-    def give_rows(rows: np.ndarray) -> None:
-        if in_place and rows.shape == tuple(variable.shape):
-            keras_internals.write_rows(variable, rows)
-        else:
-            give(variable, tensors.handed_over(rows, variable))
-
-    before = rows_now()
+    before = tensors.to_numpy(variable)
     left = rows_at(before, axis, row_map.left_rows)
     after = move_rows(before, row_map, start, axis=axis)
     del before  # TensorFlow writes in place only to what nobody else looks at
     in_doubt = [after]  # until the variable is known to have it
 
     def as_before() -> np.ndarray:
-        now = in_doubt[0] if in_doubt else rows_now()
+        now = in_doubt[0] if in_doubt else tensors.to_numpy(variable)
         return move_rows(now, row_map.inverted(), left, axis=axis)
+
+    def give_rows(rows: np.ndarray) -> None:
+        give(variable, tensors.handed_over(rows, variable))
 
     _exchange(variable, after, as_before, give_rows, undo)
     in_doubt.clear()

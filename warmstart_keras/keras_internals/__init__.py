@@ -49,13 +49,10 @@ from warmstart_keras.keras_internals.optimizers import (
     variable_key,
 )
 from warmstart_keras.keras_internals.storage import (
-    GatheredRows,
-    is_gathered_from,
     let_go,
     refill,
     replace_storage,
     storage_is_held,
-    write_rows,
 )
 from warmstart_keras.keras_internals.variables import (
     clear_gradient,
@@ -66,7 +63,6 @@ from warmstart_keras.keras_internals.variables import (
 __all__ = [
     "COMPILED_FUNCTIONS",
     "Call",
-    "GatheredRows",
     "Saved",
     "accumulated_gradients",
     "attributes_not_tracked",
@@ -82,7 +78,6 @@ __all__ = [
     "gives_vectors",
     "in_step",
     "in_symbolic_call",
-    "is_gathered_from",
     "kernel_variable",
     "let_go",
     "lookup_of",
@@ -112,5 +107,4 @@ __all__ = [
     "variable_key",
     "variables_without_value",
     "walk",
-    "write_rows",
 ]

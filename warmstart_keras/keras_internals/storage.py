@@ -1,13 +1,11 @@
-"""Private names for what is behind a variable: its storage, and rows of it alone."""
+"""Private names for what is behind a variable: its storage."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
-import numpy as np
 
-from warmstart_keras import tensors
 from warmstart_keras.keras_internals import access
 
 
@@ -96,50 +94,6 @@ def refill(storage: Any, value: Any) -> None:
 def _parts(storage: Any) -> tuple:
     """The variables that a mirrored one has; else the variable."""
     return getattr(storage, "values", (storage,))
-
-
-def is_gathered_from(variable: Any) -> bool:
-    """Whether TensorFlow reads rows of it alone, on the host.
-
-    It copies such a variable as a whole whenever that is read or assigned, as a guard
-    against updates of some rows meanwhile, once rows of it were read or updated.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    value = access.private(variable, "_value")
-    return (
-        isinstance(value, tf.Variable)
-        and not isinstance(value, tf.distribute.DistributedValues)
-        and "CPU" in value.device
-    )
-
-
-class GatheredRows:
-    """The rows of a variable of which TensorFlow reads some: see `is_gathered_from`."""
-
-    def __init__(self, variable: Any) -> None:
-        self._value = access.private(variable, "_value")
-        self.shape = tuple(self._value.shape)
-        self.dtype = np.dtype(variable.dtype)
-
-    def take(self, places: np.ndarray) -> np.ndarray:
-        """The rows at some places."""
-        return np.asarray(self._value.sparse_read(places))
-
-
-def write_rows(variable: Any, rows: np.ndarray) -> None:
-    """Gives such a variable all of its rows, some at a time and in place."""
-    import tensorflow as tf
-
-    value = access.private(variable, "_value")
-    # By 64, so that every part begins where TensorFlow can look at it without a copy.
-    step = 64 * max(1, 2**16 // max(1, rows[:1].nbytes))
-    for first in range(0, len(rows), step):
-        part = rows[first : first + step]
-        places = tf.range(first, first + len(part))
-        value.scatter_update(tf.IndexedSlices(tensors.handed_over(part), places))
 
 
 @contextmanager
