@@ -15,6 +15,7 @@ from warmstart_keras import (
     WarmStartEmbedding,
     WarmStartError,
     moving,
+    npy_rows,
     remap,
     tensors,
     threads,
@@ -132,6 +133,40 @@ def test_a_table_goes_from_file_to_file(source, out, tmp_path):
             dataset = file.create_dataset("table", expected.shape, "float32")
             moved = remap(source, ROW_MAP, out=dataset, **how)[...]
     assert moved.tobytes() == expected.tobytes()
+
+
+@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32", "complex64"])
+def test_a_file_has_the_dtype_and_the_axis(tmp_path, monkeypatch, axis, dtype):
+    monkeypatch.setattr(npy_rows, "_AT_ONCE", 1)  # it is brought to the disk each time
+    table = TABLE.astype(tensors.bfloat16() if dtype == "bfloat16" else dtype)
+    table = np.moveaxis(table, 0, axis)
+    how = {"axis": axis, "new_embeddings_initializer": "ones"}
+    moved = remap(table, ROW_MAP, out=tmp_path / "new.npy", **how, verbose=0)
+    assert moved.dtype == table.dtype
+    assert moved.tobytes() == remap(table, ROW_MAP, **how).tobytes()
+
+
+@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.parametrize("call", [0, 1, -1])
+def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch, call):
+    own, calls, failing = npy_rows.NpyRows._write, [], []
+
+    def write(self, rows):
+        calls.append(len(calls))
+        if calls[-1:] == failing:
+            raise OSError(28, "No space left on device")
+        own(self, rows)
+
+    monkeypatch.setattr(npy_rows.NpyRows, "_write", write)
+    remap(TABLE, ROW_MAP, out=tmp_path / "whole.npy", verbose=0)
+    assert len(calls) > 3
+    failing.append(calls[call])
+    calls.clear()
+    with pytest.raises(OSError, match="No space left"):
+        remap(TABLE, ROW_MAP, out=tmp_path / "new.npy", verbose=0)
+    assert [file.name for file in tmp_path.iterdir()] == ["whole.npy"]
 
 
 def test_a_file_may_be_written_over_by_what_is_made_of_it(tmp_path):

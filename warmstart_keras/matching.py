@@ -45,8 +45,9 @@ def match(
     if max(base.lengths.max(), new.lengths.max()) > _LONGEST:
         return match_by_dict(base, base_places, new, new_places)
     with workers(len(base.blob) + len(new.blob) + 32 * len(found)) as each:
-        sides = each(_sorted_hashes, (base, new), (base_places, new_places))
-        places = _match_sorted(*sides, each)
+        sides = (base, new), (base_places, new_places)
+        base_hashes, new_hashes = each(_sorted_hashes, *sides)
+        places = _match_sorted(base_hashes, new_hashes, each)
         matched = np.flatnonzero(places != NO_MATCH)
         pairs = base_places[places[matched]], new_places[matched]
         if not _are_equal(base, pairs[0], new, pairs[1], each):

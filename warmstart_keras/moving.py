@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import keras
@@ -38,7 +39,8 @@ def move_rows(
             whose rows, in their new places, they are equal to.
         axis: The axis that has the rows.
         out: What the result is written into, apart from `before`: an array; or, for
-            `axis=0`, anything that takes `out[first:last] = rows`. None: a new array.
+            `axis=0`, anything that takes `out[first:last] = rows`, in their order; these
+            stay as they are until the next ones were taken. None: a new array.
         after_block: Called with the number of rows that are done, for `axis=0`.
 
     Returns:
@@ -54,13 +56,14 @@ def move_rows(
     values = values_of(start, row_map, axis, read) if number is None else None
     averaged = np.asarray(row_map.averaged_rows, np.int64)
     blocks = _blocks(shape, axis, before.dtype.itemsize)
-    room = None
+    rooms = None
     if not isinstance(moved, np.ndarray):
         most = max((last - first for first, last in blocks), default=0)
-        room = np.empty((most, *shape[1:]), before.dtype)
+        # While `out` may still write the rows of one of them, the other is filled.
+        rooms = cycle([np.empty((most, *shape[1:]), before.dtype) for _ in blocks[:2]])
     with workers(math.prod(shape) * before.dtype.itemsize) as each:
         for first, last in blocks:
-            block = moved[first:last] if room is None else room[: last - first]
+            block = moved[first:last] if rooms is None else next(rooms)[: last - first]
             begin, end = (0, len(row_map)) if axis else (first, last)
             _take(before, row_map, axis, first, block, each, number)
             rows_first = np.moveaxis(block, axis, 0)
@@ -69,7 +72,7 @@ def move_rows(
                 rows_first[new_rows[a:b] - begin] = values(slice(int(a), int(b)))
             c, d = np.searchsorted(averaged, [begin, end])
             rows_first[averaged[c:d] - begin] = mean
-            if room is not None:
+            if rooms is not None:
                 moved[first:last] = block
             if after_block is not None:
                 after_block(last)

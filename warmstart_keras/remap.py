@@ -14,6 +14,7 @@ from warmstart_keras.atomic_files import written_atomically
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.moving import move_rows
 from warmstart_keras.new_rows import NewRows, start_of
+from warmstart_keras.npy_rows import NpyRows
 from warmstart_keras.old_rows import BaseTable
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.vocabulary import Vocabulary
@@ -185,20 +186,25 @@ def remap(
         )
         shows = is_path if verbose == "auto" else bool(verbose)
         bar = keras.utils.Progbar(shape[0], unit_name="row") if shows else None
+        into = out
         if is_path:
             partial = stack.enter_context(written_atomically(_npy(out)))
-            file = np.lib.format.open_memmap(partial, "w+", values.dtype, shape)
+            if axis:  # written all over, not row by row
+                into = np.lib.format.open_memmap(partial, "w+", values.dtype, shape)
+            else:
+                into = stack.enter_context(NpyRows(partial, shape, values.dtype))
         moved = move_rows(
             values,
             row_map,
             start,
             axis=axis,
-            out=file if is_path else out,
+            out=into,
             after_block=bar.update if bar else None,
         )
-        if is_path:
-            file.flush()
-    return np.load(out, mmap_mode="r") if is_path else moved
+    if not is_path:
+        return moved
+    # The format has no name for bfloat16 and its like: they come back as bare bytes.
+    return np.load(out, mmap_mode="r").view(values.dtype)
 
 
 def _npy(path: Any) -> Path:
