@@ -15,6 +15,8 @@ import keras
 import pytest
 from models import TURN
 
+import warmstart_keras
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
@@ -30,6 +32,11 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_report_header():
+    folder = os.path.dirname(warmstart_keras.__file__)
+    return f"warmstart_keras of {folder} on {keras.backend.backend()}"
 
 
 def pytest_addoption(parser):
