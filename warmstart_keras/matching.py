@@ -45,12 +45,13 @@ def match(
     if max(base.lengths.max(), new.lengths.max()) > _LONGEST:
         return match_by_dict(base, base_places, new, new_places)
     with workers(len(base.blob) + len(new.blob) + 32 * len(found)) as each:
-        sides = (base, new), (base_places, new_places)
+        base_bytes, new_bytes = each(_Bytes.of, (base, new))
+        sides = (base_bytes, new_bytes), (base_places, new_places)
         base_hashes, new_hashes = each(_sorted_hashes, *sides)
         places = _match_sorted(base_hashes, new_hashes, each)
         matched = np.flatnonzero(places != NO_MATCH)
         pairs = base_places[places[matched]], new_places[matched]
-        if not _are_equal(base, pairs[0], new, pairs[1], each):
+        if not _are_equal(base_bytes, pairs[0], new_bytes, pairs[1], each):
             return match_by_dict(base, base_places, new, new_places)
     found[matched] = pairs[0]
     return found
@@ -108,7 +109,36 @@ class _Sorted(NamedTuple):
     values: np.ndarray
 
 
-def _sorted_hashes(tokens: Tokens, places: np.ndarray) -> _Sorted:
+class _Bytes(NamedTuple):
+    """Tokens as they are looked at, eight bytes at a time.
+
+    Attributes:
+        words: The eight bytes from each place of the blob on, as one number; zeros past
+            its end.
+        starts: Where each token begins.
+        ends: Where it ends.
+        marks: 1 for bytes that are no text, 2 for the nameless; empty if there is
+            neither.
+    """
+
+    words: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    marks: np.ndarray
+
+    @classmethod
+    def of(cls, tokens: Tokens) -> "_Bytes":
+        padded = np.frombuffer(tokens.blob + bytes(8), np.uint8)
+        words = np.ndarray((len(tokens.blob) + 1,), "<u8", padded, strides=(1,))
+        marks = np.empty(0, np.uint64)
+        if len(tokens.not_text) or len(tokens.nameless):
+            marks = np.zeros(len(tokens), np.uint64)
+            marks[tokens.not_text] = 1
+            marks[tokens.nameless] = 2
+        return cls(words, tokens.starts, tokens.ends, marks)
+
+
+def _sorted_hashes(tokens: _Bytes, places: np.ndarray) -> _Sorted:
     found = hashes(tokens, places)
     # Numbers are sorted several times faster than their places: each one's place stands
     # in its low bits. Those that differ in these bits alone are put in order afterwards.
@@ -125,15 +155,14 @@ def _sorted_hashes(tokens: Tokens, places: np.ndarray) -> _Sorted:
     return _Sorted(order, values)
 
 
-def hashes(tokens: Tokens, places: np.ndarray) -> np.ndarray:
+def hashes(tokens: _Bytes, places: np.ndarray) -> np.ndarray:
     """A 64-bit hash of each of some tokens: uint64 array of shape `(len(places),)`."""
-    words = _words(tokens.blob)
-    all_starts, marks = tokens.starts, _marks(tokens)
+    words, all_starts, all_ends, marks = tokens
     found = np.empty(len(places), np.uint64)
     for start in range(0, len(places), _CHUNK):
         chunk = places[start : start + _CHUNK]
         starts = all_starts[chunk]
-        left = tokens.ends[chunk] - starts
+        left = all_ends[chunk] - starts
         part = left.astype(np.uint64) * _OTHER
         part ^= marks[chunk] if len(marks) else np.uint64(0)
         rows = np.arange(len(chunk))
@@ -148,18 +177,17 @@ def hashes(tokens: Tokens, places: np.ndarray) -> np.ndarray:
 
 
 def _are_equal(
-    base: Tokens, base_places: np.ndarray, new: Tokens, new_places: np.ndarray, each: Any
+    base: _Bytes, base_places: np.ndarray, new: _Bytes, new_places: np.ndarray, each: Any
 ) -> bool:
     """Whether each of some tokens is the same as its counterpart, byte by byte."""
-    words, others = _words(base.blob), _words(new.blob)
-    marks, other_marks = _marks(base), _marks(new)
-    base_starts, new_starts = base.starts, new.starts
+    words, base_starts, base_ends, marks = base
+    others, new_starts, new_ends, other_marks = new
 
     def are_equal(first: int) -> bool:
         a, b = (places[first : first + _CHUNK] for places in (base_places, new_places))
         starts, other_starts = base_starts[a], new_starts[b]
-        left = base.ends[a] - starts
-        if not np.array_equal(left, new.ends[b] - other_starts):
+        left = base_ends[a] - starts
+        if not np.array_equal(left, new_ends[b] - other_starts):
             return False
         kinds = marks[a] if len(marks) else np.uint64(0)
         other_kinds = other_marks[b] if len(other_marks) else np.uint64(0)
@@ -183,19 +211,3 @@ def _longer(
     """Those of which more than eight bytes are left, eight bytes further on."""
     more = np.flatnonzero(left > 8)
     return rows[more], starts[more] + 8, left[more] - 8
-
-
-def _words(blob: bytes) -> np.ndarray:
-    """The eight bytes from each place of `blob` on, as one number; zeros past its end."""
-    padded = np.frombuffer(blob + bytes(8), np.uint8)
-    return np.ndarray((len(blob) + 1,), "<u8", padded, strides=(1,))
-
-
-def _marks(tokens: Tokens) -> np.ndarray:
-    """1 for bytes that are no text, 2 for the nameless; empty if there is neither."""
-    if not len(tokens.not_text) and not len(tokens.nameless):
-        return np.empty(0, np.uint64)
-    marks = np.zeros(len(tokens), np.uint64)
-    marks[tokens.not_text] = 1
-    marks[tokens.nameless] = 2
-    return marks

@@ -89,15 +89,12 @@ class Tokens:
         for first in range(start, len(tokens), _CHUNK):
             # Each token is looked at several times: a chunk of them stays in the cache.
             chunk = tokens[first : first + _CHUNK]
-            kind = _kind_of(chunk)
+            kind, joined = _joined(chunk)
             if kind is None or found not in (None, kind):
                 return None
-            if kind is bytes:
-                if not is_utf8(encoding):
-                    return None
-                blob, lengths = b"".join(chunk), _lengths(chunk)
-            else:
-                blob, lengths = _encoded(chunk, kind is int)
+            if kind is bytes and not is_utf8(encoding):
+                return None
+            blob, lengths = _apart(joined, chunk)
             found = kind
             blobs.append(blob)
             sizes.append(lengths)
@@ -182,12 +179,18 @@ class Tokens:
         """The same with an empty text in some places, which ascend."""
         if not len(places):
             return self
-        blank = Tokens(b"", np.zeros(1, np.int64))
-        parts, start = [], 0
-        for place in places:
-            parts += [self.part(start, place), blank]
-            start = place + 1
-        return Tokens.joined([*parts, self.part(start, len(self))])
+        lengths = self.lengths
+        last = self.ends[places]
+        first = last - lengths[places]
+        lengths[places] = 0
+        kept = zip([0, *last.tolist()], [*first.tolist(), len(self.blob)], strict=True)
+        return Tokens(
+            b"".join(self.blob[start:stop] for start, stop in kept),
+            lengths.cumsum(),
+            integers=self.integers,
+            not_text=np.setdiff1d(self.not_text, places),
+            nameless=np.setdiff1d(self.nameless, places),
+        )
 
     def some(self, places: np.ndarray) -> list[Token]:
         """Those in some places, as a list."""
@@ -291,31 +294,32 @@ def token_bytes(token: Token) -> bytes:
     return b"" if token is None else str(token).encode()
 
 
-def _kind_of(tokens: Sequence) -> type | None:
-    """The one of `str`, `bytes` and `int` that all of some tokens are; None if none."""
-    kinds = set(map(type, tokens))
-    for kind in (str, bytes):
-        if all(issubclass(one, kind) for one in kinds):
-            return kind
-    return int if kinds == {int} else None
+def _joined(tokens: Sequence) -> tuple[type | None, bytes]:
+    """The one of `str`, `bytes` and `int` that all of some tokens are; None if none.
+
+    And their bytes, with a line's end between each two.
+    """
+    try:
+        # Sooner tried than asked of each one what it is.
+        return str, "\n".join(tokens).encode("utf-8", "surrogatepass")
+    except TypeError:
+        kinds = set(map(type, tokens))
+    if kinds == {int}:
+        return int, "\n".join(map(str, tokens)).encode()
+    if all(issubclass(kind, bytes) for kind in kinds):
+        return bytes, b"\n".join(tokens)
+    return None, b""
 
 
-def _lengths(tokens: Sequence) -> np.ndarray:
-    return np.fromiter(map(len, tokens), np.int64, len(tokens))
-
-
-def _encoded(tokens: Sequence, integers: bool) -> tuple[bytes, np.ndarray]:
-    """Strings, or integers, end to end; and how many bytes each one has."""
-    strings = list(map(str, tokens)) if integers else tokens
-    lengths = _lengths(strings)
-    text = "".join(strings)
-    if text.isascii():
-        return text.encode(), lengths
-    blob = text.encode("utf-8", "surrogatepass")
-    # All at once: where in the bytes each character begins.
-    first = np.frombuffer(blob, np.uint8) & 0xC0 != 0x80
-    begins = np.append(np.flatnonzero(first), len(blob))
-    return blob, np.diff(begins[lengths.cumsum()], prepend=0)
+def _apart(joined: bytes, tokens: Sequence) -> tuple[bytes, np.ndarray]:
+    """Tokens end to end, and how many bytes each has, of what `_joined` gave."""
+    # It is faster to look for what stands between them than to ask each for its length.
+    between = np.flatnonzero(np.frombuffer(joined, np.uint8) == ord("\n"))
+    if len(between) == len(tokens) - 1:
+        lengths = np.diff(between, prepend=-1, append=len(joined)) - 1
+        return joined.translate(None, b"\n"), lengths
+    parts = list(map(token_bytes, tokens))  # some have a line's end in them
+    return b"".join(parts), np.fromiter(map(len, parts), np.int64, len(parts))
 
 
 def is_utf8(encoding: str) -> bool:
