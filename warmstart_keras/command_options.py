@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _PROGRAM = "python -m warmstart_keras"
 _FILES = """\
@@ -56,7 +57,7 @@ examples:
 
 
 def _add(
-    commands: argparse._SubParsersAction, name: str, **about: str
+    commands: argparse._SubParsersAction, name: str, **about: Any
 ) -> argparse.ArgumentParser:
     """A command with what all of them have."""
     command = commands.add_parser(

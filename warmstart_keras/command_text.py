@@ -31,7 +31,8 @@ def content_text(content: FileContent) -> str:
     listed += [(one, " (lookup)") for one in plain["lookups"]]
     if not listed:
         return escaped(f"{content.path} has no embedding and no lookup layer.")
-    rows = [("layer", "rows", "width", "tokens", "special rows", "fingerprint")]
+    titles = ("layer", "rows", "width", "tokens", "special rows", "fingerprint")
+    rows: list[tuple[str, ...]] = [titles]
     rows += [_row(one, kind) for one, kind in listed]
     lines = [content.path, "", *aligned(rows)]
     ends = [line for one, kind in listed for line in _ends(one, kind)]

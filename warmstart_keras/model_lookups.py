@@ -241,7 +241,8 @@ def _replace_vocabulary(one: _Known) -> None:
     Raises:
         WarmStartError: If it cannot have them, or could not be loaded with them.
     """
-    lookup, file = keras_internals.lookup_of(one.layer), one.file
+    lookup: Any = keras_internals.lookup_of(one.layer)
+    file = one.file
     assert file is not None
     before = one.vocabulary
     new = read_as(source_of(file, before), before)

@@ -90,7 +90,7 @@ def is_saved_as_lines(layer: Any) -> bool:
 
 def replace_vocabulary(layer: Any, words: list) -> None:
     """Sets the words of a vocabulary layer, and what of them is saved."""
-    lookup = lookup_of(layer)
+    lookup: Any = lookup_of(layer)
     is_text = lookup.vocabulary_dtype == "string"
     # Of a list Keras makes an array in which every token is as long as the longest.
     layer.set_vocabulary(np.array(words, object if is_text else np.int64))
