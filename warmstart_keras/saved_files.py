@@ -62,14 +62,15 @@ class SavedRun:
         by_variable_path: Whether the layers are named by the paths of their variables,
             and not by where their parents hold them.
         lookups: For a layer and its number of rows, the paths of lookup layers that may
-            have given it its ids, and what vocabularies these had, if that is known.
+            have given it its ids, and what vocabularies these had, if that is known;
+            with `in_graph=True` of those alone that feed it in the model's graph.
         is_as_it_was: Whether the file was not written again since.
     """
 
     root: SavedLayer
     optimizer: SavedOptimizer | None = None
     by_variable_path: bool = False
-    lookups: Callable[[SavedLayer, int], dict[str, Vocabulary | None]] = lambda *_: {}
+    lookups: Callable[..., dict[str, Vocabulary | None]] = lambda *_, **__: {}
     is_as_it_was: Callable[[], bool] = lambda: True
 
 
@@ -232,11 +233,13 @@ class _Lookups:
     def __init__(self, layers: dict[str, SavedLayer], asset: Callable) -> None:
         self._layers, self._asset = layers, asset
 
-    def __call__(self, saved: SavedLayer, rows: int) -> dict[str, Vocabulary | None]:
+    def __call__(
+        self, saved: SavedLayer, rows: int, *, in_graph: bool = False
+    ) -> dict[str, Vocabulary | None]:
         """By path, those that may have given a layer its ids, and their vocabularies.
 
         The lookup that feeds it in the model's graph; all that there are, if the graph
-        does not tell.
+        does not tell, unless `in_graph`.
         """
         found = self._layers.get(saved.group)
         feeding = [] if found is None else keras_internals.feeding_lookups(found.layer)
@@ -247,7 +250,8 @@ class _Lookups:
             and not layer.place.startswith("_")  # the one inside a TextVectorization
         ]
         fed = [layer for layer in lookups if any(layer.layer is f for f in feeding)]
-        return {layer.path: self._read(layer, rows) for layer in fed or lookups}
+        meant = fed if in_graph else fed or lookups
+        return {layer.path: self._read(layer, rows) for layer in meant}
 
     def _read(self, lookup: SavedLayer, rows: int) -> Vocabulary | None:
         data = self._asset(lookup.group)

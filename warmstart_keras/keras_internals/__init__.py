@@ -26,8 +26,10 @@ from warmstart_keras.keras_internals.layers import (
 from warmstart_keras.keras_internals.lookups import (
     gives_ids,
     gives_vectors,
+    is_saved_as_lines,
     lookup_of,
     lookup_table,
+    replace_vocabulary,
     saved_vocabulary_size,
     table_entries,
 )
@@ -78,6 +80,7 @@ __all__ = [
     "gives_vectors",
     "in_step",
     "in_symbolic_call",
+    "is_saved_as_lines",
     "kernel_variable",
     "let_go",
     "lookup_of",
@@ -91,6 +94,7 @@ __all__ = [
     "renew_compiled_functions",
     "replace_content",
     "replace_storage",
+    "replace_vocabulary",
     "saved_state",
     "saved_vocabulary_size",
     "separate_averages",

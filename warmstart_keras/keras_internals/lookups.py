@@ -80,3 +80,21 @@ def saved_vocabulary_size(layer: Any) -> int | None:
     # embedding that is built in between needs their number.
     lookup = lookup_of(layer)
     return None if lookup is None else access.private(lookup, "_frozen_vocab_size")
+
+
+def is_saved_as_lines(layer: Any) -> bool:
+    """Whether a vocabulary layer is saved as a file of lines, which some tokens break."""
+    # What its constructor was given goes into the configuration instead (V4, V11).
+    return access.private(lookup_of(layer), "input_vocabulary") is None
+
+
+def replace_vocabulary(layer: Any, words: list) -> None:
+    """Sets the words of a vocabulary layer, and what of them is saved."""
+    lookup: Any = lookup_of(layer)
+    is_text = lookup.vocabulary_dtype == "string"
+    # Of a list Keras makes an array in which every token is as long as the longest.
+    layer.set_vocabulary(np.array(words, object if is_text else np.int64))
+    # Only this private name says what goes into the configuration: `set_vocabulary`
+    # leaves there what the constructor was given (V11).
+    if not is_saved_as_lines(layer):
+        lookup.input_vocabulary = words

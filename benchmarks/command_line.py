@@ -1,0 +1,96 @@
+"""How long the command line takes on a saved model of many tokens.
+
+    python benchmarks/command_line.py [--tokens 1000000] [--width 64] [--rounds 3]
+
+Makes a model of a `WarmStartEmbedding` and Adam's two slots in a temporary folder, and a
+file of tokens of which nine in ten are the model's, all in other rows. Prints for each
+command the seconds of each round, start of the process included, and the most memory
+that it held.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def make(folder, tokens, width):
+    """Saves the model, as an archive and as weights, and the file of tokens."""
+    # Here alone: what this process holds would be counted as the commands' too.
+    import keras
+    import numpy as np
+
+    from warmstart_keras import WarmStartEmbedding
+
+    words = [f"word{i}" for i in range(tokens)]
+    ids = keras.Input((4,), dtype="int32")
+    table = WarmStartEmbedding(output_dim=width, vocabulary=words, name="words")
+    hidden = keras.layers.GlobalAveragePooling1D()(table(ids))
+    model = keras.Model(ids, keras.layers.Dense(1)(hidden))
+    model.compile("adam", "mse")
+    model.fit(np.zeros((8, 4), "int32"), np.zeros((8, 1)), verbose=0)
+    model.save(folder / "old.keras")
+    model.save_weights(folder / "old.weights.h5")
+    kept = words[tokens // 10 :]
+    np.random.default_rng(0).shuffle(kept)
+    new = [f"new{i}" for i in range(tokens // 10)] + kept
+    (folder / "new.txt").write_text("".join(f"{word}\n" for word in new), "utf-8")
+
+
+def measured(*arguments, folder, status=0):
+    """The seconds that a command takes in a process of its own, and the MiB it holds."""
+    command = [sys.executable, "-m", "warmstart_keras", *arguments]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    _, ended, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(ended)
+    if process.returncode != status:
+        sys.exit(f"{command} ended with {process.returncode}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokens", type=int, default=1_000_000)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+    remap = ("remap", "old.keras", "--vocabulary", "new.txt", "-o", "new.keras")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # In a process of its own: its memory is not to be counted.
+        made = f"import command_line as c; c.make(c.Path({name!r}), "
+        made += f"{arguments.tokens}, {arguments.width})"
+        here = Path(__file__).resolve().parent
+        subprocess.run([sys.executable, "-c", made], cwd=here, check=True)
+        size = (folder / "old.keras").stat().st_size / 1e6
+        shape = f"{arguments.tokens:,} x {arguments.width}"
+        print(f"{shape}, {arguments.rounds} rounds; old.keras has {size:,.0f} MB\n")
+        print("| command | seconds, median | each | MiB, at most |")
+        print("|---|---:|---|---:|")
+        for command, status in (
+            (("--help",), 0),
+            (("inspect", "old.keras"), 0),
+            (("inspect", "old.weights.h5"), 0),
+            (("diff", "old.keras", "new.txt"), 1),
+            (remap, 0),
+            (("diff", "old.keras", "new.keras"), 1),
+        ):
+            rounds = [
+                measured(*command, folder=folder, status=status)
+                for _ in range(arguments.rounds)
+            ]
+            times, sizes = zip(*rounds, strict=True)
+            each = ", ".join(f"{seconds:.1f}" for seconds in times)
+            said = f"{statistics.median(times):.1f} | {each} | {max(sizes):,.0f}"
+            print(f"| `{' '.join(command)}` | {said} |")
+
+
+if __name__ == "__main__":
+    main()

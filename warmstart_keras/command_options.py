@@ -1,0 +1,195 @@
+"""The arguments of the command line, and its help."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_PROGRAM = "python -m warmstart_keras"
+_FILES = """\
+A model is a .keras or .weights.h5 file, or a folder that model.save(path, zipped=False)
+wrote. Anything else is a vocabulary: a UTF-8 text file with one token a line. A leading
+empty line is the mask row, and lines [UNK] first or right after it are OOV rows; a file
+without any gets those of the vocabulary that it is compared with, or put in the place of.
+"""
+_STATUS = """\
+exit status:
+  0  done (diff: the same)
+  1  diff: there is a difference
+  2  an error, said in one line
+"""
+
+
+def _named_file(text: str) -> tuple[str | None, Path]:
+    """`FILE` or `LAYER=FILE`; what is there as a whole is a file."""
+    name, equals, file = text.partition("=")
+    if not equals or os.path.exists(text):
+        return None, Path(text)
+    if not name or not file:
+        raise argparse.ArgumentTypeError(f"must be FILE or LAYER=FILE, not {text!r}")
+    return name, Path(file)
+
+
+def parser_for(version: str, run: dict[str, Callable]) -> argparse.ArgumentParser:
+    """The parser; `arguments.run` is then the function of the command in `run`."""
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        description="""\
+Vocabularies of saved Keras models: what they are, how two differ, and a warm start of a
+saved model for a rebuilt vocabulary, without training.""",
+        epilog=f"""\
+examples:
+  {_PROGRAM} inspect yesterday.keras
+  {_PROGRAM} diff yesterday.keras today.txt
+  {_PROGRAM} remap yesterday.keras --vocabulary today.txt -o today.keras
+
+`{_PROGRAM} COMMAND --help` says more of each.
+""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_inspect(commands).set_defaults(run=run["inspect"])
+    _add_diff(commands).set_defaults(run=run["diff"])
+    _add_remap(commands).set_defaults(run=run["remap"])
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction, name: str, **about: Any
+) -> argparse.ArgumentParser:
+    """A command with what all of them have."""
+    command = commands.add_parser(
+        name, formatter_class=argparse.RawDescriptionHelpFormatter, **about
+    )
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON document on stdout, and nothing else there",
+    )
+    command.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module of yours, which registers the classes of your layers",
+    )
+    return command
+
+
+def _add_inspect(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    command = _add(
+        commands,
+        "inspect",
+        help="what the embeddings in a file stand for",
+        description=f"""\
+Says of each embedding in a saved model what its rows stand for: rows, width, number of
+tokens, special rows, fingerprint, and the first and last tokens. The model is not loaded.
+
+{_FILES}""",
+        epilog=f"""\
+examples:
+  {_PROGRAM} inspect yesterday.keras
+  {_PROGRAM} inspect yesterday.weights.h5 --json
+
+{_STATUS}""",
+    )
+    command.add_argument("file", metavar="FILE", type=Path, help="model or vocabulary")
+    return command
+
+
+def _add_diff(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    command = _add(
+        commands,
+        "diff",
+        help="how the vocabularies of two files differ",
+        description=f"""\
+Says which words two vocabularies both have, which are new, dropped, or have moved to
+another row. Of two models each layer with a vocabulary in both is compared; layers are
+matched by name, as in a warm start. No model is loaded.
+
+{_FILES}""",
+        epilog=f"""\
+examples:
+  {_PROGRAM} diff yesterday.txt today.txt
+  {_PROGRAM} diff yesterday.keras today.keras
+  {_PROGRAM} diff yesterday.keras today.txt  # what remap would do
+
+{_STATUS}""",
+    )
+    command.add_argument("old", metavar="OLD", type=Path, help="model or vocabulary")
+    command.add_argument("new", metavar="NEW", type=Path, help="model or vocabulary")
+    return command
+
+
+def _add_remap(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    command = _add(
+        commands,
+        "remap",
+        help="warm start a saved model for another vocabulary",
+        description=f"""\
+Loads a model, moves every row and its optimizer state to its token's place in another
+vocabulary, and saves it; nothing is trained. Lookup layers in the model (StringLookup,
+IntegerLookup, TextVectorization) get the new vocabulary too. The output is written whole
+or not at all; it may be the input.
+
+{_FILES}""",
+        epilog=f"""\
+examples:
+  {_PROGRAM} remap yesterday.keras --vocabulary today.txt -o today.keras
+  {_PROGRAM} remap shop.keras --vocabulary users=users.txt \\
+      --vocabulary items=items.txt -o shop.keras
+  {_PROGRAM} remap plain.keras --vocabulary today.txt \\
+      --base-vocabulary yesterday.txt -o today.keras
+
+{_STATUS}""",
+    )
+    command.add_argument("old", metavar="OLD.keras", type=Path, help="the model")
+    command.add_argument(
+        "--vocabulary",
+        metavar="[LAYER=]FILE",
+        type=_named_file,
+        action="append",
+        required=True,
+        help="what the rows shall stand for; with LAYER, embedding, lookup or head, "
+        "several times",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="NEW.keras",
+        type=Path,
+        required=True,
+        help="the file to write; what is there is replaced",
+    )
+    command.add_argument(
+        "--base-vocabulary",
+        metavar="[LAYER=]FILE",
+        type=_named_file,
+        action="append",
+        default=[],
+        help="what the rows stand for now, where the model does not say it",
+    )
+    command.add_argument(
+        "--new-rows",
+        metavar="NAME",
+        help="what new words start from: mean, gaussian, oov, subword, or the name of an "
+        "initializer of Keras (default: what each layer says)",
+    )
+    command.add_argument(
+        "--min-kept",
+        metavar="SHARE",
+        type=float,
+        help="the least share of the old words that must be kept, from 0 to 1 "
+        "(default: one word)",
+    )
+    command.add_argument("--seed", type=int, help="new rows depend on it")
+    command.add_argument(
+        "--unsafe",
+        action="store_true",
+        help="run code that the file holds, such as Lambda layers: only if you trust who "
+        "made it",
+    )
+    return command
