@@ -23,8 +23,8 @@ RECEIVED = ". Received: "
 class Messages(ast.NodeVisitor):
     """What some code may raise or warn with.
 
-    That is every literal which `WarmStartError` or `warn` is called with, and every one
-    that says what was received: some messages are made in one place and raised in another.
+    That is every literal that `WarmStartError` or `warn` is called with, and every one
+    that says what was received: some are made in one place and raised in another.
     """
 
     def __init__(self, source):
