@@ -1,10 +1,15 @@
-"""Every public name is documented, and every example that is shown runs."""
+"""Every public name is documented, and every example that is shown runs, and prints what
+is shown."""
 
+import dataclasses
 import doctest
 import importlib
 import inspect
+import io
 import pkgutil
 import re
+from contextlib import redirect_stdout
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -13,11 +18,19 @@ from models import BACKEND
 import warmstart_keras
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 MODULES = [
     importlib.import_module(f"warmstart_keras.{module.name}")
     for module in pkgutil.iter_modules(warmstart_keras.__path__)
 ]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+about_text = pytest.mark.skipif(
+    BACKEND != "torch", reason="is about text; run on PyTorch, which starts quickest"
+)
+
+
+# --- docstrings ---
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
@@ -26,38 +39,186 @@ def test_the_examples_in_docstrings_run(module, tmp_path, monkeypatch):
     assert doctest.testmod(module, optionflags=FLAGS).failed == 0
 
 
-@pytest.mark.parametrize("name", warmstart_keras.__all__)
+def own_methods(name):
+    """The public methods of a class that are its own: Keras says what its hooks are."""
+    cls = getattr(warmstart_keras, name)
+    for method in vars(cls) if inspect.isclass(cls) else ():
+        inherited = any(method in vars(base) for base in cls.__mro__[1:])
+        is_hidden = inherited or method.startswith("_")
+        value = getattr(cls, method)
+        if not is_hidden and (inspect.isfunction(value) or inspect.ismethod(value)):
+            yield f"{name}.{method}"
+
+
+METHODS = [method for name in warmstart_keras.__all__ for method in own_methods(name)]
+NAMES = [*warmstart_keras.__all__, *METHODS]
+
+
+def public(name):
+    return attrgetter(name)(warmstart_keras)
+
+
+def section(name, title):
+    """What a docstring has below a title, or None."""
+    found = re.search(
+        rf"^{title}:\n((?:    .*\n?|\n)+)", inspect.getdoc(public(name)), re.MULTILINE
+    )
+    return found and found[1]
+
+
+def arguments(name):
+    """The names that a function takes, or a class when it is made."""
+    value = public(name)
+    if inspect.isclass(value):
+        value = value.__init__
+        if value is object.__init__:
+            return []
+    return [
+        "*" * (p.kind is p.VAR_KEYWORD) * 2 + p.name
+        for p in inspect.signature(value).parameters.values()
+        if p.name != "self" and p.kind is not p.VAR_POSITIONAL
+    ]
+
+
+@about_text
+@pytest.mark.parametrize("name", NAMES)
 def test_every_public_name_says_what_it_is(name):
-    assert inspect.getdoc(getattr(warmstart_keras, name))
+    assert inspect.getdoc(public(name))
 
 
-WITH_EXAMPLE = [
-    name
-    for name in warmstart_keras.__all__
-    if name not in ("Binding", "WarmStartError", "WarmStartPlan", "WarmStartReport")
-]
+@about_text
+@pytest.mark.parametrize("name", warmstart_keras.__all__)
+def test_every_public_name_shows_an_example_where_the_site_looks_for_it(name):
+    assert ">>> " in section(name, "Examples")
 
 
-@pytest.mark.parametrize("name", WITH_EXAMPLE)
-def test_every_name_that_users_call_shows_an_example(name):
-    assert ">>> " in inspect.getdoc(getattr(warmstart_keras, name))
+# The one is any exception's; the other is made by `plan_warm_start`.
+WITH_ARGUMENTS = [n for n in NAMES if n not in ("WarmStartError", "WarmStartPlan")]
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# A comment above a block names the backend that it is for.
-BLOCK = re.compile(r"(?:<!-- (\w+) -->\n)?```python\n(.*?)```", re.DOTALL)
+@about_text
+@pytest.mark.parametrize("name", WITH_ARGUMENTS)
+def test_every_argument_is_described_in_its_order(name):
+    title = "Attributes" if dataclasses.is_dataclass(public(name)) else "Args"
+    described = re.findall(r"^    ([*\w]+): ", section(name, title) or "", re.MULTILINE)
+    assert described == arguments(name)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_python_blocks_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    blocks = BLOCK.findall(page.read_text("utf-8"))
-    assert blocks
-    blocks = [block for backend, block in blocks if backend in ("", BACKEND)]
-    if not blocks:
-        pytest.skip(f"has no block for {BACKEND}")
-    if BACKEND != "tensorflow" and any('dtype="string"' in block for block in blocks):
-        pytest.skip("strings enter a model on the TensorFlow backend alone")
+@about_text
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if "raise WarmStartError" in inspect.getsource(public(n))]
+)
+def test_what_raises_says_when(name):
+    assert section(name, "Raises")
+
+
+# --- the API pages ---
+
+API = "".join(page.read_text("utf-8") for page in sorted((DOCS / "api").glob("*.md")))
+DIRECTIVES = re.findall(
+    r"^::: warmstart_keras\.(\S+)\n((?:    .*\n)*)", API, re.MULTILINE
+)
+
+
+@about_text
+def test_every_public_name_is_on_an_api_page_once():
+    # `remap` bears the name of its module, and is asked for as `remap.remap`.
+    shown = [name.rpartition(".")[2] for name, _ in DIRECTIVES]
+    assert set(warmstart_keras.__all__) <= set(shown)
+    assert len(set(shown)) == len(shown)
+
+
+@about_text
+@pytest.mark.parametrize(("name", "options"), DIRECTIVES, ids=lambda value: value[:30])
+def test_the_members_that_an_api_page_asks_for_are_there_and_described(name, options):
+    for names in re.findall(r" members: \[(.*)\]", options):
+        for member in filter(None, names.split(", ")):
+            assert inspect.getdoc(getattr(public(name), member))
+
+
+# --- Python on the pages ---
+
+# A comment above a block names the backend that it is for. A `text` block below it is
+# what it prints, with `...` where that depends on the time or the machine.
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<backend>\w+) -->\n)?^```python\n(?P<code>.*?)^```\n"
+    r"(?:\n*(?:<!-- output -->\n+)?```text\n(?P<shown>.*?)^```$)?",
+    re.DOTALL | re.MULTILINE,
+)
+# Not those of `docs/examples`: they take minutes, and are made from scripts with tests of
+# their own.
+PAGES = {
+    page.relative_to(ROOT).as_posix(): page.read_text("utf-8")
+    for page in [ROOT / "README.md", *DOCS.glob("*.md"), *DOCS.glob("api/*.md")]
+}
+WITH_PYTHON = sorted(page for page, text in PAGES.items() if "```python" in text)
+
+
+def run_blocks(blocks, page):
+    """Runs blocks one after the other, and compares what they print."""
     namespace = {}
     for block in blocks:
-        exec(compile(block, page.name, "exec"), namespace)
+        line = block.string.count("\n", 0, block.start("code"))
+        code = compile("\n" * line + block["code"], page, "exec")
+        with redirect_stdout(io.StringIO()) as printed:
+            exec(code, namespace)
+        if block["shown"] is not None:
+            example = doctest.Example(block["code"], block["shown"])
+            checker, got = doctest.OutputChecker(), printed.getvalue()
+            is_shown = checker.check_output(example.want, got, FLAGS)
+            difference = checker.output_difference(example, got, FLAGS)
+            assert is_shown, f"{page}:{line}\n{difference}"
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_the_python_blocks_of_a_page_run_and_print_what_is_shown(
+    page, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    blocks = list(BLOCK.finditer(PAGES[page]))
+    assert len(blocks) == PAGES[page].count("```python")
+    blocks = [block for block in blocks if block["backend"] in (None, BACKEND)]
+    if not blocks:
+        pytest.skip(f"has no block for {BACKEND}")
+    if BACKEND != "tensorflow" and any('dtype="string"' in b["code"] for b in blocks):
+        pytest.skip("strings enter a model on the TensorFlow backend alone")
+    run_blocks(blocks, page)
+
+
+@about_text
+def test_a_page_that_shows_what_is_not_printed_fails():
+    page = "```python\nprint('a', 1.5)\n```\n\n```text\na {}\n```\n"
+    run_blocks(BLOCK.finditer(page.format("...")), "page.md")
+    with pytest.raises(AssertionError, match=r"page\.md:1\n +Expected:\n +a 2\n"):
+        run_blocks(BLOCK.finditer(page.format("2")), "page.md")
+
+
+# --- links, of what the site's strict build does not see too ---
+
+
+def without_blocks(page):
+    return re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+
+
+def anchors(text):
+    """What the headings and the API entries of a page can be reached by."""
+    headings = re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
+    plain = [re.sub(r"[^\w\s-]", "", heading.lower()) for heading in headings]
+    return {
+        *("-".join(heading.split(" ")) for heading in plain),
+        *re.findall(r"^::: (\S+)$", text, re.MULTILINE),
+    }
+
+
+@about_text
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), *DOCS.rglob("*.md")], ids=lambda page: page.stem
+)
+def test_every_link_of_a_page_leads_somewhere(page):
+    text = re.sub(r"`[^`\n]*`", "", without_blocks(page))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        if not re.match(r"\w+:", link):
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(without_blocks(target)), link

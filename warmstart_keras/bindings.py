@@ -39,31 +39,30 @@ class Binding:
     meant where a vocabulary fits both, or to name the attributes that hold the
     vocabulary's size, so that the saved model loads with its new one.
 
-    Example:
-
-    >>> import keras
-    >>> from warmstart_keras import Binding, warm_start
-    >>> class Popularity(keras.layers.Layer):
-    ...     def __init__(self, items, **kwargs):
-    ...         super().__init__(**kwargs)
-    ...         self.items = items
-    ...     def build(self, input_shape):
-    ...         self.scores = self.add_weight(shape=(self.items,), name="scores")
-    ...     def call(self, ids):
-    ...         return keras.ops.take(self.scores, ids)
-    ...     def get_config(self):
-    ...         return {**super().get_config(), "items": self.items}
-    >>> layer = Popularity(3)
-    >>> score_of_b = layer(keras.ops.array([1]))
-    >>> scores = Binding(layer, "scores", size="items")
-    >>> report = warm_start(
-    ...     layer,
-    ...     vocabularies={scores: ["b", "c", "a", "d"]},
-    ...     base_vocabularies={scores: ["a", "b", "c"]},
-    ...     verbose=0,
-    ... )
-    >>> layer.items, bool(layer(keras.ops.array([0])) == score_of_b)
-    (4, True)
+    Examples:
+        >>> import keras
+        >>> from warmstart_keras import Binding, warm_start
+        >>> class Popularity(keras.layers.Layer):
+        ...     def __init__(self, items, **kwargs):
+        ...         super().__init__(**kwargs)
+        ...         self.items = items
+        ...     def build(self, input_shape):
+        ...         self.scores = self.add_weight(shape=(self.items,), name="scores")
+        ...     def call(self, ids):
+        ...         return keras.ops.take(self.scores, ids)
+        ...     def get_config(self):
+        ...         return {**super().get_config(), "items": self.items}
+        >>> layer = Popularity(3)
+        >>> score_of_b = layer(keras.ops.array([1]))
+        >>> scores = Binding(layer, "scores", size="items")
+        >>> report = warm_start(
+        ...     layer,
+        ...     vocabularies={scores: ["b", "c", "a", "d"]},
+        ...     base_vocabularies={scores: ["a", "b", "c"]},
+        ...     verbose=0,
+        ... )
+        >>> layer.items, bool(layer(keras.ops.array([0])) == score_of_b)
+        (4, True)
 
     Attributes:
         layer: The layer that owns the variable, or its name.
@@ -79,6 +78,10 @@ class Binding:
         asked: Whether `new_embeddings_initializer` is for its new entries, if given.
         is_factor: Whether it is a factor of LoRA, added to another variable's entries:
             of what is given, methods that take old entries as they are serve it too.
+
+    Raises:
+        WarmStartError: If `axis` is no integer, or `size` is neither a name nor a list of
+            names; and when it is used, if layer or variable is not there.
     """
 
     layer: keras.Layer | str

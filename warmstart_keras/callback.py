@@ -30,21 +30,20 @@ class VocabularyWarmStart(keras.callbacks.Callback):
     feeds. A dataset that was mapped with the lookup layer before the rebuild still yields
     the old ids: map it again (see `check_pipeline`).
 
-    Example:
-
-    >>> import keras, numpy as np
-    >>> from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding
-    >>> vectorizer = keras.layers.TextVectorization(output_sequence_length=4)
-    >>> vectorizer.adapt(["a good film", "a bad film"])
-    >>> model = keras.Sequential([
-    ...     WarmStartEmbedding(output_dim=8, vocabulary=vectorizer),
-    ...     keras.layers.Flatten(), keras.layers.Dense(1)])
-    >>> model.compile("adam", "mse")
-    >>> x, y = ["a good film", "a bad film"], np.array([1.0, 0.0])
-    >>> _ = model.fit(vectorizer(x), y, verbose=0)
-    >>> vectorizer.adapt(["a good plot", "a bad plot"])  # the next day
-    >>> x = ["a good plot", "a bad plot"]
-    >>> _ = model.fit(vectorizer(x), y, verbose=0, callbacks=[VocabularyWarmStart()])
+    Examples:
+        >>> import keras, numpy as np
+        >>> from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding
+        >>> vectorizer = keras.layers.TextVectorization(output_sequence_length=4)
+        >>> vectorizer.adapt(["a good film", "a bad film"])
+        >>> model = keras.Sequential([
+        ...     WarmStartEmbedding(output_dim=8, vocabulary=vectorizer),
+        ...     keras.layers.Flatten(), keras.layers.Dense(1)])
+        >>> model.compile("adam", "mse")
+        >>> x, y = ["a good film", "a bad film"], np.array([1.0, 0.0])
+        >>> _ = model.fit(vectorizer(x), y, verbose=0)
+        >>> vectorizer.adapt(["a good plot", "a bad plot"])  # the next day
+        >>> x = ["a good plot", "a bad plot"]
+        >>> _ = model.fit(vectorizer(x), y, verbose=0, callbacks=[VocabularyWarmStart()])
 
     Args:
         vocabularies: As in `warm_start`.
@@ -64,7 +63,8 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         report: The last `WarmStartReport`; None before the first change.
 
     Raises:
-        WarmStartError: In `fit`, before the first step; the model is as it was before.
+        WarmStartError: If an argument is none of these; and in `fit`, before the first
+            step, as `warm_start` does: the model is as it was before.
     """
 
     def __init__(
@@ -105,7 +105,11 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         self._is_checked = True
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Warm-starts the model, if a vocabulary was rebuilt."""
+        """Warm-starts the model, if a vocabulary was rebuilt.
+
+        Raises:
+            WarmStartError: If that cannot be done; the model is as it was before.
+        """
         if not getattr(self.model, "compiled", False):
             raise WarmStartError(
                 "`VocabularyWarmStart` must be used with a compiled model. Received: "

@@ -44,19 +44,18 @@ class ContextRows(LearningMethod):
     two more copies of the kept words' rows (float32 at least) and two of the new words',
     on the host, of sharded tables too.
 
-    Example:
-
-    >>> import keras
-    >>> from warmstart_keras import ContextRows, WarmStartEmbedding, warm_start
-    >>> vectorizer = keras.layers.TextVectorization()
-    >>> vectorizer.adapt(["a good film", "a bad film"])
-    >>> layer = WarmStartEmbedding(output_dim=2, vocabulary=vectorizer)
-    >>> layer.build()
-    >>> texts = ["a good film", "a bad film", "a fine film"]
-    >>> vectorizer.adapt(texts)
-    >>> rows = ContextRows(texts, vectorizer, verbose=0)
-    >>> warm_start(layer, new_embeddings_initializer=rows, verbose=0).changed
-    True
+    Examples:
+        >>> import keras
+        >>> from warmstart_keras import ContextRows, WarmStartEmbedding, warm_start
+        >>> vectorizer = keras.layers.TextVectorization()
+        >>> vectorizer.adapt(["a good film", "a bad film"])
+        >>> layer = WarmStartEmbedding(output_dim=2, vocabulary=vectorizer)
+        >>> layer.build()
+        >>> texts = ["a good film", "a bad film", "a fine film"]
+        >>> vectorizer.adapt(texts)
+        >>> rows = ContextRows(texts, vectorizer, verbose=0)
+        >>> warm_start(layer, new_embeddings_initializer=rows, verbose=0).changed
+        True
 
     Args:
         texts: The new data: strings, or batches of them; a list, an array, a
@@ -110,7 +109,11 @@ class ContextRows(LearningMethod):
         }
 
     def check(self) -> None:
-        """Refuses to be used without texts: they are not saved with a layer."""
+        """Refuses to be used without texts: they are not saved with a layer.
+
+        Raises:
+            WarmStartError: If it has none.
+        """
         if self.texts is None or self.vectorizer is None:
             raise WarmStartError(
                 "`ContextRows` must have texts and a vectorizer, which are not saved "

@@ -28,17 +28,16 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
     every row to its token's new place, the optimizer's state with it. A layer that is
     used after a rebuild without that warns once, and names the cure.
 
-    Example:
-
-    >>> import keras
-    >>> from warmstart_keras import WarmStartEmbedding
-    >>> vectorizer = keras.layers.TextVectorization()
-    >>> vectorizer.adapt(["a good film", "a bad film"])
-    >>> embedding = WarmStartEmbedding(output_dim=8, vocabulary=vectorizer)
-    >>> tuple(embedding(vectorizer(["a film", "a plot"])).shape)
-    (2, 2, 8)
-    >>> embedding.get_vocabulary()
-    ['', '[UNK]', 'film', 'a', 'good', 'bad']
+    Examples:
+        >>> import keras
+        >>> from warmstart_keras import WarmStartEmbedding
+        >>> vectorizer = keras.layers.TextVectorization()
+        >>> vectorizer.adapt(["a good film", "a bad film"])
+        >>> embedding = WarmStartEmbedding(output_dim=8, vocabulary=vectorizer)
+        >>> tuple(embedding(vectorizer(["a film", "a plot"])).shape)
+        (2, 2, 8)
+        >>> embedding.get_vocabulary()
+        ['', '[UNK]', 'film', 'a', 'good', 'bad']
 
     Args:
         input_dim: Integer or None. None: as many rows as the vocabulary has tokens, and
@@ -66,8 +65,10 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
         `(batch_size, ..., output_dim)`.
 
     Raises:
-        WarmStartError: If neither `input_dim` nor `vocabulary` is given, or the
-            vocabulary has more tokens than `input_dim`.
+        WarmStartError: If neither `input_dim` nor `vocabulary` is given; when it is
+            built, if the vocabulary has more tokens than `input_dim`, or the rows cannot
+            be cut into the shards of `keras.distribution`; and when `embeddings` is
+            assigned, if that is no matrix with a row for each token.
     """
 
     def __init__(
@@ -131,23 +132,25 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
         come from a lookup layer limited to as many (`max_tokens`); else its rows are a
         capacity.
 
-        Example:
-
-        >>> import keras
-        >>> from warmstart_keras import WarmStartEmbedding
-        >>> plain = keras.layers.Embedding(3, 2, name="words")
-        >>> plain.build()
-        >>> layer = WarmStartEmbedding.from_embedding(plain, ["[UNK]", "a", "b"])
-        >>> layer.get_vocabulary()
-        ['[UNK]', 'a', 'b']
-        >>> bool(keras.ops.all(layer.embeddings == plain.embeddings))
-        True
+        Examples:
+            >>> import keras
+            >>> from warmstart_keras import WarmStartEmbedding
+            >>> plain = keras.layers.Embedding(3, 2, name="words")
+            >>> plain.build()
+            >>> layer = WarmStartEmbedding.from_embedding(plain, ["[UNK]", "a", "b"])
+            >>> layer.get_vocabulary()
+            ['[UNK]', 'a', 'b']
+            >>> bool(keras.ops.all(layer.embeddings == plain.embeddings))
+            True
 
         Args:
             layer: A built `keras.layers.Embedding`. It stays as it is.
             vocabulary: What its rows stand for, and where a rebuild is seen: any source
                 that `Vocabulary` reads.
             new_embeddings_initializer: As for the class.
+
+        Returns:
+            A built `WarmStartEmbedding` of the same name.
 
         Raises:
             WarmStartError: If `layer` is of another class, not built, quantised or has
@@ -165,6 +168,9 @@ class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
 
         Its rows stand for the tokens of `get_vocabulary()`, which it does not know; spare
         rows come along. This layer stays as it is.
+
+        Returns:
+            A built `keras.layers.Embedding`.
 
         Raises:
             WarmStartError: If the layer is not built, quantised or has LoRA factors.

@@ -65,6 +65,12 @@ class KnownRows:
         They differ from the source's after the source was rebuilt, until the warm
         start. Spare rows are left out.
 
+        Args:
+            include_special_tokens: Whether mask and OOV tokens are among them.
+
+        Returns:
+            List of tokens.
+
         Raises:
             WarmStartError: If it is not known what the rows stand for.
         """

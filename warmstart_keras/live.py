@@ -27,26 +27,41 @@ def plan_warm_start(
 ) -> WarmStartPlan:
     """Plans a warm start, and checks all of it; nothing changes.
 
-    Arguments and errors as in `warm_start`.
+    Examples:
+        >>> import keras
+        >>> from warmstart_keras import WarmStartEmbedding, plan_warm_start
+        >>> words = keras.layers.StringLookup(vocabulary=["a", "b"])
+        >>> model = keras.Sequential(
+        ...     [keras.Input((3,), dtype="string"), words,
+        ...      WarmStartEmbedding(output_dim=2, vocabulary=words)]
+        ... )
+        >>> words.set_vocabulary(["b", "c"])
+        >>> plan = plan_warm_start(model)
+        >>> plan.changed
+        True
+        >>> report = plan.apply()
+        Warm start: ...: kept 1 words (1 moved), 1 new, 1 dropped; variables: 1, ...
 
-    Example:
-
-    >>> import keras
-    >>> from warmstart_keras import WarmStartEmbedding, plan_warm_start
-    >>> words = keras.layers.StringLookup(vocabulary=["a", "b"])
-    >>> model = keras.Sequential(
-    ...     [keras.Input((3,), dtype="string"), words,
-    ...      WarmStartEmbedding(output_dim=2, vocabulary=words)]
-    ... )
-    >>> words.set_vocabulary(["b", "c"])
-    >>> plan = plan_warm_start(model)
-    >>> plan.changed
-    True
-    >>> report = plan.apply()
-    Warm start: ...: kept 1 words (1 moved), 1 new, 1 dropped; variables: 1, ...
+    Args:
+        model: As in `warm_start`, like all that follow.
+        vocabularies: What rows shall stand for.
+        previous: The previous run that the model starts from. It is read, and checked.
+        base_vocabularies: What the rows stand for now, or stood for in `previous`.
+        new_embeddings_initializer: What the rows of new words start from.
+        optimizer_state: `"carry"` or `"reset"`.
+        new_slots: `"initial"` or `"mean"`.
+        min_kept: The least share of the old words that the new vocabulary must have.
+        missing_ok: Whether `previous` may not be there.
+        also: Other models over the same layers.
+        seed: Integer or None.
+        verbose: What `plan.apply()` prints.
+        optimizer: Optimizers that the model does not hold.
 
     Returns:
         A `WarmStartPlan`. `str(plan)` shows what it would do, `plan.apply()` does it.
+
+    Raises:
+        WarmStartError: As in `warm_start`.
     """
     return WarmStartPlan(
         model,
@@ -90,17 +105,16 @@ def warm_start(
     it was, in the embedding and in every slot of the optimizer; iterations, learning
     rate and all other weights stay. If anything fails, the model is what it was before.
 
-    Example:
-
-    >>> import keras
-    >>> from warmstart_keras import WarmStartEmbedding, warm_start
-    >>> words = keras.layers.StringLookup(vocabulary=["a", "b"])
-    >>> embedding = WarmStartEmbedding(output_dim=2, vocabulary=words)
-    >>> row_of_b = embedding(words(["b"]))
-    >>> words.set_vocabulary(["b", "c"])
-    >>> report = warm_start(embedding, verbose=0)
-    >>> bool(keras.ops.all(embedding(words(["b"])) == row_of_b))
-    True
+    Examples:
+        >>> import keras
+        >>> from warmstart_keras import WarmStartEmbedding, warm_start
+        >>> words = keras.layers.StringLookup(vocabulary=["a", "b"])
+        >>> embedding = WarmStartEmbedding(output_dim=2, vocabulary=words)
+        >>> row_of_b = embedding(words(["b"]))
+        >>> words.set_vocabulary(["b", "c"])
+        >>> report = warm_start(embedding, verbose=0)
+        >>> bool(keras.ops.all(embedding(words(["b"])) == row_of_b))
+        True
 
     Args:
         model: A model, or a layer alone.

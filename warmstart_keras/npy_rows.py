@@ -18,13 +18,12 @@ class NpyRows:
     which would begin with that when hardly any memory is left, or at the end. Rows that
     are given stay as they are until the next ones have been given.
 
-    Example:
-
-    >>> with NpyRows(Path("table.npy"), (4, 2), "float32") as rows:
-    ...     for first in (0, 2):
-    ...         rows[first : first + 2] = np.full((2, 2), first, "float32")
-    >>> np.load("table.npy")[:, 0]
-    array([0., 0., 2., 2.], dtype=float32)
+    Examples:
+        >>> with NpyRows(Path("table.npy"), (4, 2), "float32") as rows:
+        ...     for first in (0, 2):
+        ...         rows[first : first + 2] = np.full((2, 2), first, "float32")
+        >>> np.load("table.npy")[:, 0]
+        array([0., 0., 2., 2.], dtype=float32)
 
     Args:
         path: The file; one that is there is written over.

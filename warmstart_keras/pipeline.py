@@ -23,15 +23,14 @@ def check_pipeline(dataset: Any, vectorizer: Any, texts: Any) -> None:
     for ever, and a `.cache(path)` keeps yesterday's: no error anywhere, and every word
     is taken for another.
 
-    Example:
-
-    >>> import keras, tensorflow as tf
-    >>> from warmstart_keras import check_pipeline
-    >>> texts = ["a good film", "a bad film"]
-    >>> vectorizer = keras.layers.TextVectorization()
-    >>> vectorizer.adapt(texts)
-    >>> dataset = tf.data.Dataset.from_tensor_slices(texts).batch(2).map(vectorizer)
-    >>> check_pipeline(dataset, vectorizer, texts)
+    Examples:
+        >>> import keras, tensorflow as tf
+        >>> from warmstart_keras import check_pipeline
+        >>> texts = ["a good film", "a bad film"]
+        >>> vectorizer = keras.layers.TextVectorization()
+        >>> vectorizer.adapt(texts)
+        >>> dataset = tf.data.Dataset.from_tensor_slices(texts).batch(2).map(vectorizer)
+        >>> check_pipeline(dataset, vectorizer, texts)
 
     Args:
         dataset: What is given to `fit`, unshuffled: batches or single rows of ids, or
@@ -41,7 +40,8 @@ def check_pipeline(dataset: Any, vectorizer: Any, texts: Any) -> None:
 
     Raises:
         WarmStartError: If the ids of a text differ, or the dataset yields fewer rows
-            than there are texts. Rows that differ in trailing padding are equal.
+            than there are texts, or no ids; or if `texts` has none. Rows that differ in
+            trailing padding are equal.
     """
     if isinstance(texts, str | bytes) or not len(texts):
         raise WarmStartError(

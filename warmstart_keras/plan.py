@@ -38,7 +38,24 @@ from warmstart_keras.vocabulary_sources import read
 
 
 class WarmStartPlan:
-    """What a warm start would do, checked; nothing has moved. See `plan_warm_start`.
+    """What a warm start would do, checked; nothing has moved.
+
+    Made by `plan_warm_start`. `str(plan)` is a table of what would move, and a list of
+    every variable with its axis, its shape and where its vocabulary was read.
+
+    Examples:
+        >>> from warmstart_keras import WarmStartEmbedding, plan_warm_start
+        >>> layer = WarmStartEmbedding(output_dim=2, vocabulary=["a", "b"], name="words")
+        >>> layer.build()
+        >>> plan = plan_warm_start(layer, ["b", "c"], verbose=0)
+        >>> print(plan)
+        Plan of a warm start; nothing has moved yet
+        ...
+        >>> layer.get_vocabulary()
+        ['a', 'b']
+        >>> report = plan.apply()
+        >>> layer.get_vocabulary()
+        ['b', 'c']
 
     Attributes:
         model: The model.
@@ -50,6 +67,9 @@ class WarmStartPlan:
         unwatched: The same for each layer of which it is not known where its vocabulary
             comes from.
         unchecked: Paths of layers whose configuration could not be checked.
+
+    Raises:
+        WarmStartError: As in `warm_start`.
     """
 
     def __init__(self, model: keras.Layer, options: Options) -> None:
@@ -171,7 +191,14 @@ class WarmStartPlan:
         return {layer: read(s[0]) for layer, s in unbuilt if len(s) == 1}
 
     def report(self, seconds: float = 0.0) -> WarmStartReport:
-        """What the warm start does, as a report."""
+        """What the warm start does, as a report.
+
+        Args:
+            seconds: The time to put into it.
+
+        Returns:
+            A `WarmStartReport`.
+        """
         return WarmStartReport(
             changed=self.changed,
             vocabularies=[
@@ -194,6 +221,9 @@ class WarmStartPlan:
 
     def apply(self) -> WarmStartReport:
         """Does what was planned: all of it, or nothing.
+
+        Returns:
+            A `WarmStartReport`.
 
         Raises:
             WarmStartError: If the model, its optimizer or a vocabulary has changed since

@@ -26,15 +26,16 @@ class PretrainedRows(LearningMethod):
     Initialization for Monolingual Specialization of Multilingual Models" (2023), and, for
     the sparsemax, Martins and Astudillo (2016).
 
-    Example:
-
-    >>> import numpy as np
-    >>> from warmstart_keras import PretrainedRows, RowMap, remap
-    >>> vectors = {"cat": [1.0, 0.1, 0.0], "dog": [0.9, 0.2, 0.0], "car": [0.0, 0.0, 1.0]}
-    >>> row_map = RowMap(["cat", "car"], ["cat", "car", "dog"])
-    >>> matrix = np.array([[1.0, 2.0], [3.0, 4.0]])
-    >>> remap(matrix, row_map, new_embeddings_initializer=PretrainedRows(vectors))[2]
-    array([1.00..., 2.00...])
+    Examples:
+        >>> import numpy as np
+        >>> from warmstart_keras import PretrainedRows, RowMap, remap
+        >>> vectors = {
+        ...     "cat": [1.0, 0.1, 0.0], "dog": [0.9, 0.2, 0.0], "car": [0.0, 0.0, 1.0]
+        ... }
+        >>> row_map = RowMap(["cat", "car"], ["cat", "car", "dog"])
+        >>> matrix = np.array([[1.0, 2.0], [3.0, 4.0]])
+        >>> remap(matrix, row_map, new_embeddings_initializer=PretrainedRows(vectors))[2]
+        array([1.00..., 2.00...])
 
     Args:
         vectors: A mapping from token to vector; a `KeyedVectors` of gensim; or the path
@@ -59,7 +60,11 @@ class PretrainedRows(LearningMethod):
         return {"vectors": None, "direct": self.direct}
 
     def check(self) -> None:
-        """Refuses to be used without vectors: they are not saved with a layer."""
+        """Refuses to be used without vectors: they are not saved with a layer.
+
+        Raises:
+            WarmStartError: If it has none.
+        """
         if self.vectors is None:
             raise WarmStartError(
                 "`PretrainedRows` must have vectors, which are not saved with a layer. "
@@ -68,7 +73,11 @@ class PretrainedRows(LearningMethod):
             )
 
     def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
-        """Reads the vectors of the kept and the new words."""
+        """Reads the vectors of the kept and the new words.
+
+        Raises:
+            WarmStartError: If the vectors are `direct`, and of another width than rows.
+        """
         # All of the table that is needed is read before anything of the user's is asked.
         mean = base.mean_of_words()
         kept = row_map.kept_words

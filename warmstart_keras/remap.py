@@ -33,22 +33,21 @@ def warmstart_embedding_matrix(
     a repeated token continues the k-th, lengths are checked. Vocabularies are taken
     entry by entry: no row is special.
 
-    Example:
-
-    >>> import numpy as np
-    >>> from warmstart_keras import warmstart_embedding_matrix
-    >>> base = np.array([[0.0, 0.1], [1.0, 1.1], [2.0, 2.1]], "float32")
-    >>> np.asarray(
-    ...     warmstart_embedding_matrix(
-    ...         base_vocabulary=["unk", "a", "b"],
-    ...         new_vocabulary=["unk", "b", "c"],
-    ...         base_embeddings=base,
-    ...         new_embeddings_initializer="zeros",
-    ...     )
-    ... )
-    array([[0. , 0.1],
-           [2. , 2.1],
-           [0. , 0. ]], dtype=float32)
+    Examples:
+        >>> import numpy as np
+        >>> from warmstart_keras import warmstart_embedding_matrix
+        >>> base = np.array([[0.0, 0.1], [1.0, 1.1], [2.0, 2.1]], "float32")
+        >>> np.asarray(
+        ...     warmstart_embedding_matrix(
+        ...         base_vocabulary=["unk", "a", "b"],
+        ...         new_vocabulary=["unk", "b", "c"],
+        ...         base_embeddings=base,
+        ...         new_embeddings_initializer="zeros",
+        ...     )
+        ... )
+        array([[0. , 0.1],
+               [2. , 2.1],
+               [0. , 0. ]], dtype=float32)
 
     Args:
         base_vocabulary: What the rows of `base_embeddings` stand for: any source that
@@ -107,24 +106,23 @@ def remap(
 ) -> np.ndarray:
     """Moves the rows of an array along an axis, as a `RowMap` says.
 
-    Example:
+    Examples:
+        >>> import numpy as np
+        >>> from warmstart_keras import RowMap, remap
+        >>> kernel = np.array([[1, 2, 3], [4, 5, 6]], "float32")  # (features, vocabulary)
+        >>> row_map = RowMap(["a", "b", "c"], ["c", "a", "new"])
+        >>> remap(kernel, row_map, axis=1, new_embeddings_initializer="zeros")
+        array([[3., 1., 0.],
+               [6., 4., 0.]], dtype=float32)
 
-    >>> import numpy as np
-    >>> from warmstart_keras import RowMap, remap
-    >>> kernel = np.array([[1, 2, 3], [4, 5, 6]], "float32")  # (features, vocabulary)
-    >>> row_map = RowMap(["a", "b", "c"], ["c", "a", "new"])
-    >>> remap(kernel, row_map, axis=1, new_embeddings_initializer="zeros")
-    array([[3., 1., 0.],
-           [6., 4., 0.]], dtype=float32)
+        From file to file, in blocks of some 32 MiB, for tables larger than memory:
 
-    From file to file, in blocks of some 32 MiB, for tables larger than memory:
-
-    >>> np.save("old.npy", np.arange(6, dtype="float32").reshape(3, 2))
-    >>> remap("old.npy", row_map, new_embeddings_initializer="zeros", out="new.npy",
-    ...       verbose=0)
-    memmap([[4., 5.],
-            [0., 1.],
-            [0., 0.]], dtype=float32)
+        >>> np.save("old.npy", np.arange(6, dtype="float32").reshape(3, 2))
+        >>> remap("old.npy", row_map, new_embeddings_initializer="zeros", out="new.npy",
+        ...       verbose=0)
+        memmap([[4., 5.],
+                [0., 1.],
+                [0., 0.]], dtype=float32)
 
     Args:
         array: Array, tensor or variable with `row_map.base_rows` entries along `axis`;

@@ -86,6 +86,26 @@ class VariableChange:
 class WarmStartReport:
     """What a warm start did. `str(report)` is a table, `report.to_dict()` plain data.
 
+    Examples:
+        >>> from warmstart_keras import WarmStartEmbedding, warm_start
+        >>> layer = WarmStartEmbedding(output_dim=2, vocabulary=["a", "b"], name="words")
+        >>> layer.build()
+        >>> report = warm_start(layer, ["b", "c", "d"], verbose=0)
+        >>> report.changed
+        True
+        >>> words = report.vocabularies[0]
+        >>> words.kept, words.first_new
+        (1, ['c', 'd'])
+        >>> report.variables[0].shape_after
+        (3, 2)
+        >>> print(report)
+        Warm start in ... s
+        <BLANKLINE>
+        layer  kept  moved  new  dropped           fingerprint
+        -----  ----  -----  ---  -------  --------------------
+        words     1      1    2        1  84d36221 -> f5504ac4
+        ...
+
     Attributes:
         changed: Whether any row moved.
         vocabularies: A `VocabularyChange` for each layer whose vocabulary changed.
@@ -109,7 +129,12 @@ class WarmStartReport:
     left_out: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict:
-        """The report as plain data that JSON takes."""
+        """The report as plain data that JSON takes.
+
+        Returns:
+            Dictionary with the attributes as keys, of dictionaries, lists, strings,
+            numbers and None.
+        """
         plain = asdict(self)
         for variable in plain["variables"]:
             for key in ("shape_before", "shape_after"):
@@ -140,7 +165,14 @@ class WarmStartReport:
         return self.text(f"Warm start in {self.seconds:.2f} s")
 
     def text(self, title: str) -> str:
-        """The report as a table under a title."""
+        """The report as a table under a title.
+
+        Args:
+            title: The first line.
+
+        Returns:
+            Several lines, without an end of line behind the last.
+        """
         if not self.changed:
             return "\n".join([self.one_line(), *self._remarks()])
         words = [("layer", "kept", "moved", "new", "dropped", "fingerprint")] + [

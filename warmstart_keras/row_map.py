@@ -27,11 +27,10 @@ class RowMap:
     from the mean of the old ones. The k-th occurrence of a repeated token continues the
     k-th; where the base has fewer, its last one.
 
-    Example:
-
-    >>> from warmstart_keras import RowMap
-    >>> RowMap(["", "[UNK]", "the", "film"], ["", "[UNK]", "film", "plot"]).indices
-    array([ 0,  1,  3, -1])
+    Examples:
+        >>> from warmstart_keras import RowMap
+        >>> RowMap(["", "[UNK]", "the", "film"], ["", "[UNK]", "film", "plot"]).indices
+        array([ 0,  1,  3, -1])
 
     Args:
         base: What the rows stand for now: a `Vocabulary`, or a source of one.
@@ -46,6 +45,9 @@ class RowMap:
         base_rows: Number of rows of the base.
         averaged_rows: New rows that start from the mean of `averaged_from`.
         averaged_from: Base rows; empty where nothing is averaged.
+
+    Raises:
+        WarmStartError: If `base` or `new` cannot be read; see `Vocabulary`.
     """
 
     def __init__(self, base: Any, new: Any) -> None:
@@ -56,13 +58,28 @@ class RowMap:
 
     @classmethod
     def entry_by_entry(cls, base: Any, new: Any) -> "RowMap":
-        """Every entry is a word: no special rows are recognised or added."""
+        """Every entry is a word: no special rows are recognised or added.
+
+        Args:
+            base: As for the class.
+            new: As for the class.
+
+        Returns:
+            A `RowMap`.
+        """
         return cls(without_special_rows(base), without_special_rows(new))
 
     def within_capacity(self, base_rows: int, new_rows: int) -> "RowMap":
         """The same for tables with more rows than the vocabularies have tokens.
 
         A spare row that stays spare, or becomes spare, stays as it is.
+
+        Args:
+            base_rows: Number of rows of the old table; at least as many as tokens.
+            new_rows: Number of rows of the new one, likewise.
+
+        Returns:
+            A `RowMap` with `new_rows` indices.
         """
         if (base_rows, new_rows) == (self.base_rows, len(self)):
             return self
@@ -85,7 +102,12 @@ class RowMap:
         return self._with(indices, self.base_rows)
 
     def all_new(self, base_rows: int, new_rows: int) -> "RowMap":
-        """The same vocabularies where no row continues any."""
+        """The same vocabularies where no row continues any.
+
+        Args:
+            base_rows: Number of rows of the old table.
+            new_rows: Number of rows of the new one.
+        """
         fresh = self._with(np.full(new_rows, NEW, dtype=np.int64), base_rows)
         fresh.averaged_rows = fresh.averaged_from = range(0)
         return fresh
@@ -149,7 +171,11 @@ class RowMap:
         return np.flatnonzero(self.inverse() == NEW)
 
     def inverse(self) -> np.ndarray:
-        """For each base row a new row that continues it, or -1."""
+        """For each base row a new row that continues it, or -1.
+
+        Returns:
+            int64 array of shape `(base_rows,)`.
+        """
         return self._inverse
 
     @cached_property

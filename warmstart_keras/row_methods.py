@@ -76,15 +76,15 @@ class MeanRows(CopyingMethod):
     What Hugging Face Transformers does. See John Hewitt, "Initializing New Word
     Embeddings for Pretrained Language Models" (2021).
 
-    Example:
-
-    >>> import numpy as np
-    >>> from warmstart_keras import RowMap, remap
-    >>> row_map = RowMap(["[UNK]", "a", "b"], ["[UNK]", "b", "new"])
-    >>> remap(np.array([[9.0], [1.0], [2.0]]), row_map, new_embeddings_initializer="mean")
-    array([[9. ],
-           [2. ],
-           [1.5]])
+    Examples:
+        >>> import numpy as np
+        >>> from warmstart_keras import RowMap, remap
+        >>> row_map = RowMap(["[UNK]", "a", "b"], ["[UNK]", "b", "new"])
+        >>> matrix = np.array([[9.0], [1.0], [2.0]])
+        >>> remap(matrix, row_map, new_embeddings_initializer="mean")
+        array([[9. ],
+               [2. ],
+               [1.5]])
     """
 
     def start(self, row_map: RowMap) -> OldMean:
@@ -102,15 +102,15 @@ class OOVRows(CopyingMethod):
     they were chosen, their mean. Where there was no OOV row, the mean of the words. New
     rows that are no word's start as the first OOV row.
 
-    Example:
-
-    >>> import numpy as np
-    >>> from warmstart_keras import RowMap, remap
-    >>> row_map = RowMap(["[UNK]", "a"], ["[UNK]", "a", "new"])
-    >>> remap(np.array([[9.0], [1.0]]), row_map, new_embeddings_initializer="oov")
-    array([[9.],
-           [1.],
-           [9.]])
+    Examples:
+        >>> import numpy as np
+        >>> from warmstart_keras import RowMap, remap
+        >>> row_map = RowMap(["[UNK]", "a"], ["[UNK]", "a", "new"])
+        >>> matrix = np.array([[9.0], [1.0]])
+        >>> remap(matrix, row_map, new_embeddings_initializer="oov")
+        array([[9.],
+               [1.],
+               [9.]])
     """
 
     def start(self, row_map: RowMap) -> OldMean | OldRows:
@@ -144,14 +144,13 @@ class GaussianRows(LearningMethod):
     mean. See John Hewitt, "Initializing New Word Embeddings for Pretrained Language
     Models" (2021).
 
-    Example:
-
-    >>> import numpy as np
-    >>> from warmstart_keras import RowMap, remap
-    >>> row_map = RowMap(["a", "b"], ["a", "b", "new"])
-    >>> matrix = np.array([[0.0, 3.0], [1.0, 3.0]])
-    >>> remap(matrix, row_map, new_embeddings_initializer="gaussian")[2, 1]
-    np.float64(3.0)
+    Examples:
+        >>> import numpy as np
+        >>> from warmstart_keras import RowMap, remap
+        >>> row_map = RowMap(["a", "b"], ["a", "b", "new"])
+        >>> matrix = np.array([[0.0, 3.0], [1.0, 3.0]])
+        >>> remap(matrix, row_map, new_embeddings_initializer="gaussian")[2, 1]
+        np.float64(3.0)
     """
 
     def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:

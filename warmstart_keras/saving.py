@@ -16,14 +16,13 @@ def save_atomically(model: keras.Model, filepath: str | os.PathLike) -> Path:
     lost the file of the day before, and left half of today's. This writes to a file
     beside it, and then renames that, as one step of the file system.
 
-    Example:
-
-    >>> import keras, os, tempfile
-    >>> from warmstart_keras import save_atomically
-    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    >>> path = os.path.join(tempfile.mkdtemp(), "today.keras")
-    >>> save_atomically(model, path).name
-    'today.keras'
+    Examples:
+        >>> import keras, os, tempfile
+        >>> from warmstart_keras import save_atomically
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> path = os.path.join(tempfile.mkdtemp(), "today.keras")
+        >>> save_atomically(model, path).name
+        'today.keras'
 
     Args:
         model: A `keras.Model`.

@@ -36,15 +36,14 @@ class SubwordRows(LearningMethod):
     vocabulary is in that order): `row = mean + sum(w * v * n / (n + 1)) / sum(w)`, over
     the n-grams of the word with `n > 0`, and `w = n ** -0.5`.
 
-    Example:
-
-    >>> import numpy as np
-    >>> from warmstart_keras import RowMap, remap
-    >>> row_map = RowMap(["films", "plots"], ["films", "plots", "film", "xyz"])
-    >>> matrix = np.array([[1.0, 0.0], [0.0, 1.0]])
-    >>> remap(matrix, row_map, new_embeddings_initializer="subword")[2:]
-    array([[0.75, 0.25],
-           [0.5 , 0.5 ]])
+    Examples:
+        >>> import numpy as np
+        >>> from warmstart_keras import RowMap, remap
+        >>> row_map = RowMap(["films", "plots"], ["films", "plots", "film", "xyz"])
+        >>> matrix = np.array([[1.0, 0.0], [0.0, 1.0]])
+        >>> remap(matrix, row_map, new_embeddings_initializer="subword")[2:]
+        array([[0.75, 0.25],
+               [0.5 , 0.5 ]])
     """
 
     def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:

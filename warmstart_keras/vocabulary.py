@@ -20,16 +20,15 @@ class Vocabulary:
     and never changes. It is kept as bytes end to end: ten million tokens need what a
     file of them needs, and 8 bytes each.
 
-    Example:
-
-    >>> from warmstart_keras import Vocabulary
-    >>> vocabulary = Vocabulary(["", "[UNK]", "the", "film"])
-    >>> len(vocabulary), vocabulary.mask_row, list(vocabulary.oov_rows)
-    (4, 0, [1])
-    >>> vocabulary.words
-    ['the', 'film']
-    >>> Vocabulary(["the", "film"], oov=1, oov_at="end").tokens
-    ['the', 'film', '[UNK]']
+    Examples:
+        >>> from warmstart_keras import Vocabulary
+        >>> vocabulary = Vocabulary(["", "[UNK]", "the", "film"])
+        >>> len(vocabulary), vocabulary.mask_row, list(vocabulary.oov_rows)
+        (4, 0, [1])
+        >>> vocabulary.words
+        ['the', 'film']
+        >>> Vocabulary(["the", "film"], oov=1, oov_at="end").tokens
+        ['the', 'film', '[UNK]']
 
     Args:
         source: What to read. A `TextVectorization`, `StringLookup`, `IntegerLookup`
@@ -53,7 +52,8 @@ class Vocabulary:
 
     Raises:
         WarmStartError: If `source` is none of these, is empty, mixes integers with
-            strings, or is a file that is missing, empty or not UTF-8.
+            strings, or is a file that is missing, empty or not UTF-8; or if `mask`, `oov`
+            or `oov_at` does not fit it.
     """
 
     __slots__ = (
@@ -112,6 +112,13 @@ class Vocabulary:
         For readers of sources: no special row is recognised, or added.
         `hashing` names the method and salt by which OOV rows are chosen, None where
         not known; `given_by_id` says that the source names a row for every token.
+
+        Args:
+            tokens: Entry `i` is what row `i` stands for.
+            mask_row: The row of the mask token, or None.
+            oov_rows: The rows of out-of-vocabulary tokens.
+            hashing: See above.
+            given_by_id: See above.
         """
         vocabulary = cls.__new__(cls)
         vocabulary._tokens = tokens if isinstance(tokens, Tokens) else Tokens.of(tokens)
@@ -134,17 +141,26 @@ class Vocabulary:
         r"""Reads a UTF-8 file with one token a line.
 
         Only LF and CRLF end a line, so that tokens may contain U+2028 and its like;
-        a byte-order mark is ignored. `mask`, `oov` and `oov_at` as in `Vocabulary`.
+        a byte-order mark is ignored.
 
-        Example:
+        Examples:
+            >>> from pathlib import Path
+            >>> _ = Path("words.txt").write_text("the\nfilm\n")
+            >>> Vocabulary.from_file("words.txt", mask=True, oov=1).tokens
+            ['', '[UNK]', 'the', 'film']
 
-        >>> from pathlib import Path
-        >>> _ = Path("words.txt").write_text("the\nfilm\n")
-        >>> Vocabulary.from_file("words.txt", mask=True, oov=1).tokens
-        ['', '[UNK]', 'the', 'film']
+        Args:
+            path: The file.
+            mask: As for the class.
+            oov: As for the class.
+            oov_at: As for the class.
+
+        Returns:
+            A `Vocabulary`.
 
         Raises:
-            WarmStartError: If the file is missing, empty or not UTF-8.
+            WarmStartError: If the file is missing, empty or not UTF-8, or `mask`, `oov`
+                or `oov_at` does not fit it.
         """
         return cls(Path(path), mask=mask, oov=oov, oov_at=oov_at)
 
@@ -225,11 +241,22 @@ class Vocabulary:
         return self._fingerprint
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Token]:
-        """The tokens as a list, under the name that Keras's lookup layers use."""
+        """The tokens as a list, under the name that Keras's lookup layers use.
+
+        Args:
+            include_special_tokens: Whether mask and OOV tokens are among them.
+
+        Returns:
+            List of tokens, in the order of the rows.
+        """
         return self.tokens if include_special_tokens else self.words
 
     def oov_agrees(self, other: "Vocabulary") -> bool:
-        """Whether OOV row k means the same in both: number, method and salt agree."""
+        """Whether OOV row k means the same in both: number, method and salt agree.
+
+        Args:
+            other: A `Vocabulary`.
+        """
         if len(self._oov_rows) != len(other._oov_rows):
             return False
         if len(self._oov_rows) < 2 or None in (self._hashing, other._hashing):
@@ -237,7 +264,11 @@ class Vocabulary:
         return self._hashing == other._hashing
 
     def same_rows(self, other: "Vocabulary") -> bool:
-        """Whether every row stands for the same in both."""
+        """Whether every row stands for the same in both.
+
+        Args:
+            other: A `Vocabulary`.
+        """
         return self is other or (self._same_tokens(other) and self.oov_agrees(other))
 
     def to_bytes(self) -> bytes:
@@ -255,6 +286,12 @@ class Vocabulary:
     @classmethod
     def from_bytes(cls, data: bytes) -> "Vocabulary":
         """Reads what `to_bytes` wrote.
+
+        Args:
+            data: The bytes.
+
+        Returns:
+            A `Vocabulary`.
 
         Raises:
             WarmStartError: If a single bit of it was changed or lost, or if it is not
@@ -279,7 +316,14 @@ class Vocabulary:
         return self._tokens[row]
 
     def some(self, rows: Any) -> list[Token]:
-        """The entries of some rows."""
+        """The entries of some rows.
+
+        Args:
+            rows: Integers: a list or an array.
+
+        Returns:
+            List of tokens.
+        """
         return self._tokens.some(rows)
 
     def __eq__(self, other: object) -> bool:
