@@ -25,7 +25,7 @@ _PANELS = (
     "Distance moved since then",
 )
 # Kept and new are told apart in print as well.
-_LINES = {
+_LINES: dict[str, dict[str, Any]] = {
     "kept": {"fill": True, "alpha": 0.5, "color": COLOURS["kept"]},
     "new": {"color": COLOURS["new"], "linestyle": "--", "linewidth": 1.8},
 }
@@ -73,7 +73,9 @@ def figure(report: "WarmStartReport", layer: str | None = None) -> Figure:
     parts = drawn.subfigures(max(1, len(shown)), 1, squeeze=False)[:, 0]
     for part, change in zip(parts, shown, strict=False):
         # Names are no formulas, whatever they contain.
-        part.suptitle(_cut(change.layer), fontsize="medium", parse_math=False)
+        part.suptitle(
+            _cut(change.layer), weight="bold", fontsize="medium", parse_math=False
+        )
         for axes, panel in zip(part.subplots(1, len(_PANELS)), _PANELS, strict=True):
             axes.set_title(panel, fontsize="small")
             axes.tick_params(labelsize="small")
@@ -125,21 +127,15 @@ def _draw_places(axes: Axes, change: "VocabularyChange", sample: RowSample) -> N
         sample.kept_from, sample.kept, s=9, color=COLOURS["kept"], edgecolors="none"
     )
     last = max(sample.kept_from.max(), sample.kept.max())
-    axes.plot([0, last], [0, last], color="0.4", linestyle=":", linewidth=1)
-    for axis, name in ((axes.xaxis, "old row"), (axes.yaxis, "new row")):
+    axes.plot([0, last], [0, last], color="black", linestyle=":", linewidth=1)
+    far = np.median(np.abs(sample.kept - sample.kept_from))
+    said = (
+        f"old row\n{change.moved:,} of {change.kept:,} moved,\n"
+        f"half of {_drawn(sample.kept)} by {far:,.0f} or more"
+    )
+    for axis, name in ((axes.xaxis, said), (axes.yaxis, "new row")):
         _count_along(axis)
         axis.set_label_text(name, fontsize="small")
-    far = np.median(np.abs(sample.kept - sample.kept_from))
-    axes.text(
-        0.02,
-        0.98,
-        f"{change.moved:,} of {change.kept:,} moved,\n"
-        f"half of {_drawn(sample.kept)} by {far:,.0f} rows or more",
-        transform=axes.transAxes,
-        va="top",
-        fontsize="small",
-        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none"},
-    )
 
 
 def _draw_shares(axes: Axes, both: Sequence[np.ndarray], unit: str) -> None:
