@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from warmstart_keras import report_summary
 from warmstart_keras.bindings import record, recorded_vocabulary
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.options import Options
@@ -58,6 +59,10 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         also: As in `warm_start`.
         seed: As in `warm_start`.
         verbose: 0 prints nothing, 1 one line, 2 a table; `"auto"`: as `fit` does.
+        log_dir: Folder that TensorBoard reads, for what each warm start did, at the step
+            of the optimizer's iterations: its counts and norms of rows, the table as
+            text, and, when training ends, how far rows have moved since. None: nothing
+            is written.
 
     Attributes:
         report: The last `WarmStartReport`; None before the first change.
@@ -81,6 +86,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         also: Any = (),
         seed: int | None = None,
         verbose: Any = "auto",
+        log_dir: Any = None,
     ) -> None:
         super().__init__()
         self.report: WarmStartReport | None = None
@@ -101,6 +107,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
             adopt=True,
             without_base=self._moved,
         )
+        self._log_dir = report_summary.checked(log_dir)
         self._unbuilt: dict[keras.Layer, Vocabulary] = {}
         self._is_checked = True
 
@@ -141,6 +148,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         report = plan.apply()
         if report.changed:
             self.report = report
+            report_summary.write(self._log_dir, report, self.model.optimizer)
         if options.previous is not None:
             self._started.add(self.model)
         # What the user said about rows of before is used up, for these layers.
@@ -150,6 +158,8 @@ class VocabularyWarmStart(keras.callbacks.Callback):
     def on_train_end(self, logs: dict | None = None) -> None:
         """Records what the rows of layers stand for that were not built before."""
         self._check_once()  # a training that was over already begins no epoch
+        if self.report is not None:
+            report_summary.write_since(self._log_dir, self.report, self.model.optimizer)
         try:
             found = find_tables(self.model, self._options.vocabularies)
         except WarmStartError as error:  # no reason to lose what was trained

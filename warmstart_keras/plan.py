@@ -29,6 +29,7 @@ from warmstart_keras.plan_text import left_behind, listing
 from warmstart_keras.planned_moves import plan_moves
 from warmstart_keras.processes import agreement
 from warmstart_keras.report import VocabularyChange, WarmStartReport
+from warmstart_keras.report_rows import sampled
 from warmstart_keras.resizing import Resizing
 from warmstart_keras.sides import variables_of
 from warmstart_keras.stale_metrics import StaleMetrics
@@ -261,7 +262,9 @@ class WarmStartPlan:
             # What fails in one process from here on is taken back in all.
             with agreement(self.model, "finish a warm start", list):
                 self._finish(keys, undo)
-                report = replace(report, seconds=time.perf_counter() - start)
+                samples = sampled([(c.table.side, c.row_map) for c in self._changes])
+                seconds = time.perf_counter() - start
+                report = replace(report, samples=samples, seconds=seconds)
                 self._say(report)
             undo.pop_all()  # all went well: nothing is taken back
         if self._arrivals is not None:

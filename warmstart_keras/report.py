@@ -1,13 +1,21 @@
 """`WarmStartReport`: what a warm start did."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.report_html import html
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.tokens import Token
 from warmstart_keras.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from warmstart_keras.report_rows import RowSample
 
 _SHOWN = 10  # tokens named by rank; the counts are of all
 
@@ -86,6 +94,8 @@ class VariableChange:
 class WarmStartReport:
     """What a warm start did. `str(report)` is a table, `report.to_dict()` plain data.
 
+    In a notebook it shows itself; `report.plot()` is a figure.
+
     Examples:
         >>> from warmstart_keras import WarmStartEmbedding, warm_start
         >>> layer = WarmStartEmbedding(output_dim=2, vocabulary=["a", "b"], name="words")
@@ -116,6 +126,8 @@ class WarmStartReport:
         previous: The previous run that the values came from; None if the model's own.
         missing: Paths of layers that the previous run has not: they stay as initialised.
         left_out: Paths of layers of the previous run that the model has not.
+        samples: Of each layer in `vocabularies`, a few rows as they were right after the
+            warm start; they are for `plot`, and no part of `to_dict`.
     """
 
     changed: bool
@@ -127,6 +139,7 @@ class WarmStartReport:
     previous: str | None = None
     missing: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    samples: "list[RowSample]" = field(default_factory=list, repr=False, compare=False)
 
     def to_dict(self) -> dict:
         """The report as plain data that JSON takes.
@@ -135,7 +148,8 @@ class WarmStartReport:
             Dictionary with the attributes as keys, of dictionaries, lists, strings,
             numbers and None.
         """
-        plain = asdict(self)
+        plain = asdict(replace(self, samples=[]))
+        del plain["samples"]
         for variable in plain["variables"]:
             for key in ("shape_before", "shape_after"):
                 variable[key] = list(variable[key])
@@ -161,8 +175,46 @@ class WarmStartReport:
             f"optimizer slots: {slots}, in {self.seconds:.2f} s.{notes}"
         )
 
+    def plot(self, layer: str | None = None) -> "Figure":
+        """Draws what became of the words, and how far rows have moved since.
+
+        Of each layer whose vocabulary changed: how many words were kept, are new and
+        were dropped; the old row of kept words against their new one; the norms of kept
+        and of new rows right after the warm start; and the distance between each of
+        these rows now and then, so call it again after training. Rows are those of some
+        thousand words at equal distances along the new vocabulary. What is not known any
+        more, as the last one once the rows have moved to another vocabulary, is said in
+        its place.
+
+        Args:
+            layer: Path of one layer, as in `vocabularies`. None: the first eight.
+
+        Returns:
+            A `matplotlib.figure.Figure`, which a notebook shows, and which
+            `figure.savefig(path)` writes. `pyplot` plays no part.
+
+        Raises:
+            WarmStartError: If matplotlib is not there, or no such layer has changed.
+        """
+        try:
+            from warmstart_keras.report_plot import figure
+        except ImportError as error:
+            raise WarmStartError(
+                "`report.plot()` must be able to import matplotlib. Received: "
+                f'{error}. Install it: `pip install "matplotlib>=3.8"`.'
+            ) from error
+        return figure(self, layer)
+
+    def _repr_html_(self) -> str:
+        return html(self, self._title, self._remarks())
+
     def __str__(self) -> str:
-        return self.text(f"Warm start in {self.seconds:.2f} s")
+        return self.text(self._title)
+
+    @property
+    def _title(self) -> str:
+        done = f"Warm start in {self.seconds:.2f} s"
+        return done if self.changed else self.one_line()
 
     def text(self, title: str) -> str:
         """The report as a table under a title.
@@ -222,10 +274,10 @@ class WarmStartReport:
 
 
 def _shown(vocabulary: Vocabulary, rows: np.ndarray) -> list[str | int]:
-    return [_printable(token) for token in vocabulary.some(rows[:_SHOWN])]
+    return [printable(token) for token in vocabulary.some(rows[:_SHOWN])]
 
 
-def _printable(token: Token) -> str | int:
+def printable(token: Token) -> str | int:
     """A token that JSON takes and no terminal obeys: what is not text is escaped."""
     if isinstance(token, int):
         return token

@@ -13,7 +13,7 @@ from typing import Any
 
 from warmstart_keras.checkpoint import open_previous
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.report import _printable as printable
+from warmstart_keras.report import printable
 from warmstart_keras.saved_layers import SavedLayer, Stored
 from warmstart_keras.vocabulary import Vocabulary
 
