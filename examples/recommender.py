@@ -1,27 +1,31 @@
 """
 Title: A recommender whose items come and go
 Description: Next-item prediction while the catalogue changes every period.
+"""
+
+"""
+## Introduction
 
 A shop's model sees a user's last items and predicts the next one. Its embedding has a
 row for each item, and its head an output for each. Every period some items leave the
 shop and new ones come, and the lookup layer is rebuilt from what was sold lately,
-the best-selling first: nearly every item gets another index.
+the best-selling first: nearly every item gets another index. Three ways to go on:
 
-Nobody's clicks are in here. The script makes them from a stated model of taste: every
-item has a style (a point in the plane), every user a taste (another one), and a user
-takes an item with a probability that falls with its distance; the shop's new items
-have new styles. Sessions come in the order of time, and each period is tested on
-before anything of it is trained on.
+- **warm start**: embedding, head and the optimizer's state for both follow the items.
+- **head left behind**: only the embedding follows; the head goes on with its old outputs.
+- **new model**: built anew each period, trained on that period alone.
 
-- warm start: embedding, head and the optimizer's state for both follow the items.
-- head left behind: only the embedding follows; the head goes on with its old outputs.
-- new model: built anew each period, trained on that period alone.
+As a script:
 
-How to run:
+```sh
+pip install "warmstart-keras[examples]"
+python recommender.py            # about a minute on two CPU cores
+python recommender.py --quick    # three periods
+```
+"""
 
-    pip install "warmstart-keras[examples]"
-    python recommender.py            # about a minute on two CPU cores
-    python recommender.py --quick    # three periods
+"""
+## Setup
 """
 
 import argparse
@@ -37,6 +41,25 @@ CAPACITY = 400  # rows and outputs: more than there are items at a time
 HISTORY, OUTPUT_DIM, EPOCHS, AT = 3, 16, 3, 10
 WARM, LEFT_BEHIND, NEW = "warm start", "head left behind", "new model"
 ARMS = (WARM, LEFT_BEHIND, NEW)
+
+parser = argparse.ArgumentParser(
+    description="Next-item prediction while the catalogue changes every period."
+)
+parser.add_argument("--quick", action="store_true", help="three periods")
+parser.add_argument("--seed", type=int, default=0)
+# A notebook is no file, and its command line is the kernel's: all as by default.
+args = parser.parse_args(None if "__file__" in globals() else [])
+periods = 3 if args.quick else PERIODS
+keras.utils.set_random_seed(args.seed)
+
+"""
+## The shop
+
+Nobody's clicks are in here. They are made from a stated model of taste: every item has a
+style (a point in the plane), every user a taste (another one), and a user takes an item
+with a probability that falls with its distance; the shop's new items have new styles.
+Sessions come in the order of time.
+"""
 
 
 class Shop:
@@ -70,21 +93,35 @@ class Shop:
         return sessions
 
 
+"""
+## From sessions to ids
+
+The lookup layer gets the items that were sold, the best-selling first. Each three items
+in a row are an example, and the next one its target: ids of today's lookup.
+"""
+
+items = keras.layers.StringLookup()
+
+
 def by_sales(sessions: list[list[str]]) -> list[str]:
-    """The items that were sold, the best-selling first."""
     return pd.Series(np.concatenate(sessions)).value_counts().index.tolist()
 
 
-def examples_of(items: keras.layers.StringLookup, sessions: list[list[str]]) -> tuple:
-    """The last items, and the next one: ids of today's lookup."""
+def examples_of(sessions: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
     ids = keras.ops.convert_to_numpy(items(np.array(sessions)))
     starts = range(SESSION_LENGTH - HISTORY)
     histories = np.concatenate([ids[:, start : start + HISTORY] for start in starts])
     return histories, np.concatenate([ids[:, start + HISTORY] for start in starts])
 
 
-def build_model(items: keras.layers.StringLookup) -> keras.Model:
-    """The last items -> their mean -> a score for each item that may be next."""
+"""
+## The model
+
+The last items, the mean of their rows, and a score for each item that may be next.
+"""
+
+
+def build_model() -> keras.Model:
     model = keras.Sequential(
         [
             keras.Input((HISTORY,), dtype="int32"),
@@ -106,12 +143,19 @@ def hits(model: keras.Model, histories: np.ndarray, following: np.ndarray) -> fl
     return float(((best == following[:, None]).any(axis=1) & (following > 0)).mean())
 
 
-def train(arm: str, model: keras.Model, items, sessions: list[list[str]]):
+"""
+## The warm start
+
+The embedding knows its lookup layer. The head has to be named once: nothing in a model
+says what its outputs stand for.
+"""
+
+
+def train(arm: str, model: keras.Model, sessions: list[list[str]]):
     """Trains a model on a period; returns the report of its warm start, if any."""
-    # The embedding knows its lookup layer. The head has to be named once.
     named = {"next_item": items} if arm == WARM else None
     callback = VocabularyWarmStart(named, verbose=0)
-    histories, following = examples_of(items, sessions)
+    histories, following = examples_of(sessions)
     model.fit(
         histories,
         following,
@@ -123,38 +167,44 @@ def train(arm: str, model: keras.Model, items, sessions: list[list[str]]):
     return callback.report
 
 
-def run(periods: int, seed: int) -> pd.DataFrame:
-    """Lets the periods go by; returns the share of hits by period and arm."""
-    keras.utils.set_random_seed(seed)
-    shop = Shop(seed)
-    items = keras.layers.StringLookup()
+"""
+## The periods go by
+
+Each period is tested on before anything of it is trained on.
+"""
+
+shop = Shop(args.seed)
+sessions = shop.next_period()
+models, rows, report = {}, [], None
+for period in range(1, periods + 1):
+    items.set_vocabulary(by_sales(sessions))
+    for arm in ARMS:
+        if arm not in models or arm == NEW:
+            models[arm] = build_model()
+        made = train(arm, models[arm], sessions)
+        report = made if arm == WARM and made is not None else report
     sessions = shop.next_period()
-    models, rows, report = {}, [], None
-    for period in range(1, periods + 1):
-        items.set_vocabulary(by_sales(sessions))
-        for arm in ARMS:
-            if arm not in models or arm == NEW:
-                models[arm] = build_model(items)
-            made = train(arm, models[arm], items, sessions)
-            report = made if arm == WARM and made is not None else report
-        sessions = shop.next_period()
-        tested = examples_of(items, sessions)
-        shares = {arm: hits(model, *tested) for arm, model in models.items()}
-        rows.append({"period": period, **shares})
-    print("The last warm start:", report, "", sep="\n")
-    return pd.DataFrame(rows).set_index("period")
+    tested = examples_of(sessions)
+    shares = {arm: hits(model, *tested) for arm, model in models.items()}
+    rows.append({"period": period, **shares})
 
+"""
+The last warm start moved rows of the embedding, outputs and biases of the head, and the
+slots of all of them.
+"""
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[2])
-    parser.add_argument("--quick", action="store_true", help="three periods")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    table = run(3 if arguments.quick else PERIODS, arguments.seed)
-    table.loc["mean of 2-"] = table[1:].mean()
-    print(f"How often the next period's next item is among the first {AT}:")
-    print(table.to_string(float_format=lambda share: f"{share:.3f}"))
+print("The last warm start:", report, "", sep="\n")
 
+"""
+## What came of it
+"""
 
-if __name__ == "__main__":
-    main()
+table = pd.DataFrame(rows).set_index("period")
+table.loc["mean of 2-"] = table[1:].mean()
+print(f"How often the next period's next item is among the first {AT}:")
+print(table.to_string(float_format=lambda share: f"{share:.3f}"))
+
+"""
+In the first period nothing has moved yet. From the second on, the warm start is best. A
+head left behind is worse than a new model: each of its outputs stands for another item.
+"""
