@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.report import VocabularyChange
-from warmstart_keras.report import printable
+from warmstart_keras.report import VocabularyChange, printable
 from warmstart_keras.row_map import RowMap
 from warmstart_keras.saved_layers import match
 from warmstart_keras.saved_vocabularies import (
