@@ -4,8 +4,8 @@
 
 Makes a model of a `WarmStartEmbedding` and Adam's two slots in a temporary folder, and a
 file of tokens of which nine in ten are the model's, all in other rows. Prints for each
-command the seconds of each round, start of the process included, and the most memory
-that it held.
+command the seconds of each round, the seconds that it used the processors, and the most
+memory that it held. All begin with what `--help` takes: importing Keras and TensorFlow.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def make(folder, tokens, width):
 
 
 def measured(*arguments, folder, status=0):
-    """The seconds that a command takes in a process of its own, and the MiB it holds."""
+    """Seconds of a command in a process of its own, of the processors, and MiB."""
     command = [sys.executable, "-m", "warmstart_keras", *arguments]
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
@@ -50,7 +50,8 @@ def measured(*arguments, folder, status=0):
     process.returncode = os.waitstatus_to_exitcode(ended)
     if process.returncode != status:
         sys.exit(f"{command} ended with {process.returncode}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    seconds = time.perf_counter() - start
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main():
@@ -72,8 +73,8 @@ def main():
         size = (folder / "old.keras").stat().st_size / 1e6
         shape = f"{arguments.tokens:,} x {arguments.width}"
         print(f"{shape}, {arguments.rounds} rounds; old.keras has {size:,.0f} MB\n")
-        print("| command | seconds, median | each | MiB, at most |")
-        print("|---|---:|---|---:|")
+        print("| command | seconds, median | each | of processors | MiB, at most |")
+        print("|---|---:|---|---:|---:|", flush=True)
         for command, status in (
             (("--help",), 0),
             (("inspect", "old.keras"), 0),
@@ -86,10 +87,11 @@ def main():
                 measured(*command, folder=folder, status=status)
                 for _ in range(arguments.rounds)
             ]
-            times, sizes = zip(*rounds, strict=True)
+            times, used, sizes = zip(*rounds, strict=True)
             each = ", ".join(f"{seconds:.1f}" for seconds in times)
-            said = f"{statistics.median(times):.1f} | {each} | {max(sizes):,.0f}"
-            print(f"| `{' '.join(command)}` | {said} |")
+            medians = [f"{statistics.median(each):.1f}" for each in (times, used)]
+            said = f"{medians[0]} | {each} | {medians[1]} | {max(sizes):,.0f}"
+            print(f"| `{' '.join(command)}` | {said} |", flush=True)
 
 
 if __name__ == "__main__":
