@@ -17,6 +17,7 @@ from warmstart_keras import (
     moving,
     npy_rows,
     remap,
+    report_rows,
     tensors,
     threads,
     warm_start,
@@ -208,6 +209,39 @@ def test_a_bar_shows_how_far_it_is(tmp_path, verbose, out, shown):
     assert ("120/120" in printed.getvalue()) is shown
 
 
+@pytest.mark.parametrize("base", ["path", "memmap", "view"])
+def test_a_file_is_not_written_over_while_its_rows_are_needed(tmp_path, base):
+    path = tmp_path / "old.npy"
+    np.save(path, TABLE)
+    file = np.load(path, mmap_mode="r")
+    given = {"path": path, "memmap": file, "view": np.asarray(file)}[base]
+    same_size = RowMap(OLD, OLD[::-1])
+    with pytest.raises(WarmStartError, match="shares memory or a file with it"):
+        remap(given, same_size, out=np.load(path, mmap_mode="r+"))
+    assert np.array_equal(np.load(path), TABLE)
+    # Next to it in the same file there is room.
+    with path.open("ab") as longer:
+        longer.write(bytes(TABLE.nbytes))
+    out = np.memmap(path, "float32", "r+", file.offset + TABLE.nbytes, TABLE.shape)
+    assert np.array_equal(remap(given, same_size, out=out), TABLE[::-1])
+    assert np.array_equal(file, TABLE)
+
+
+def test_what_cannot_be_written_to_is_refused(tmp_path):
+    np.save(tmp_path / "out.npy", np.zeros((len(NEW), 6), "float32"))
+    with pytest.raises(
+        WarmStartError, match=r"and writeable\. Received: out of type"
+    ):
+        remap(TABLE, ROW_MAP, out=np.load(tmp_path / "out.npy", mmap_mode="r"))
+    with pytest.raises(WarmStartError, match="`out` must be in a folder that exists"):
+        remap(TABLE, ROW_MAP, out=tmp_path / "nowhere" / "new.npy")
+
+
+def test_a_row_map_must_be_one():
+    with pytest.raises(WarmStartError, match="`row_map` must be a `RowMap`"):
+        remap(TABLE, (OLD, NEW))
+
+
 def test_another_ending_than_npy_is_refused(tmp_path):
     with pytest.raises(
         WarmStartError, match=r"`out` must be the path of a `\.npy` file\. "
@@ -312,6 +346,7 @@ def test_old_storage_is_let_go_and_what_still_holds_it_fails():
 def test_on_an_accelerator_rows_move_where_they_live(rebuild, dtype, monkeypatch):
     read = []
     monkeypatch.setattr(tensors, "is_on_host", lambda variable: False)
+    monkeypatch.setattr(report_rows, "_ROWS", 2)  # that a report samples
     to_numpy = tensors.to_numpy
     monkeypatch.setattr(tensors, "to_numpy", lambda v: read.append(v) or to_numpy(v))
     words = WarmStartEmbedding(output_dim=512, vocabulary=BASE, dtype=dtype)

@@ -3,13 +3,13 @@
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import keras
 import numpy as np
 
 from warmstart_keras import initializers, tensors
+from warmstart_keras.array_files import check_out, check_path, numeric, opened, read_only
 from warmstart_keras.atomic_files import written_atomically
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.moving import move_rows
@@ -73,7 +73,7 @@ def warmstart_embedding_matrix(
     new = Vocabulary(new_vocabulary)
     if isinstance(base_embeddings, list | tuple):
         base_embeddings = np.asarray(base_embeddings, dtype=keras.config.floatx())
-    matrix = _numeric(base_embeddings, "base_embeddings")
+    matrix = numeric(base_embeddings, "base_embeddings")
     if matrix.ndim != 2 or matrix.shape[0] != len(base):
         raise WarmStartError(
             "`base_embeddings` must have shape (len(base_vocabulary), width), here "
@@ -138,11 +138,12 @@ def remap(
             ("uniform", "zeros", ...) are asked for some rows at a time; all others
             need memory for all new rows.
         seed: Integer or None; equal seeds give equal rows.
-        out: What the result is written into: a NumPy array, such as a `np.memmap`, of
-            its shape and dtype, apart from `array`; for `axis=0` also anything else of
-            that shape that takes `out[first:last] = rows`; or the path of a `.npy` file,
-            which is there once it is whole, and as it was if anything fails. None: a new
-            array.
+        out: What the result is written into: the path of a `.npy` file, which may be
+            that of `array`, is there once it is whole, and is as it was if anything
+            fails; a NumPy array, such as a `np.memmap`, of its shape and dtype, that
+            shares neither memory nor a file with `array`; or, for `axis=0`, anything
+            else of that shape that takes `out[first:last] = rows`. The latter two are
+            left half written if anything fails. None: a new array.
         verbose: Whether a progress bar is printed. `"auto"`: if `out` is a path.
 
     Returns:
@@ -152,10 +153,15 @@ def remap(
 
     Raises:
         WarmStartError: If the number of entries along `axis` is not that of the row
-            map, the dtype is not numeric, or `array` or `out` does not fit.
+            map, the dtype is not numeric, or `array`, `row_map` or `out` does not fit.
     """
+    if not isinstance(row_map, RowMap):
+        raise WarmStartError(
+            "`row_map` must be a `RowMap`: `RowMap(old_tokens, new_tokens)`. Received: "
+            f"{row_map!r} (of type {type(row_map).__name__})"
+        )
     with ExitStack() as stack:
-        values = _opened(array, stack)
+        values = opened(array, stack)
         if not -values.ndim <= axis < values.ndim:
             raise WarmStartError(
                 f"`axis` must be an axis of `array`. Received: axis={axis}, "
@@ -170,15 +176,17 @@ def remap(
             )
         shape = (*values.shape[:axis], len(row_map), *values.shape[axis + 1 :])
         is_path = isinstance(out, str | os.PathLike)
-        if out is not None and not is_path:
-            _check_out(out, shape, values, axis)
+        if is_path:
+            check_path(out)
+        elif out is not None:
+            check_out(out, shape, values, axis)
         rows_first = (shape[axis], *shape[:axis], *shape[axis + 1 :])
         start = start_of(
             initializers.get(new_embeddings_initializer),
             row_map,
             rows_first,
             values.dtype,
-            BaseTable(row_map.base, lambda: _read_only(np.moveaxis(values, axis, 0))),
+            BaseTable(row_map.base, lambda: read_only(np.moveaxis(values, axis, 0))),
             seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
             axis=axis,
         )
@@ -186,7 +194,7 @@ def remap(
         bar = keras.utils.Progbar(shape[0], unit_name="row") if shows else None
         into = out
         if is_path:
-            partial = stack.enter_context(written_atomically(_npy(out)))
+            partial = stack.enter_context(written_atomically(Path(out)))
             if axis:  # written all over, not row by row
                 into = np.lib.format.open_memmap(partial, "w+", values.dtype, shape)
             else:
@@ -203,69 +211,3 @@ def remap(
         return moved
     # The format has no name for bfloat16 and its like: they come back as bare bytes.
     return np.load(out, mmap_mode="r").view(values.dtype)
-
-
-def _npy(path: Any) -> Path:
-    if Path(path).suffix != ".npy":
-        raise WarmStartError(
-            f"`out` must be the path of a `.npy` file. Received: out='{path}'"
-        )
-    return Path(path)
-
-
-def _opened(array: Any, stack: ExitStack) -> np.ndarray:
-    """What `remap` was given, as an array; what is larger than memory as a file's."""
-    if isinstance(array, str | os.PathLike):
-        try:
-            return _numeric(np.load(array, mmap_mode="r", allow_pickle=False), "array")
-        except (EOFError, OSError, ValueError) as error:
-            raise WarmStartError(
-                "`array` must be an array, or the path of a `.npy` file that has one. "
-                f"Received: array='{array}' ({error})"
-            ) from error
-    is_sliced = hasattr(array, "shape") and hasattr(array, "dtype")
-    is_at_hand = isinstance(array, np.ndarray | keras.Variable) or (
-        keras.ops.is_tensor(array) or hasattr(array, "numpy")
-    )
-    if is_at_hand or not is_sliced or not len(array.shape):
-        return _numeric(array, "array")
-    # Its rows are asked for in any order, for which such files are not made.
-    file = TemporaryFile()  # noqa: SIM115
-    stack.callback(file.close)
-    copy = np.memmap(file, array.dtype, "w+", shape=tuple(array.shape))
-    for first in range(0, len(copy), 2**14):
-        copy[first : first + 2**14] = array[first : first + 2**14]
-    return _numeric(copy, "array")
-
-
-def _check_out(out: Any, shape: tuple[int, ...], values: np.ndarray, axis: int) -> None:
-    is_array = isinstance(out, np.ndarray)
-    takes_slices = axis == 0 and hasattr(out, "__setitem__")
-    if (
-        not (is_array or takes_slices)
-        or tuple(getattr(out, "shape", ())) != shape
-        or getattr(out, "dtype", None) != values.dtype
-        or (is_array and np.may_share_memory(out, values))
-    ):
-        raise WarmStartError(
-            f"`out` must be a NumPy array of shape {shape} and dtype {values.dtype}, "
-            "apart from `array` in memory. Received: "
-            f"out of type {type(out).__name__}, shape={np.shape(out)}, "
-            f"dtype={getattr(out, 'dtype', None)}"
-        )
-
-
-def _read_only(view: np.ndarray) -> np.ndarray:
-    view.flags.writeable = False
-    return view
-
-
-def _numeric(array: Any, name: str) -> np.ndarray:
-    values = array if isinstance(array, np.ndarray) else tensors.to_numpy(array)
-    # bfloat16 and its like (ml_dtypes) are of kind "V", but can be cast.
-    kind = values.dtype.kind
-    if kind in "iufc" or (kind == "V" and np.can_cast(values.dtype, np.float32)):
-        return values
-    raise WarmStartError(
-        f"`{name}` must have a numeric dtype. Received: dtype={values.dtype}"
-    )
