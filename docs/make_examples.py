@@ -27,6 +27,7 @@ try:
     import nbformat
     from nbclient import NotebookClient
     from nbconvert import MarkdownExporter
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
     from nbformat import v4
 except ImportError as error:
     raise SystemExit(
@@ -125,7 +126,9 @@ def execute(name: str, notebook: nbformat.NotebookNode) -> None:
 
 def make_page(name: str, notebook: nbformat.NotebookNode) -> tuple[str, dict[str, bytes]]:
     """The page of a notebook, and the figures that it shows."""
-    exporter = MarkdownExporter(raw_template=PAGE)
+    exporter = MarkdownExporter(
+        raw_template=PAGE, preprocessors=[CoalesceStreamsPreprocessor]
+    )
     page, resources = exporter.from_notebook_node(notebook, {"unique_key": name})
     return re.sub(r"[ \t]+$", "", page, flags=re.MULTILINE), resources["outputs"]
 

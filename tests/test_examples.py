@@ -1,8 +1,13 @@
-"""The examples and short benchmarks run, from a folder that is not theirs."""
+"""The examples and short benchmarks run, from a folder that is not theirs; notebooks and
+pages of the examples are as their scripts.
+"""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,7 @@ from models import BACKEND
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def run(script, *arguments, folder):
@@ -80,6 +86,100 @@ def test_the_recommender_does_best_with_its_head_warm_started(tmp_path):
     warm, left_behind, _ = map(float, line.split()[-3:])
     assert warm > left_behind
     assert "next_item (outputs)" in done.stdout
+
+
+needs_notebooks = pytest.mark.skipif(
+    find_spec("nbconvert") is None, reason="needs the extra `notebooks`"
+)
+
+
+@on_torch
+@needs_notebooks
+def test_notebooks_and_pages_are_as_the_scripts(tmp_path):
+    done = run(DOCS / "make_examples.py", "--check", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@on_torch
+@pytest.mark.parametrize(
+    "notebook", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda notebook: notebook.stem
+)
+def test_the_code_of_a_notebook_compiles_and_has_no_output(notebook):
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) > 3
+    for cell in code:
+        compile("".join(cell["source"]), notebook.name, "exec")
+        assert cell["outputs"] == []
+
+
+# Folders of a machine, progress bars, and the lines that TensorFlow logs.
+NOT_FOR_A_PAGE = re.compile(r"/(?:home|root|tmp|Users)/|it/s\]|^[IWE]0000 ", re.MULTILINE)
+
+
+@on_torch
+@pytest.mark.parametrize(
+    "page", sorted((DOCS / "examples").glob("*.md")), ids=lambda page: page.stem
+)
+def test_a_page_shows_what_the_example_says_and_nothing_of_the_machine(page):
+    text = page.read_text("utf-8")
+    assert "<!-- output -->" in text
+    assert not NOT_FOR_A_PAGE.search(text)
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the examples, that may be changed."""
+    for folder in EXAMPLES, DOCS:
+        shutil.copytree(folder, tmp_path / folder.name)
+    return tmp_path
+
+
+def make_examples(copied, *arguments):
+    return run(copied / "docs" / "make_examples.py", *arguments, folder=copied)
+
+
+def change(file, old, new):
+    text = file.read_text("utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), "utf-8")
+
+
+@on_torch
+@needs_notebooks
+def test_what_has_drifted_from_its_script_is_named(copied):
+    change(copied / "examples" / "recommender.py", "COME_AND_GO, PERIODS", "GO, PERIODS")
+    change(copied / "docs" / "examples" / "across_processes.md", "several", "many")
+    (copied / "docs" / "examples" / "language_model_99_0.png").touch()
+    done = make_examples(copied, "--check")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "docs/examples/language_model.md has not the figures that it shows.",
+        "examples/recommender.ipynb is not as recommender.py.",
+        "docs/examples/recommender.md is not as recommender.py.",
+        "docs/examples/across_processes.md is not as across_processes.py.",
+        "Run: python docs/make_examples.py",
+    ]
+
+
+@on_torch
+@needs_notebooks
+def test_new_text_is_put_around_the_output_there_is_but_new_code_is_not(copied):
+    script = copied / "examples" / "recommender.py"
+    page = copied / "docs" / "examples" / "recommender.md"
+    before = page.read_text("utf-8")
+    change(script, "A shop's model", "The model of a shop")
+    done = make_examples(copied, "--keep-output", "recommender")
+    assert done.returncode == 0, done.stderr
+    assert page.read_text("utf-8") == before.replace(
+        "A shop's model", "The model of a shop"
+    )
+    assert make_examples(copied, "--check").returncode == 0
+
+    change(script, "300, 40, 8, 3000", "300, 40, 9, 3000")
+    done = make_examples(copied, "--keep-output", "recommender")
+    assert done.returncode == 1
+    assert "The code of recommender has changed." in done.stderr
 
 
 @on_torch
