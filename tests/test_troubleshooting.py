@@ -37,6 +37,10 @@ class Messages(ast.NodeVisitor):
             self._add(node.args[0], always=True)
         self.generic_visit(node)
 
+    def visit_Expr(self, node):
+        if not isinstance(node.value, ast.Constant):  # which is a docstring
+            self.generic_visit(node)
+
     def visit_Constant(self, node):
         self._add(node)
 

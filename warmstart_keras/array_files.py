@@ -94,8 +94,8 @@ def check_out(out: Any, shape: tuple[int, ...], values: np.ndarray, axis: int) -
     ):
         others = "" if axis else " (or what takes `out[first:last] = rows`)"
         raise WarmStartError(
-            f"`out` must be a NumPy array of shape {shape} and dtype {values.dtype}"
-            f"{others}, and writeable. Received: out of type {type(out).__name__}, "
+            f"`out` must be a NumPy array of shape {shape} and dtype {values.dtype}, and "
+            f"writeable{others}. Received: out of type {type(out).__name__}, "
             f"shape={np.shape(out)}, dtype={getattr(out, 'dtype', None)}, axis={axis}"
         )
     if is_array and (np.may_share_memory(out, values) or _share_a_file(out, values)):
