@@ -232,3 +232,11 @@ def test_every_link_of_a_page_leads_somewhere(page):
             target = page.parent / path if path else page
             assert target.exists(), link
             assert not anchor or anchor in anchors(without_blocks(target)), link
+
+
+@about_text
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_the_page_on_how_it_works_has_every_module(module):
+    name = module.__name__.rpartition(".")[2]
+    folder = "/" if hasattr(module, "__path__") else ""
+    assert f"`{name}{folder}`" in (DOCS / "how_it_works.md").read_text("utf-8")
