@@ -4,7 +4,6 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 _PROGRAM = "python -m warmstart_keras"
 _FILES = """\
@@ -57,11 +56,20 @@ examples:
 
 
 def _add(
-    commands: argparse._SubParsersAction, name: str, **about: Any
+    commands: argparse._SubParsersAction,
+    name: str,
+    about: str,
+    description: str,
+    *examples: str,
 ) -> argparse.ArgumentParser:
     """A command with what all of them have."""
+    shown = "".join(f"  {_PROGRAM} {name} {example}\n" for example in examples)
     command = commands.add_parser(
-        name, formatter_class=argparse.RawDescriptionHelpFormatter, **about
+        name,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        help=about,
+        description=f"{description}\n{_FILES}",
+        epilog=f"examples:\n{shown}\n{_STATUS}",
     )
     command.add_argument(
         "--json",
@@ -83,18 +91,13 @@ def _add_inspect(commands: argparse._SubParsersAction) -> argparse.ArgumentParse
     command = _add(
         commands,
         "inspect",
-        help="what the embeddings in a file stand for",
-        description=f"""\
+        "what the embeddings in a file stand for",
+        """\
 Says of each embedding in a saved model what its rows stand for: rows, width, number of
 tokens, special rows, fingerprint, and the first and last tokens. The model is not loaded.
-
-{_FILES}""",
-        epilog=f"""\
-examples:
-  {_PROGRAM} inspect yesterday.keras
-  {_PROGRAM} inspect yesterday.weights.h5 --json
-
-{_STATUS}""",
+""",
+        "yesterday.keras",
+        "yesterday.weights.h5 --json",
     )
     command.add_argument("file", metavar="FILE", type=Path, help="model or vocabulary")
     return command
@@ -104,20 +107,15 @@ def _add_diff(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     command = _add(
         commands,
         "diff",
-        help="how the vocabularies of two files differ",
-        description=f"""\
+        "how the vocabularies of two files differ",
+        """\
 Says which words two vocabularies both have, which are new, dropped, or have moved to
 another row. Of two models each layer with a vocabulary in both is compared; layers are
 matched by name, as in a warm start. No model is loaded.
-
-{_FILES}""",
-        epilog=f"""\
-examples:
-  {_PROGRAM} diff yesterday.txt today.txt
-  {_PROGRAM} diff yesterday.keras today.keras
-  {_PROGRAM} diff yesterday.keras today.txt  # what remap would do
-
-{_STATUS}""",
+""",
+        "yesterday.txt today.txt",
+        "yesterday.keras today.keras",
+        "yesterday.keras today.txt  # what remap would do",
     )
     command.add_argument("old", metavar="OLD", type=Path, help="model or vocabulary")
     command.add_argument("new", metavar="NEW", type=Path, help="model or vocabulary")
@@ -128,23 +126,18 @@ def _add_remap(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     command = _add(
         commands,
         "remap",
-        help="warm start a saved model for another vocabulary",
-        description=f"""\
+        "warm start a saved model for another vocabulary",
+        """\
 Loads a model, moves every row and its optimizer state to its token's place in another
 vocabulary, and saves it; nothing is trained. Lookup layers in the model (StringLookup,
 IntegerLookup, TextVectorization) get the new vocabulary too. The output is written whole
 or not at all; it may be the input.
-
-{_FILES}""",
-        epilog=f"""\
-examples:
-  {_PROGRAM} remap yesterday.keras --vocabulary today.txt -o today.keras
-  {_PROGRAM} remap shop.keras --vocabulary users=users.txt \\
-      --vocabulary items=items.txt -o shop.keras
-  {_PROGRAM} remap plain.keras --vocabulary today.txt \\
-      --base-vocabulary yesterday.txt -o today.keras
-
-{_STATUS}""",
+""",
+        "yesterday.keras --vocabulary today.txt -o today.keras",
+        "shop.keras --vocabulary users=users.txt \\\n"
+        "      --vocabulary items=items.txt -o shop.keras",
+        "plain.keras --vocabulary today.txt \\\n"
+        "      --base-vocabulary yesterday.txt -o today.keras",
     )
     command.add_argument("old", metavar="OLD.keras", type=Path, help="the model")
     command.add_argument(

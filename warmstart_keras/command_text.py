@@ -2,16 +2,9 @@
 
 from typing import Any
 
-from warmstart_keras.report import aligned
+from warmstart_keras.report import aligned, escaped, words_table
 from warmstart_keras.saved_vocabularies import FileContent
 from warmstart_keras.vocabulary_differences import Difference, Differences
-
-
-def escaped(text: str) -> str:
-    """Text whose characters a terminal shows, and does not obey."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
-    )
 
 
 def lines_of(lines: list[str]) -> str:
@@ -78,8 +71,7 @@ def differences_text(found: Differences) -> str:
     """How the vocabularies of two files differ, as a table and the first few words."""
     lines = [f"{found.old} -> {found.new}"]
     if found.layers:
-        rows = [("layer", "kept", "moved", "new", "dropped", "fingerprint")]
-        lines += ["", *aligned(rows + [_difference_row(one) for one in found.layers])]
+        lines += ["", *words_table([one.words for one in found.layers])]
     named = [line for one in found.layers for line in _firsts(one)]
     lines += [*([""] if named else []), *named]
     for name, paths in ((found.old, found.only_in_old), (found.new, found.only_in_new)):
@@ -88,13 +80,6 @@ def differences_text(found: Differences) -> str:
     if found.same:
         lines += ["", "Every row stands for the same in both."]
     return lines_of(lines)
-
-
-def _difference_row(one: Difference) -> tuple[str, ...]:
-    words = one.words
-    counts = (words.kept, words.moved, words.new, words.dropped)
-    prints = f"{words.base_fingerprint[:8]} -> {words.new_fingerprint[:8]}"
-    return (words.layer, *(f"{count:,}" for count in counts), prints)
 
 
 def _firsts(one: Difference) -> list[str]:

@@ -227,22 +227,11 @@ class WarmStartReport:
         """
         if not self.changed:
             return "\n".join([self.one_line(), *self._remarks()])
-        words = [("layer", "kept", "moved", "new", "dropped", "fingerprint")] + [
-            (
-                v.layer,
-                f"{v.kept:,}",
-                f"{v.moved:,}",
-                f"{v.new:,}",
-                f"{v.dropped:,}",
-                f"{v.base_fingerprint[:8]} -> {v.new_fingerprint[:8]}",
-            )
-            for v in self.vocabularies
-        ]
         shapes = [("variable", "before", "after", "slots")] + [
             (v.path, str(v.shape_before), str(v.shape_after), str(len(v.slots)))
             for v in self.variables
         ]
-        lines = [title, "", *aligned(words), ""]
+        lines = [title, "", *words_table(self.vocabularies), ""]
         for change in self.vocabularies:
             for name in ("kept", "new", "dropped"):
                 tokens = getattr(change, f"first_{name}")
@@ -281,10 +270,31 @@ def printable(token: Token) -> str | int:
     """A token that JSON takes and no terminal obeys: what is not text is escaped."""
     if isinstance(token, int):
         return token
-    text = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(token)
-    )
+    text = escaped(str(token))
     return text if len(text) <= 40 else text[:39] + "…"
+
+
+def escaped(text: str) -> str:
+    """Text whose characters a terminal shows, and does not obey."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def words_table(changes: Sequence[VocabularyChange]) -> list[str]:
+    """How many words were kept, moved, new and dropped, as lines of a table."""
+    rows = [
+        (
+            change.layer,
+            f"{change.kept:,}",
+            f"{change.moved:,}",
+            f"{change.new:,}",
+            f"{change.dropped:,}",
+            f"{change.base_fingerprint[:8]} -> {change.new_fingerprint[:8]}",
+        )
+        for change in changes
+    ]
+    return aligned([("layer", "kept", "moved", "new", "dropped", "fingerprint"), *rows])
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
