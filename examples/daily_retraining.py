@@ -181,7 +181,7 @@ day's reviews. Day 0 makes the model that the first two arms go on with; it is i
 cost.
 """
 
-models, changes, rows = {}, [], []
+models, reports, rows = {}, [], []
 examples, seconds = dict.fromkeys(ARMS, 0), dict.fromkeys(ARMS, 0.0)
 
 progress = tqdm(total=2 + days * len(ARMS), unit="fit", leave=False)
@@ -201,7 +201,7 @@ for day in range(days + 1):
             seconds[arm] += time.perf_counter() - start
             examples[arm] += EPOCHS[arm] * len(reviews)
         if report is not None:
-            changes.append(report.vocabularies[0])
+            reports.append(report)
 
         ids, labels = to_ids(next_day)
         _, accuracy = models[arm].evaluate(ids, labels, verbose=0)
@@ -216,6 +216,7 @@ The callback's reports say how many of the words were new each day, and how many
 others changed their row.
 """
 
+changes = [report.vocabularies[0] for report in reports]
 new = np.mean([c.new / (c.kept + c.new) for c in changes])
 moved = np.mean([c.moved / c.kept for c in changes])
 print(
@@ -265,6 +266,14 @@ handles, labels = left.get_legend_handles_labels()
 figure.legend(handles, labels, loc="outside upper center", ncols=4)
 figure.savefig(args.output, dpi=120)
 print(f"\nFigure: {args.output}")
+
+"""
+And what the last day's warm start did, in words and as a picture. `savefig` writes it to
+a file.
+"""
+
+print(reports[-1])
+reports[-1].plot()
 
 """
 ## What to take from it

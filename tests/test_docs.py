@@ -203,6 +203,18 @@ def test_a_page_that_shows_what_is_not_printed_fails():
         run_blocks(BLOCK.finditer(page.format("2")), "page.md")
 
 
+@about_text
+def test_the_report_shows_itself_in_a_notebook_as_its_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keras.utils.clear_session(free_memory=False)
+    page, namespace = PAGES["docs/report.md"], {}
+    exec(BLOCK.search(page)["code"], namespace)
+    shown = re.search(r'^<div class="warmstart-report">.*?</div>\n$', page, re.M | re.S)
+    seconds = re.compile(r"in \d+\.\d\d s")
+    made = namespace["report"]._repr_html_() + "\n"
+    assert seconds.sub("", shown[0]) == seconds.sub("", made)
+
+
 # --- links, of what the site's strict build does not see too ---
 
 

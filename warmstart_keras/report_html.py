@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Design", 2008); each at a contrast of 3 or more to white and to #1e1e1e.
 COLOURS = {"kept": "#0072B2", "new": "#009E73", "dropped": "#D55E00"}
 
+# Sites that are made from Markdown style the tables that have no class.
+_TABLE = {"class": "ws-table"}
+
 # Notebooks style all tables of an output, by rules of two classes: so these have two.
 _STYLE = """
 & { font-size: 13px; line-height: 1.45; max-width: 60em; }
@@ -90,7 +93,7 @@ def _words(change: "VocabularyChange") -> str:
         ]
         rows.append(_tag("tr", "".join(cells)))
     body = _tag("tbody", "\n".join(rows))
-    return _tag("table", _tag("caption", caption) + body)
+    return _tag("table", _tag("caption", caption) + body, _TABLE)
 
 
 def _variables(variables: Iterable["VariableChange"]) -> str:
@@ -123,7 +126,7 @@ def _variables(variables: Iterable["VariableChange"]) -> str:
         "aria-label": "Variables",
         "tabindex": "0",
     }
-    return _tag("div", _tag("table", table), region)
+    return _tag("div", _tag("table", table, _TABLE), region)
 
 
 def _tag(name: str, content: str, attributes: dict[str, Any] | None = None) -> str:
