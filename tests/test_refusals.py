@@ -8,7 +8,7 @@ import keras
 import models
 import numpy as np
 import pytest
-from models import BACKEND, LABELS, MONDAY, TUESDAY, WIDTH, named, texts
+from models import BACKEND, LABELS, LENGTH, MONDAY, TUESDAY, WIDTH, named, texts
 
 from warmstart_keras import (
     Vocabulary,
@@ -380,6 +380,35 @@ def test_a_plain_layer_that_was_named_before_and_is_not_now_is_told():
     with pytest.warns(UserWarning, match=r"'words': it is not known where its vocab"):
         report = warm_start(model)
     assert "Name the source" in str(report)
+
+
+def test_a_model_in_which_nothing_is_known_to_follow_a_vocabulary_is_told():
+    layer = models.vectorizer()
+    model = models.on_ids(keras.layers.Embedding(20, WIDTH, name="words"))
+    message = r"nothing of model .* known to follow .* It has embeddings: \['words'\]. "
+    message += r"Name .*: `vocabularies=\{'words': vectorizer\}`"
+    with pytest.warns(UserWarning, match=message):
+        report = warm_start(model, verbose=0)
+    assert not report.changed
+    with pytest.warns(UserWarning, match=message):
+        model.fit(
+            models.ids(layer, MONDAY), LABELS, callbacks=[VocabularyWarmStart(verbose=0)]
+        )
+    named = VocabularyWarmStart({"words": layer}, verbose=0)
+    with pytest.warns(UserWarning, match=r"nothing was known about its rows"):
+        model.fit(models.ids(layer, MONDAY), LABELS, callbacks=[named])
+
+
+def test_a_model_of_which_some_layer_has_a_vocabulary_is_not_told_of_the_others():
+    layer = models.vectorizer()
+    ids, place = (
+        keras.Input((LENGTH,), dtype="int32"),
+        keras.Input((LENGTH,), dtype="int32"),
+    )
+    words = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="words")
+    places = keras.layers.Embedding(LENGTH, WIDTH, name="places")
+    model = keras.Model([ids, place], words(ids) + places(place))
+    assert warm_start(model).notes == []
 
 
 def test_a_base_without_a_source():

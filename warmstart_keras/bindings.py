@@ -246,6 +246,7 @@ class Found:
         tables: The tables whose source is known.
         unbuilt: The sources of each layer that was named and has no rows yet.
         sourceless: Paths of layers with a vocabulary whose source is not known.
+        plain: Paths of all embeddings, if of none a vocabulary is known.
         watched: Lookup layers that have problems, and maybe no table.
         problems: Sources, and what forbids to move the rows that follow them.
     """
@@ -253,8 +254,15 @@ class Found:
     tables: list[Table] = field(default_factory=list)
     unbuilt: dict[keras.Layer, list[Any]] = field(default_factory=dict)
     sourceless: list[str] = field(default_factory=list)
+    plain: list[str] = field(default_factory=list)
     watched: list[keras.Layer] = field(default_factory=list)
     problems: list[tuple[Any, str]] = field(default_factory=list)
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether there are embeddings, and nothing to be watched in the model."""
+        has_any = self.tables or self.unbuilt or self.sourceless or self.watched
+        return bool(self.plain) and not has_any
 
 
 def recorded_vocabulary(layer: keras.Layer, side: str = "rows") -> Vocabulary | None:

@@ -66,7 +66,7 @@ class WarmStartPlan:
         unknown: The same for each layer about whose rows nothing is known: they take
             today's vocabulary, and nothing moves.
         unwatched: The same for each layer of which it is not known where its vocabulary
-            comes from.
+            comes from; or for the model, if there is none where it is.
         unchecked: Paths of layers whose configuration could not be checked.
 
     Raises:
@@ -105,6 +105,14 @@ class WarmStartPlan:
             f"`vocabularies={{'{path.rpartition('/')[2]}': vectorizer}}`."
             for path in self._found.sourceless
         ]
+        if self._found.is_in_vain:
+            plain = self._found.plain
+            self.unwatched.append(
+                f"nothing of model '{self.model.name}' is known to follow a vocabulary, "
+                f"so a rebuild is not seen. It has embeddings: {plain}. Name the source "
+                f"of each that does: `vocabularies={{'{plain[0].rpartition('/')[2]}': "
+                "vectorizer}`, or make it a `WarmStartEmbedding`."
+            )
         self._of_slots: list[str] = []
         self._by_place: list[str] = []
         self._changes: list[Change] = []

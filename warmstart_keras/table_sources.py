@@ -122,7 +122,7 @@ def _of_embeddings(
         for layer in layers.paths
         if keras_internals.lookup_of(layer) is not None
     }
-    sourced = []
+    sourced, plain = [], []
     for layer in layers.embeddings:
         path = layers.paths[layer]
         side = next((s for s in layers.sides(layer) if s.name == "rows"), None)
@@ -136,14 +136,15 @@ def _of_embeddings(
         if source is None:
             # A plain layer that was never named may well have no vocabulary.
             ours = isinstance(layer, WarmStartEmbedding)
-            if ours or recorded_vocabulary(layer) is not None:
-                found.sourceless.append(path)
+            known = ours or recorded_vocabulary(layer) is not None
+            (found.sourceless if known else plain).append(path)
             continue
         if side is None:
             if named or any(base.layer is layer for base in bases):
                 found.unbuilt.setdefault(layer, []).append(source)
             continue
         sourced.append(Sourced(side, _followed(source, given), bool(named)))
+    found.plain = plain if len(plain) == len(layers.embeddings) else []
     return sourced
 
 
