@@ -749,6 +749,11 @@ def test_a_broken_file_of_tokens_is_refused(content, match, refused, tmp_path):
             "old.keras --vocabulary new.txt -o x.keras --base-vocabulary words=new.txt",
             "for a layer whose rows the model does not know",
         ),
+        (
+            "old.keras --vocabulary no=new.txt -o x.keras",
+            "error: `--vocabulary` must name layers",
+        ),
+        ("old.keras --vocabulary old.keras -o x.keras", "'old.keras', a saved model.$"),
         ("old.keras --vocabulary new.txt -o x.keras --new-rows no", "'no'"),
         ("old.keras --vocabulary new.txt -o x.keras --min-kept 2", "min_kept=2.0"),
     ],

@@ -216,6 +216,11 @@ def test_one_source_where_two_layers_can_be_meant():
         r"model with the embedding layers \['left/first', 'right/second'\]",
         lambda: warm_start(model, layer),
     )
+    assert_refused(
+        model,
+        r"Received: 'yesterday.keras' \(a model to start from is `previous=`\), for a",
+        lambda: warm_start(model, "yesterday.keras"),
+    )
 
 
 def test_one_source_where_one_layer_can_be_meant():

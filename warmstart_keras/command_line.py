@@ -116,7 +116,15 @@ def _as_options(message: str) -> str:
     ):
         pattern = rf"`{argument}=\{{'([^'`]*)': [^`]*\}}`"
         message = re.sub(pattern, rf"`{option} \1={file}`", message)
-    return one_line(message.replace("`min_kept=0`", "`--min-kept 0`"))
+    for words, others in (
+        ("`min_kept=0`", "`--min-kept 0`"),
+        ("`base_vocabularies`", "`--base-vocabulary`"),
+        ("`vocabularies`", "`--vocabulary`"),
+        (" To start from it, pass it as `previous=`.", ""),
+        ("The previous run must be", "A saved model must be"),
+    ):
+        message = message.replace(words, others)
+    return one_line(message)
 
 
 def _import(modules: list[str]) -> None:

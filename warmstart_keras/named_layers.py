@@ -1,5 +1,6 @@
 """Which layers of a model the user meant: by name, by object, or as the only one."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -90,7 +91,7 @@ class Layers:
         said = "no embedding layer"
         if embeddings:
             said = f"the embedding layers {embeddings}"
-        return f"{said}, and {others}" if others else said
+        return f"{said}, and the heads or kernels {others}" if others else said
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,13 @@ def resolve(layers: Layers, given: Any, argument: str) -> list[Named]:
         return []
     if not isinstance(given, Mapping) or _is_token_mapping(given):
         if len(layers.embeddings) != 1:
+            received = type(given).__name__
+            if isinstance(given, str | os.PathLike):
+                received = f"{str(given)!r} (a model to start from is `previous=`)"
             raise WarmStartError(
                 f"`{argument}` must name the layer where a model has not exactly one "
                 "embedding: a mapping from a layer or its name to a source. Received: "
-                f"{type(given).__name__}, for a model with {layers.listed()}"
+                f"{received}, for a model with {layers.listed()}"
             )
         return [Named(layers.embeddings[0], None, given)]
     found: list[Named] = []

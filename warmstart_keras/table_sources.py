@@ -122,7 +122,8 @@ def _of_embeddings(
         for layer in layers.paths
         if keras_internals.lookup_of(layer) is not None
     }
-    sourced, plain = [], []
+    sourced: list[Sourced] = []
+    plain: list[str] = []
     for layer in layers.embeddings:
         path = layers.paths[layer]
         side = next((s for s in layers.sides(layer) if s.name == "rows"), None)
