@@ -25,10 +25,10 @@ def match(
     The k-th occurrence of a repeated token is matched to the k-th; where the base has
     fewer, to its last one.
 
-    Both sides are sorted by a 64-bit hash. Different tokens may share one, so every pair
-    is compared byte by byte, and if a single one differs, all are matched by a dict; as
-    they are where there is a token so long that hashing it, eight bytes at a time, takes
-    longer.
+    Tokens are found by a 64-bit hash. Different ones may share it, so every pair is
+    compared byte by byte, and if a single one differs, all are matched by a dict; as they
+    are where there is a token so long that hashing it, eight bytes at a time, takes
+    longer. Those whose hash the base has several times are matched by a dict, too.
 
     Args:
         base: The tokens of the base.
@@ -47,13 +47,19 @@ def match(
     with workers(len(base.blob) + len(new.blob) + 32 * len(found)) as each:
         base_bytes, new_bytes = each(_Bytes.of, (base, new))
         sides = (base_bytes, new_bytes), (base_places, new_places)
-        base_hashes, new_hashes = each(_sorted_hashes, *sides)
-        places = _match_sorted(base_hashes, new_hashes, each)
-        matched = np.flatnonzero(places != NO_MATCH)
+        base_hashes, new_hashes = each(hashes, *sides)
+        places, is_repeated = _match_hashes(base_hashes, new_hashes, each)
+        is_there = places != NO_MATCH
+        is_again = is_there & is_repeated[places]
+        matched = np.flatnonzero(is_there ^ is_again)
         pairs = base_places[places[matched]], new_places[matched]
         if not _are_equal(base_bytes, pairs[0], new_bytes, pairs[1], each):
             return match_by_dict(base, base_places, new, new_places)
     found[matched] = pairs[0]
+    if is_again.any():
+        found[is_again] = match_by_dict(
+            base, base_places[is_repeated], new, new_places[is_again]
+        )
     return found
 
 
@@ -73,40 +79,69 @@ def match_by_dict(
     return np.array(found, np.int64)
 
 
-def _match_sorted(base: "_Sorted", new: "_Sorted", each: Any) -> np.ndarray:
-    """For each new hash where among those of the base it is, as of `match`; or -1."""
-    found = np.full(len(new.values), NO_MATCH, np.int64)
-    any_twice = bool(np.any(base.values[1:] == base.values[:-1]))
-    nth = _nth_of_equals(new.values) if any_twice else None
+def _match_hashes(
+    base: np.ndarray, new: np.ndarray, each: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each new hash where among those of the base it is, and which are repeated.
 
-    def find(first: int) -> None:
-        chunk = slice(first, first + _CHUNK)
-        values = new.values[chunk]
-        at = np.searchsorted(base.values, values)
-        np.minimum(at, len(base.values) - 1, out=at)
-        is_there = base.values[at] == values
-        if nth is not None:
-            last = np.searchsorted(base.values, values, "right") - 1
-            at = np.minimum(at + nth[chunk], last)
-        found[new.order[chunk][is_there]] = base.order[at[is_there]]
+    Each hash of the base has a slot in a table of four to eight times as many. Where
+    several want the same one, one gets it, and the others try again with other slots:
+    each time an eighth are left, or fewer. Slots are the high bits of a product
+    (Dietzfelbinger et al., "A Reliable Randomized Algorithm for the Closest-Pair
+    Problem", 1997).
 
-    for _ in each(find, range(0, len(found), _CHUNK)):
-        pass
-    return found
+    Args:
+        base: uint64 array.
+        new: uint64 array.
+        each: A `map`, by threads or not.
+
+    Returns:
+        int64 array of shape `(len(new),)`, with -1 for those that are not there, and for
+        those that are there several times any of their places; bool array of shape
+        `(len(base),)`: those that are there several times.
+    """
+    found = np.full(len(new), NO_MATCH, np.int64)
+    is_repeated = np.zeros(len(base), bool)
+    bits = len(base).bit_length() + 2
+    slots: np.ndarray = np.empty(1 << bits, np.int32 if bits < 32 else np.int64)
+    left, asked = np.arange(len(base), dtype=slots.dtype), np.arange(len(new))
+    factor = int(_ODD)
+
+    def slots_of(some: np.ndarray) -> np.ndarray:
+        high = (some * np.uint64(factor)) >> np.uint64(64 - bits)
+        return high.astype(np.int64)
+
+    def put(places: np.ndarray) -> None:
+        slots[slots_of(base[places])] = places  # of several, any one
+
+    def losers_of(places: np.ndarray) -> np.ndarray:
+        winners = slots.take(slots_of(base[places]))
+        return places[np.flatnonzero(winners != places)]
+
+    def find(places: np.ndarray) -> np.ndarray:
+        values = new[places]
+        there = slots.take(slots_of(values))
+        is_taken = there != NO_MATCH
+        is_found = (base.take(there, mode="clip") == values) & is_taken
+        found[places] = np.where(is_found, there, NO_MATCH)
+        return places[np.flatnonzero(is_found ^ is_taken)]
+
+    while len(left) and len(asked):
+        slots.fill(NO_MATCH)
+        for _ in each(put, _chunks(left)):
+            pass
+        losers = np.concatenate(list(each(losers_of, _chunks(left))))
+        winners = slots[slots_of(base[losers])]
+        are_equal = base[losers] == base[winners]
+        is_repeated[losers[are_equal]] = is_repeated[winners[are_equal]] = True
+        left = losers[~are_equal]
+        asked = np.concatenate(list(each(find, _chunks(asked))))
+        factor = factor * int(_OTHER) % 2**64
+    return found, is_repeated
 
 
-def _nth_of_equals(values: np.ndarray) -> np.ndarray:
-    """How many equal ones stand before each of some values that ascend."""
-    begins = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
-    sizes = np.diff(begins, append=len(values))
-    return np.arange(len(values)) - np.repeat(begins, sizes)
-
-
-class _Sorted(NamedTuple):
-    """Hashes that ascend, and where each one was; equal ones in the order they had."""
-
-    order: np.ndarray
-    values: np.ndarray
+def _chunks(some: np.ndarray) -> list[np.ndarray]:
+    return [some[first : first + _CHUNK] for first in range(0, len(some), _CHUNK)]
 
 
 class _Bytes(NamedTuple):
@@ -136,23 +171,6 @@ class _Bytes(NamedTuple):
             marks[tokens.not_text] = 1
             marks[tokens.nameless] = 2
         return cls(words, tokens.starts, tokens.ends, marks)
-
-
-def _sorted_hashes(tokens: _Bytes, places: np.ndarray) -> _Sorted:
-    found = hashes(tokens, places)
-    # Numbers are sorted several times faster than their places: each one's place stands
-    # in its low bits. Those that differ in these bits alone are put in order afterwards.
-    low = np.uint64((1 << len(found).bit_length()) - 1)
-    packed = found & ~low
-    packed |= np.arange(len(found), dtype=np.uint64)
-    packed.sort()
-    packed &= low
-    order = packed.astype(np.int64)
-    values = found[order]
-    if np.any(values[1:] < values[:-1]):
-        again = np.argsort(values, kind="stable")  # fast where nearly all is in order
-        order, values = order[again], values[again]
-    return _Sorted(order, values)
 
 
 def hashes(tokens: _Bytes, places: np.ndarray) -> np.ndarray:
