@@ -169,6 +169,18 @@ def test_many_tokens_are_found_in_pieces_and_by_threads():
     assert row_map.indices.tolist() == [rows.get(token, -1) for token in new]
 
 
+@pytest.mark.usefixtures("small_chunks")
+def test_repeated_tokens_among_many_are_found_in_pieces_and_by_threads():
+    rng = np.random.default_rng(0)
+    base = Tokens.of([f"w{i}" for i in rng.integers(0, 1000, 1500)])
+    new = Tokens.of([f"w{i}" for i in rng.integers(0, 1200, 2000)])
+    arguments = base, np.arange(3, 1500), new, np.arange(2000)
+    expected = match_by_dict(*arguments)
+    assert match(*arguments).tolist() == expected.tolist()
+    assert (expected >= 3).any()
+    assert (expected < 0).any()
+
+
 def test_tokens_that_share_a_hash_are_told_apart_by_their_bytes(monkeypatch):
     asked = []
     slowly = matching.match_by_dict
