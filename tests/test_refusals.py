@@ -404,6 +404,19 @@ def test_a_model_in_which_nothing_is_known_to_follow_a_vocabulary_is_told():
         model.fit(models.ids(layer, MONDAY), LABELS, callbacks=[named])
 
 
+@models.with_strings_in_model
+def test_a_model_that_is_not_built_yet_is_not_told_since_a_lookup_may_feed_it():
+    layer, words = models.vectorizer(), keras.layers.Embedding(20, WIDTH, name="words")
+    rest = [keras.layers.Flatten(), keras.layers.Dense(1)]
+    model = keras.Sequential([layer, words, *rest])
+    model.compile("adam", "mse")
+    for day in (MONDAY, TUESDAY):
+        layer.adapt(day)
+        callback = VocabularyWarmStart(verbose=0)
+        model.fit(texts(day), LABELS, callbacks=[callback], verbose=0)
+    assert callback.report.vocabularies[0].kept > 0
+
+
 def test_a_model_of_which_some_layer_has_a_vocabulary_is_not_told_of_the_others():
     layer = models.vectorizer()
     ids, place = (

@@ -246,7 +246,8 @@ class Found:
         tables: The tables whose source is known.
         unbuilt: The sources of each layer that was named and has no rows yet.
         sourceless: Paths of layers with a vocabulary whose source is not known.
-        plain: Paths of all embeddings, if of none a vocabulary is known.
+        plain: Paths of all embeddings, if they are built, and of none a vocabulary is
+            known.
         watched: Lookup layers that have problems, and maybe no table.
         problems: Sources, and what forbids to move the rows that follow them.
     """

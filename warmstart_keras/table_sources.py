@@ -137,8 +137,10 @@ def _of_embeddings(
         if source is None:
             # A plain layer that was never named may well have no vocabulary.
             ours = isinstance(layer, WarmStartEmbedding)
-            known = ours or recorded_vocabulary(layer) is not None
-            (found.sourceless if known else plain).append(path)
+            if ours or recorded_vocabulary(layer) is not None:
+                found.sourceless.append(path)
+            elif side is not None:  # else its model is not built: what feeds it may show
+                plain.append(path)
             continue
         if side is None:
             if named or any(base.layer is layer for base in bases):
