@@ -139,8 +139,7 @@ def test_a_table_goes_from_file_to_file(source, out, tmp_path):
 @pytest.mark.usefixtures("in_pieces")
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32", "complex64"])
-def test_a_file_has_the_dtype_and_the_axis(tmp_path, monkeypatch, axis, dtype):
-    monkeypatch.setattr(npy_rows, "_AT_ONCE", 1)  # it is brought to the disk each time
+def test_a_file_has_the_dtype_and_the_axis(tmp_path, axis, dtype):
     table = TABLE.astype(tensors.bfloat16() if dtype == "bfloat16" else dtype)
     table = np.moveaxis(table, 0, axis)
     how = {"axis": axis, "new_embeddings_initializer": "ones"}

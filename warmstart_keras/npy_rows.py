@@ -1,6 +1,5 @@
 """Writing a `.npy` file some rows at a time, while the next ones are worked out."""
 
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,15 +7,12 @@ from typing import Any, Self
 
 import numpy as np
 
-_AT_ONCE = 2**28  # bytes that are written before they begin to go to the disk
-
 
 class NpyRows:
     """Takes the rows of a `.npy` file, in their order and without a gap.
 
-    A thread writes them, another one has the system bring them to the disk meanwhile,
-    which would begin with that when hardly any memory is left, or at the end. Rows that
-    are given stay as they are until the next ones have been given.
+    A thread writes them. Rows that are given stay as they are until the next ones have
+    been given. When the system brings them to the disk is left to it.
 
     Examples:
         >>> with NpyRows(Path("table.npy"), (4, 2), "float32") as rows:
@@ -39,8 +35,6 @@ class NpyRows:
         self._path = path
         self._stack = ExitStack()
         self._writing: Future | None = None
-        self._syncing: Future | None = None
-        self._size = 0
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -54,7 +48,6 @@ class NpyRows:
                 },
             )
             self._writer = stack.enter_context(ThreadPoolExecutor(1))
-            self._syncer = stack.enter_context(ThreadPoolExecutor(1))
             self._stack = stack.pop_all()
         return self
 
@@ -63,7 +56,7 @@ class NpyRows:
         self._writing = self._writer.submit(self._write, rows)
 
     def __exit__(self, *raised: Any) -> None:
-        with self._stack:  # waits for both threads, and closes the file
+        with self._stack:  # waits for the thread, and closes the file
             if raised[0] is None:
                 self._wait()
                 self._file.flush()
@@ -71,14 +64,6 @@ class NpyRows:
     def _wait(self) -> None:
         if self._writing is not None:
             self._writing.result()
-        if self._size >= _AT_ONCE and (self._syncing is None or self._syncing.done()):
-            self._size = 0
-            self._syncing = self._syncer.submit(_sync, self._file.fileno())
 
     def _write(self, rows: np.ndarray) -> None:
         self._file.write(rows.reshape(-1).view(np.uint8).data)  # of any dtype
-        self._size += rows.nbytes
-
-
-# Without the times of the file, where a system has it: the size and the content alone.
-_sync = getattr(os, "fdatasync", os.fsync)
