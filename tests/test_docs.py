@@ -21,9 +21,11 @@ import warmstart_keras
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 MODULES = [
-    importlib.import_module(f"warmstart_keras.{module.name}")
-    for module in pkgutil.iter_modules(warmstart_keras.__path__)
+    importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(warmstart_keras.__path__, "warmstart_keras.")
+    if not module.name.endswith("__main__")
 ]
+EXAMPLES = 142  # lines of examples in docstrings when this was written
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 about_text = pytest.mark.skipif(
@@ -37,7 +39,14 @@ about_text = pytest.mark.skipif(
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_the_examples_in_docstrings_run(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert doctest.testmod(module, optionflags=FLAGS).failed == 0
+    written = re.findall(r"^ +>>> ", inspect.getsource(module), re.MULTILINE)
+    assert doctest.testmod(module, optionflags=FLAGS) == (0, len(written))
+
+
+def test_no_example_has_gone_when_modules_were_moved():
+    folder = Path(warmstart_keras.__file__).parent
+    sources = "".join(path.read_text("utf-8") for path in folder.rglob("*.py"))
+    assert len(re.findall(r"^ +>>> ", sources, re.MULTILINE)) >= EXAMPLES
 
 
 def own_methods(name):
