@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from warmstart_keras import WarmStartEmbedding
-from warmstart_keras.tensors import to_numpy
+from warmstart_keras.backend.tensors import to_numpy
 
 BACKEND = keras.backend.backend()
 # Where cases are dealt out among the backends, which ones are this backend's.

@@ -17,7 +17,7 @@ from models import (
 )
 
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, warm_start
-from warmstart_keras.tensors import to_tensor
+from warmstart_keras.backend.tensors import to_tensor
 
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="is about PyTorch itself")
 

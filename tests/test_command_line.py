@@ -18,7 +18,7 @@ from test_broken_files import KEY, rewritten
 from test_previous import BASE, NEW, Day, bits, build, lookup, train
 
 from warmstart_keras import Vocabulary, WarmStartEmbedding, warm_start
-from warmstart_keras.command_line import main
+from warmstart_keras.command_line.main import main
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "command_line.md"

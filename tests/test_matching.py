@@ -7,9 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from models import BACKEND
 
-from warmstart_keras import RowMap, Vocabulary, matching, threads, tokens
-from warmstart_keras.matching import match, match_by_dict
-from warmstart_keras.tokens import Tokens, normalized
+from warmstart_keras import RowMap, Vocabulary
+from warmstart_keras.backend import threads
+from warmstart_keras.vocabulary import match_tokens, tokens
+from warmstart_keras.vocabulary.match_tokens import match, match_by_dict
+from warmstart_keras.vocabulary.tokens import Tokens, normalized
 
 if BACKEND != "jax":
     pytest.skip("bytes are the same on all backends", allow_module_level=True)
@@ -41,7 +43,7 @@ def some_tokens():
 def small_chunks(monkeypatch):
     """Pieces of work so small that there are several, and threads for them."""
     monkeypatch.setattr(tokens, "_CHUNK", 2)
-    monkeypatch.setattr(matching, "_CHUNK", 2)
+    monkeypatch.setattr(match_tokens, "_CHUNK", 2)
     monkeypatch.setattr(threads, "_ENOUGH", 0)
     monkeypatch.setattr(threads, "cores", lambda: 2)
 
@@ -49,7 +51,7 @@ def small_chunks(monkeypatch):
 @pytest.fixture(params=["as they are", "all equal", "few", "in the low bits"])
 def hashes(request, monkeypatch):
     """Hashes that many tokens share, or that differ in their low bits alone."""
-    own = matching.hashes
+    own = match_tokens.hashes
 
     def changed(some, places):
         found = own(some, places)
@@ -60,7 +62,7 @@ def hashes(request, monkeypatch):
             "in the low bits": found % np.uint64(16),
         }[request.param]
 
-    monkeypatch.setattr(matching, "hashes", changed)
+    monkeypatch.setattr(match_tokens, "hashes", changed)
 
 
 def one_by_one(base, base_places, new, new_places):
@@ -183,17 +185,17 @@ def test_repeated_tokens_among_many_are_found_in_pieces_and_by_threads():
 
 def test_tokens_that_share_a_hash_are_told_apart_by_their_bytes(monkeypatch):
     asked = []
-    slowly = matching.match_by_dict
-    monkeypatch.setattr(matching, "hashes", lambda _, p: np.zeros(len(p), np.uint64))
+    slowly = match_tokens.match_by_dict
+    monkeypatch.setattr(match_tokens, "hashes", lambda _, p: np.zeros(len(p), np.uint64))
     monkeypatch.setattr(
-        matching, "match_by_dict", lambda *args: asked.append(1) or slowly(*args)
+        match_tokens, "match_by_dict", lambda *args: asked.append(1) or slowly(*args)
     )
     assert RowMap(["a", "b", "c"], ["c", "x", "a"]).indices.tolist() == [2, -1, 0]
     assert asked
 
 
 def test_very_long_tokens_are_matched_without_hashing_them(monkeypatch):
-    monkeypatch.setattr(matching, "hashes", None)
+    monkeypatch.setattr(match_tokens, "hashes", None)
     base, new = ["a" * 2**17, "b"], ["b", "a" * 2**17, "a" * (2**17 - 1)]
     assert RowMap(base, new).indices.tolist() == [1, 0, -1]
 

@@ -14,15 +14,13 @@ from warmstart_keras import (
     Vocabulary,
     WarmStartEmbedding,
     WarmStartError,
-    moving,
-    npy_rows,
     remap,
-    report_rows,
-    tensors,
-    threads,
     warm_start,
     warmstart_embedding_matrix,
 )
+from warmstart_keras.backend import tensors, threads
+from warmstart_keras.report import samples
+from warmstart_keras.rows import arrays, files
 
 ROWS = 101
 OLD = [f"w{i}" for i in range(ROWS)]
@@ -34,8 +32,8 @@ TABLE = np.arange(ROWS * 6, dtype="float32").reshape(ROWS, 6)
 @pytest.fixture(params=["one thread", "threads"])
 def in_pieces(request, monkeypatch):
     """Blocks and pieces so small that there are many."""
-    monkeypatch.setattr(moving, "_BLOCK", 7 * 24)
-    monkeypatch.setattr(moving, "_PIECE", 2 * 24)
+    monkeypatch.setattr(arrays, "_BLOCK", 7 * 24)
+    monkeypatch.setattr(arrays, "_PIECE", 2 * 24)
     monkeypatch.setattr(threads, "_ENOUGH", 0)
     count = 1 if request.param == "one thread" else 3
     monkeypatch.setattr(threads, "cores", lambda: count)
@@ -151,7 +149,7 @@ def test_a_file_has_the_dtype_and_the_axis(tmp_path, axis, dtype):
 @pytest.mark.usefixtures("in_pieces")
 @pytest.mark.parametrize("call", [0, 1, -1])
 def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch, call):
-    own, calls, failing = npy_rows.NpyRows._write, [], []
+    own, calls, failing = files.NpyRows._write, [], []
 
     def write(self, rows):
         calls.append(len(calls))
@@ -159,7 +157,7 @@ def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch, call):
             raise OSError(28, "No space left on device")
         own(self, rows)
 
-    monkeypatch.setattr(npy_rows.NpyRows, "_write", write)
+    monkeypatch.setattr(files.NpyRows, "_write", write)
     remap(TABLE, ROW_MAP, out=tmp_path / "whole.npy", verbose=0)
     assert len(calls) > 3
     failing.append(calls[call])
@@ -345,7 +343,7 @@ def test_old_storage_is_let_go_and_what_still_holds_it_fails():
 def test_on_an_accelerator_rows_move_where_they_live(rebuild, dtype, monkeypatch):
     read = []
     monkeypatch.setattr(tensors, "is_on_host", lambda variable: False)
-    monkeypatch.setattr(report_rows, "_ROWS", 2)  # that a report samples
+    monkeypatch.setattr(samples, "_ROWS", 2)  # that a report samples
     to_numpy = tensors.to_numpy
     monkeypatch.setattr(tensors, "to_numpy", lambda v: read.append(v) or to_numpy(v))
     words = WarmStartEmbedding(output_dim=512, vocabulary=BASE, dtype=dtype)

@@ -25,13 +25,11 @@ from warmstart_keras import (
     VocabularyWarmStart,
     WarmStartEmbedding,
     WarmStartError,
-    context,
     plan_warm_start,
-    pretrained,
     remap,
-    subword,
     warm_start,
 )
+from warmstart_keras.new_rows import context, pretrained, subword
 
 BASE = ["", "[UNK]", "film", "films", "plot", "bad"]
 NEW = ["", "[UNK]", "plot", "filmed", "bad", "xyz", "film"]

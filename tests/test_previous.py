@@ -19,6 +19,7 @@ from warmstart_keras import (
     plan_warm_start,
     warm_start,
 )
+from warmstart_keras.model import Table
 
 BASE = list("abcdefg")
 NEW = [*"gxcbay", "new", "words"]
@@ -445,7 +446,7 @@ def test_a_table_that_the_run_has_not_follows_its_own_words_meanwhile(built, tmp
         tuesday, previous=saved(monday, "archive", tmp_path), verbose=0
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warmstart_keras.plan.record", None)
+        patch.setattr(Table, "record", None)
         with pytest.raises(TypeError):
             plan.apply()
     report = plan.apply()

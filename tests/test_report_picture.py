@@ -24,12 +24,11 @@ from warmstart_keras import (
     WarmStartEmbedding,
     WarmStartError,
     WarmStartReport,
-    report_rows,
-    report_summary,
     warm_start,
 )
-from warmstart_keras.report import VariableChange, VocabularyChange
-from warmstart_keras.report_html import COLOURS
+from warmstart_keras.report import samples, tensorboard
+from warmstart_keras.report.changes import VariableChange, VocabularyChange
+from warmstart_keras.report.notebook import COLOURS
 
 once = pytest.mark.skipif(
     BACKEND != "torch", reason="is the same on all backends: run on the fastest to start"
@@ -417,7 +416,7 @@ def test_the_rows_are_no_part_of_the_plain_data(started):
 @pytest.mark.parametrize("number", [0, 1, 999, 1000, 1001, 123457])
 def test_of_many_words_a_thousand_are_taken_at_equal_distances(number):
     rows = np.arange(number) * 3
-    some = report_rows._some(rows, 1000)
+    some = samples._some(rows, 1000)
     assert len(some) == min(number, 1000)
     assert np.isin(some, rows).all()
     steps = np.diff(some)
@@ -427,7 +426,7 @@ def test_of_many_words_a_thousand_are_taken_at_equal_distances(number):
 @once
 def test_of_wide_tables_fewer_rows_are_held(started, monkeypatch):
     model, _ = started
-    monkeypatch.setattr(report_rows, "_NUMBERS", 2 * (WIDTH + 3 * WIDTH) * 2)
+    monkeypatch.setattr(samples, "_NUMBERS", 2 * (WIDTH + 3 * WIDTH) * 2)
     how = {"base_vocabularies": {"head": ["[UNK]", *NEW]}, "verbose": 0}
     found = warm_start(model, {"words": lookup(), "head": lookup()}, **how)
     assert [len(sample.kept) for sample in found.samples] == [2, 2]
@@ -456,13 +455,13 @@ def test_rows_that_are_cut_over_devices_are_found(cut):
 
 @pytest.mark.skipif(BACKEND != "jax", reason="several processes train on JAX alone")
 def test_a_table_that_no_process_holds_is_left_out_and_the_figure_says_so(monkeypatch):
-    monkeypatch.setattr(report_rows.sharded, "sharding_of", lambda variable: True)
-    monkeypatch.setattr(report_rows.sharded, "spans_processes", lambda variable: True)
+    monkeypatch.setattr(samples.sharded, "sharding_of", lambda variable: True)
+    monkeypatch.setattr(samples.sharded, "spans_processes", lambda variable: True)
     layer = WarmStartEmbedding(output_dim=WIDTH, vocabulary=BASE, name="words")
     layer.build()
     row_map = RowMap(BASE, NEW)
     (side,) = report_rows_sides(layer)
-    (sample,) = report_rows.sampled([(side, row_map)])
+    (sample,) = samples.sampled([(side, row_map)])
     assert sample.values is sample.norms is None
     assert sample.since() == "its rows are cut over several processes"
     change = VocabularyChange.between("words", row_map)
@@ -473,7 +472,7 @@ def test_a_table_that_no_process_holds_is_left_out_and_the_figure_says_so(monkey
 
 
 def report_rows_sides(layer):
-    from warmstart_keras.sides import sides_of
+    from warmstart_keras.layers.layer_axes import sides_of
 
     return sides_of(layer, "words")
 
@@ -632,7 +631,7 @@ def test_rows_of_any_values_are_drawn(started, tmp_path, kept, new, expected):
 @once
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
-    monkeypatch.delitem(sys.modules, "warmstart_keras.report_plot", raising=False)
+    monkeypatch.delitem(sys.modules, "warmstart_keras.report.plot", raising=False)
     message = r'`report.plot\(\)` must be able .*`pip install "matplotlib>=3.8"`'
     with pytest.raises(WarmStartError, match=message):
         report().plot()
@@ -734,9 +733,9 @@ def test_of_several_processes_the_first_one_writes(
 
     source = lookup()
     model = build(source)
-    monkeypatch.setattr(report_summary, "number_of_processes", lambda: 2)
+    monkeypatch.setattr(tensorboard, "number_of_processes", lambda: 2)
     monkeypatch.setattr(jax, "process_index", lambda: process)
-    report_summary.write(str(tmp_path / "logs"), report(), model.optimizer)
+    tensorboard.write(str(tmp_path / "logs"), report(), model.optimizer)
     assert (tmp_path / "logs").exists() == writes
 
 
@@ -745,7 +744,7 @@ def test_values_that_are_not_finite_are_left_out_of_a_histogram(tmp_path, starte
     pytest.importorskip("tensorboard")
     model, found = started
     found.samples[0].values[0] = np.nan
-    report_summary.write(str(tmp_path), found, model.optimizer)
+    tensorboard.write(str(tmp_path), found, model.optimizer)
     written = summaries(tmp_path)["warm_start/words/norms_kept"]
     assert written[0][1][:, 2].sum() == len(KEPT) - 1
 
@@ -767,6 +766,6 @@ def test_a_folder_that_is_no_path_is_refused():
 
 @once
 def test_without_tensorboard_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(report_summary, "find_spec", lambda name: None)
+    monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
     with pytest.raises(WarmStartError, match=r"not installed.*'logs'.*`pip install"):
         VocabularyWarmStart(log_dir="logs")

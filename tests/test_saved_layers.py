@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmstart_keras.saved_layers import SavedLayer, Stored, match, tree
+from warmstart_keras.backend.tensors import Stored
+from warmstart_keras.previous.saved_layers import SavedLayer, match, tree
 
 
 def stored(*shape):

@@ -11,10 +11,11 @@ from warmstart_keras import (
     VocabularyWarmStart,
     WarmStartEmbedding,
     WarmStartError,
-    new_rows,
     plan_warm_start,
     warm_start,
 )
+from warmstart_keras.model import Table
+from warmstart_keras.new_rows import start
 
 if BACKEND != "jax":
     pytest.skip("keras.distribution works on JAX alone", allow_module_level=True)
@@ -22,7 +23,7 @@ if BACKEND != "jax":
 import jax
 from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParallel
 
-from warmstart_keras import sharded
+from warmstart_keras.backend import sharded
 
 BASE = list("abcdefghijklmnop")
 REBUILDS = {
@@ -168,7 +169,7 @@ def test_a_fit_with_the_callback_is_as_without_distribution():
 @pytest.mark.usefixtures("rows_sharded")
 @pytest.mark.parametrize("part", [3, 2**16])
 def test_new_rows_do_not_depend_on_how_a_table_is_sharded(part, monkeypatch):
-    monkeypatch.setattr(new_rows, "_PART", part)
+    monkeypatch.setattr(start, "_PART", part)
     new = [f"n{i}" for i in range(8)] + BASE[:8]
     tables = []
     for layout in ("rows", "width", None):
@@ -265,7 +266,7 @@ def test_an_interrupt_leaves_every_shard_as_it_was(rebuild, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("warmstart_keras.plan.record", interrupted)
+    monkeypatch.setattr(Table, "record", interrupted)
     with pytest.raises(KeyboardInterrupt):
         plan.apply()
     for old, variable in zip(before, variables(model), strict=True):

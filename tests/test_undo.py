@@ -19,18 +19,16 @@ from warmstart_keras import (
     VocabularyWarmStart,
     WarmStartEmbedding,
     WarmStartError,
-    bindings,
     keras_internals,
-    moves,
-    new_rows,
-    optimizer_keys,
-    plan,
     plan_warm_start,
-    resizing,
-    tensors,
     warm_start,
-    whole_moves,
 )
+from warmstart_keras.backend import tensors
+from warmstart_keras.layers import row_record
+from warmstart_keras.model import Table, optimizer_keys
+from warmstart_keras.new_rows import start
+from warmstart_keras.plan import following
+from warmstart_keras.rows import updates, variables
 
 WIDTH = 6
 LAYERS = ("words", "users", "items")
@@ -136,7 +134,7 @@ class Subject:
             state[f"gradient of {variable.path}"] = gradient(variable)
         for layer in self.tables:
             state[f"input_dim of {layer.name}"] = layer.input_dim
-            known = bindings.recorded_vocabulary(layer)
+            known = row_record.recorded_vocabulary(layer)
             state[f"what {layer.name} stand for"] = known and known.fingerprint
         state["get_vocabulary()"] = words.get_vocabulary()
         state["source"] = id(words.vocabulary_source)
@@ -209,19 +207,19 @@ DOING = {
     "storage is replaced": (keras_internals, "replace_storage"),
     "old storage is let go": (keras_internals, "let_go"),
     "a gradient is forgotten": (keras_internals, "clear_gradient"),
-    "rows are moved": (moves.Move, "apply"),
+    "rows are moved": (updates.Move, "apply"),
     "a key is replaced": (optimizer_keys, "replace_key"),
-    "input_dim is set": (resizing, "set_attribute"),
+    "input_dim is set": (following, "set_attribute"),
     "compiled functions are renewed": (keras_internals, "renew_compiled_functions"),
     "the train function is made": (keras.Model, "make_train_function"),
-    "a vocabulary is recorded": (plan, "record"),
+    "a vocabulary is recorded": (Table, "record"),
     "the report is printed": (keras_internals, "print_message"),
 }
 # Steps that only work something out.
 ASKING = {
-    "new rows are made": (new_rows.NewRows, "_ask"),
+    "new rows are made": (start.NewRows, "_ask"),
     "a variable is read": (tensors, "to_numpy"),
-    "rows are put in order": (whole_moves, "move_rows"),
+    "rows are put in order": (variables, "move_rows"),
     "an old key is looked up": (keras_internals, "stale_key"),
     "a new key is looked up": (keras_internals, "variable_key"),
 }
@@ -332,7 +330,7 @@ def interrupt(function, at=None):
         if not frame.f_code.co_filename.startswith(package):
             return None
         if event == "line":
-            line = (Path(frame.f_code.co_filename).name, frame.f_lineno)
+            line = (frame.f_code.co_filename, frame.f_lineno)
             visits[line] = visits.pop(line, 0) + 1
             if at == (line, visits[line]):
                 raise KeyboardInterrupt
@@ -353,7 +351,8 @@ def test_an_interrupt_at_any_line_leaves_all_as_it_was(subject):
     interrupt(planned.apply)  # from now on all vocabularies have been read
     visits = interrupt(planned.apply)
     assert subject.changed() == []
-    first = next(place for place, (file, _) in enumerate(visits) if file == "moves.py")
+    files = [file for file, _ in visits]
+    first = files.index(updates.__file__)
     # Each backend is interrupted at every third line: all three together at each.
     for place in list(visits.items())[first + TURN :: 3]:
         interrupt(planned.apply, place)

@@ -8,9 +8,10 @@ from models import BACKEND, array
 from test_previous import NEW, Day, build, lookup, saved
 from test_undo import interrupt, storage
 
-from warmstart_keras import plan_warm_start, tensors, warm_start
+from warmstart_keras import plan_warm_start, warm_start
+from warmstart_keras.backend import tensors
+from warmstart_keras.backend.tensors import Stored
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.saved_layers import Stored
 
 KINDS = ["archive", "live"]
 

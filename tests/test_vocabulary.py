@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warmstart_keras import Vocabulary, WarmStartEmbedding, WarmStartError
-from warmstart_keras.vocabulary_sources import read, read_as
+from warmstart_keras.vocabulary import read, read_as
 
 IntegerLookup = keras.layers.IntegerLookup
 StringLookup = keras.layers.StringLookup

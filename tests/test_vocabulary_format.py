@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import BACKEND, benchmark
 
-from warmstart_keras import Vocabulary, WarmStartError, vocabulary_format
+from warmstart_keras import Vocabulary, WarmStartError
+from warmstart_keras.vocabulary import format as vocabulary_format
 
 if BACKEND != "torch":
     pytest.skip("bytes are the same on all backends", allow_module_level=True)

@@ -36,9 +36,9 @@ from warmstart_keras import (
     PretrainedRows,
     VocabularyWarmStart,
     WarmStartEmbedding,
-    plan,
     warm_start,
 )
+from warmstart_keras.model import Table
 
 WIDTH = 4
 BASE = [f"w{i}" for i in range(16)]
@@ -222,18 +222,18 @@ def late():
     """One process alone fails when all rows have moved, resized or not."""
     results = []
     for new in (SHUFFLED, GROWN):
-        record = plan.record
+        record = Table.record
 
         def fail(*args, record=record):
             if process == 0:
                 raise ValueError("no more disk")
             record(*args)
 
-        plan.record = fail
+        Table.record = fail
         try:
             results.append(refused(new))
         finally:
-            plan.record = record
+            Table.record = record
     return results[0] | {"message": " and ".join(r["message"] for r in results)}
 
 

@@ -1,24 +1,24 @@
 """Warm start of Keras models whose vocabulary was rebuilt."""
 
-from warmstart_keras.bindings import Binding
 from warmstart_keras.callback import VocabularyWarmStart
-from warmstart_keras.context import ContextRows
-from warmstart_keras.embedding import WarmStartEmbedding
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.live import plan_warm_start, warm_start
+from warmstart_keras.layers import Binding, WarmStartEmbedding
+from warmstart_keras.new_rows import (
+    ContextRows,
+    GaussianRows,
+    MeanRows,
+    OOVRows,
+    PretrainedRows,
+    SubwordRows,
+)
 from warmstart_keras.pipeline import check_pipeline
-from warmstart_keras.plan import WarmStartPlan
-from warmstart_keras.pretrained import PretrainedRows
-from warmstart_keras.remap import remap, warmstart_embedding_matrix
+from warmstart_keras.plan import WarmStartPlan, plan_warm_start, warm_start
 from warmstart_keras.report import WarmStartReport
-from warmstart_keras.row_map import RowMap
-from warmstart_keras.row_methods import GaussianRows, MeanRows, OOVRows
+from warmstart_keras.rows import remap, warmstart_embedding_matrix
 from warmstart_keras.saving import save_atomically
-from warmstart_keras.subword import SubwordRows
-from warmstart_keras.vocabulary import Vocabulary
+from warmstart_keras.vocabulary import RowMap, Vocabulary
 
 __version__ = "0.1.0"
-
 __all__ = [
     "Binding",
     "ContextRows",

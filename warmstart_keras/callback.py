@@ -8,13 +8,11 @@ from typing import Any
 
 import keras
 
-from warmstart_keras import report_summary
-from warmstart_keras.bindings import record, recorded_vocabulary
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.options import Options
-from warmstart_keras.plan import WarmStartPlan
-from warmstart_keras.report import WarmStartReport
-from warmstart_keras.tables import find_tables
+from warmstart_keras.layers import recorded_vocabulary
+from warmstart_keras.model import find_tables
+from warmstart_keras.plan import Options, WarmStartPlan
+from warmstart_keras.report import WarmStartReport, tensorboard
 from warmstart_keras.vocabulary import Vocabulary
 
 
@@ -107,7 +105,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
             adopt=True,
             without_base=self._moved,
         )
-        self._log_dir = report_summary.checked(log_dir)
+        self._log_dir = tensorboard.checked(log_dir)
         self._unbuilt: dict[keras.Layer, Vocabulary] = {}
         self._is_checked = True
 
@@ -148,7 +146,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         report = plan.apply()
         if report.changed:
             self.report = report
-            report_summary.write(self._log_dir, report, self.model.optimizer)
+            tensorboard.write(self._log_dir, report, self.model.optimizer)
         if options.previous is not None:
             self._started.add(self.model)
         # What the user said about rows of before is used up, for these layers.
@@ -159,7 +157,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         """Records what the rows of layers stand for that were not built before."""
         self._check_once()  # a training that was over already begins no epoch
         if self.report is not None:
-            report_summary.write_since(self._log_dir, self.report, self.model.optimizer)
+            tensorboard.write_since(self._log_dir, self.report, self.model.optimizer)
         try:
             found = find_tables(self.model, self._options.vocabularies)
         except WarmStartError as error:  # no reason to lose what was trained
@@ -169,5 +167,5 @@ class VocabularyWarmStart(keras.callbacks.Callback):
             if recorded_vocabulary(table.layer, table.side.name) is None:
                 # The ids of this training were those of its begin.
                 trained_on = self._unbuilt.get(table.layer, table.new)
-                record(replace(table, new=trained_on), ExitStack())
+                replace(table, new=trained_on).record(ExitStack())
         self._unbuilt = {}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from warmstart_keras import tensors
+from warmstart_keras.backend import tensors
 from warmstart_keras.errors import WarmStartError
 
 _CURE = (

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import keras
 
-from warmstart_keras.atomic_files import written_atomically
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.rows import written_atomically
 
 
 def save_atomically(model: keras.Model, filepath: str | os.PathLike) -> Path:

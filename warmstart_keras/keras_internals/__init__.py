@@ -42,12 +42,14 @@ from warmstart_keras.keras_internals.optimizers import (
     accumulated_gradients,
     attributes_not_tracked,
     forget_build,
+    inner_optimizers,
     moving_averages,
     optimized_variables,
     separate_averages,
     stale_key,
     storage_key,
     stored_name,
+    trained_variables,
     variable_key,
 )
 from warmstart_keras.keras_internals.storage import (
@@ -58,6 +60,7 @@ from warmstart_keras.keras_internals.storage import (
 )
 from warmstart_keras.keras_internals.variables import (
     clear_gradient,
+    shapes_alone,
     stand_in,
     variables_without_value,
 )
@@ -80,6 +83,7 @@ __all__ = [
     "gives_vectors",
     "in_step",
     "in_symbolic_call",
+    "inner_optimizers",
     "is_saved_as_lines",
     "kernel_variable",
     "let_go",
@@ -99,6 +103,7 @@ __all__ = [
     "saved_vocabulary_size",
     "separate_averages",
     "set_shape",
+    "shapes_alone",
     "snake_case",
     "stale_key",
     "stand_in",
@@ -107,6 +112,7 @@ __all__ = [
     "stored_name",
     "sublayers",
     "table_entries",
+    "trained_variables",
     "untraced",
     "variable_key",
     "variables_without_value",

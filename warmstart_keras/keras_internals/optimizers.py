@@ -8,6 +8,33 @@ import keras
 from warmstart_keras.keras_internals import access
 
 
+def inner_optimizers(optimizer: Any) -> list:
+    """The optimizer and all that it wraps (LossScaleOptimizer, MultiOptimizer, ...)."""
+    found: list = []
+
+    def visit(value: Any) -> None:
+        if isinstance(value, keras.optimizers.Optimizer):
+            if not any(value is known for known in found):
+                found.append(value)
+                for attribute in vars(value).values():
+                    visit(attribute)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                visit(item)
+        elif isinstance(value, dict):
+            visit(list(value.values()))
+
+    visit(optimizer)
+    return found
+
+
+def trained_variables(optimizer: Any) -> list:
+    """The model's variables that an optimizer holds, or one that it wraps."""
+    # In some versions of Keras a LossScaleOptimizer itself holds none.
+    held = map(optimized_variables, inner_optimizers(optimizer))
+    return next((variables for variables in held if variables), [])
+
+
 def optimized_variables(optimizer: Any) -> list:
     """The model's variables that a built optimizer holds, in its order."""
     # The public `variables` are the optimizer's own: they do not say whose they are.

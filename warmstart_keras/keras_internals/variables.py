@@ -1,5 +1,7 @@
 """Private names of Keras's variables."""
 
+import random
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -8,6 +10,24 @@ import keras
 import numpy as np
 
 from warmstart_keras.keras_internals import access
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Lets layers be made of their configuration that are only to be looked at.
+
+    No table is allocated, and no random number is used up: layers made later are what
+    they would have been.
+    """
+    state = random.getstate()
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            variables_without_value(),
+        ):
+            yield
+    finally:
+        random.setstate(state)
 
 
 @contextmanager

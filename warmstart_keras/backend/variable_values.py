@@ -1,0 +1,91 @@
+"""Giving variables values, so that it can be undone; reading some of their rows."""
+
+from contextlib import ExitStack
+from typing import Any
+
+import keras
+import numpy as np
+
+from warmstart_keras import keras_internals
+from warmstart_keras.backend import sharded, tensors
+
+
+def put(variable: Any, value: Any, undo: ExitStack) -> None:
+    """Gives a variable a value, and leaves with `undo` what takes that back."""
+    same_shape = tuple(value.shape) == tuple(variable.shape)
+    if not same_shape and keras_internals.storage_is_held():
+        keras_internals.replace_storage(variable, value, undo)
+        return
+    before = variable.value
+    if keras.backend.backend() != "jax":  # arrays of JAX never change
+        before = np.array(tensors.to_numpy(variable))
+    undo.callback(give, variable, before)
+    give(variable, value)
+
+
+def give(variable: Any, value: Any) -> None:
+    """Gives a variable a value of any number of rows: wholly, or not at all."""
+    if isinstance(value, np.ndarray):
+        value = tensors.to_tensor(value, like=variable)
+    if tuple(value.shape) == tuple(variable.shape):
+        variable.assign(value)
+        return
+    undo = ExitStack()
+    try:
+        keras_internals.replace_storage(variable, value, undo)
+    except BaseException:
+        undo.close()
+        raise
+
+
+def set_attribute(owner: Any, name: str, value: Any, undo: ExitStack) -> None:
+    """Sets an attribute, and leaves with `undo` what takes that back."""
+    undo.callback(setattr, owner, name, getattr(owner, name))
+    setattr(owner, name, value)
+
+
+def read_rows(variable: Any, axis: int, rows: np.ndarray) -> np.ndarray | None:
+    """Some rows of a variable as an array of its own, the rows first.
+
+    Nothing else of a table is gathered or copied, and no other process is asked.
+
+    Args:
+        variable: The `keras.Variable`.
+        axis: The axis that has the rows.
+        rows: Their numbers.
+
+    Returns:
+        The rows; None where this process does not hold all of them.
+    """
+    if sharded.sharding_of(variable) is not None:
+        whole = not sharded.spans_processes(variable)
+        return _from_shards(variable, axis, rows) if whole else None
+    if tensors.is_on_host(variable):
+        # Of a mirrored variable one replica: to read it as a whole copies it.
+        replicas = getattr(variable.value, "values", None)
+        one = replicas[0] if isinstance(replicas, tuple) else variable
+        return rows_at(tensors.to_numpy(one), axis, rows)
+    taken = keras.ops.take(variable.value, rows, axis=axis)
+    return np.moveaxis(np.array(tensors.to_numpy(taken)), axis, 0)
+
+
+def _from_shards(variable: Any, axis: int, rows: np.ndarray) -> np.ndarray:
+    """Some rows of an array of JAX that lies on several devices of this process."""
+    value, is_on_host = variable.value, tensors.is_on_host(variable)
+    shape = list(value.shape)
+    shape[axis] = len(rows)
+    found = np.empty(shape, value.dtype)
+    for shard in value.addressable_shards:
+        first, last, _ = shard.index[axis].indices(value.shape[axis])
+        here = np.flatnonzero((first <= rows) & (rows < last))
+        data = np.asarray(shard.data) if is_on_host else shard.data
+        place = (*shard.index[:axis], here, *shard.index[axis + 1 :])
+        found[place] = data.take(rows[here] - first, axis=axis)
+    return np.moveaxis(found, axis, 0)
+
+
+def rows_at(before: np.ndarray, axis: int, places: Any) -> np.ndarray:
+    """The rows at some places, the rows first."""
+    # "clip" saves a check of each place.
+    taken = np.take(before, np.asarray(places), axis=axis, mode="clip")
+    return np.moveaxis(taken, axis, 0)

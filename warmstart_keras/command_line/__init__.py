@@ -1,0 +1,7 @@
+"""The package on the command line."""
+
+from warmstart_keras.command_line.main import main
+
+__all__ = [
+    "main",
+]

@@ -1,0 +1,215 @@
+"""Which variables of Keras's own layers have an entry for each token.
+
+An embedding has one side, its rows. A `Dense` may have a vocabulary along its outputs (a
+softmax over words, labels) or along its inputs (vectors of counts, one entry a word), or
+both. What normalises such vectors has an entry for each feature.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+
+from warmstart_keras import keras_internals
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.layers.binding import Binding, Size
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """What of a layer has one vocabulary: its rows, its inputs or its outputs.
+
+    Attributes:
+        layer: The layer.
+        path: The layer's path of names in the model.
+        name: `"rows"` of an embedding, `"inputs"` or `"outputs"` of a `Dense`,
+            `"features"` of a normalisation; of a layer of the user's, its variables.
+        bindings: One for each of its variables, the main one first.
+        sizes: The attributes that hold its size.
+        keeps_width: Whether its size cannot change, as an input's.
+        declared: Whether the user declared it.
+    """
+
+    layer: keras.Layer
+    path: str
+    name: str
+    bindings: tuple[Binding, ...]
+    sizes: tuple[Size, ...] = ()
+    keeps_width: bool = False
+    declared: bool = False
+
+    @property
+    def rows(self) -> int:
+        """How many entries it has now."""
+        return self.bindings[0].rows
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        of = "" if self.name == "rows" else f" ({self.name})"
+        return f"{self.path}{of}"
+
+
+_WITH_SIDES = (
+    keras.layers.Embedding,
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.Normalization,
+    keras.layers.PReLU,
+)
+
+
+def has_sides(layer: Any) -> bool:
+    """Whether a layer is of a kind that may have a vocabulary, built or not."""
+    return isinstance(layer, _WITH_SIDES)
+
+
+def sides_of(layer: keras.Layer, path: str) -> list[Side]:
+    """The sides of a layer that may have a vocabulary; none if it is not built."""
+    if not layer.built or not has_sides(layer):
+        return []
+    if isinstance(layer, keras.layers.Embedding):
+        return [_rows(layer, path)]
+    if getattr(layer, "quantization_mode", None):
+        return []
+    if isinstance(layer, keras.layers.Dense):
+        kernel = keras_internals.kernel_variable(layer)
+        outputs = _outputs(layer, path, kernel, 1, Size(layer, "units"), 0)
+        return [_inputs(layer, path, kernel, 0), outputs]
+    if isinstance(layer, keras.layers.EinsumDense):
+        return _einsum_sides(layer, path)
+    return _features(layer, path)
+
+
+def behind_head(side: Side) -> Side:
+    """What normalises logits, which are means where they are new, as its numbers then."""
+    bindings = tuple(replace(binding, averaged=True) for binding in side.bindings)
+    return replace(side, bindings=bindings) if side.name == "features" else side
+
+
+def variables_of(sides: list[Side]) -> set[int]:
+    """The `id`s of all variables of some sides."""
+    return {id(binding.variable) for side in sides for binding in side.bindings}
+
+
+def _rows(layer: Any, path: str) -> Side:
+    # A tied head has the outputs for its new words in the very same rows.
+    tied = getattr(layer, "tie_weights", None) is True
+    fresh = layer.embeddings_initializer
+    table = Binding(
+        layer,
+        keras_internals.embeddings_variable(layer),
+        initializer=fresh,
+        path=path,
+        averaged=tied,
+        asked=True,
+    )
+    bindings = [table]
+    if layer.lora_enabled:
+        factor = layer.lora_embeddings_a
+        bindings.append(
+            replace(table, variable=factor, initializer="zeros", is_factor=True)
+        )
+    if getattr(layer, "tie_weights", None) is False:
+        head = layer.reverse_embeddings
+        bindings.append(replace(table, variable=head, axis=1, averaged=True, asked=False))
+    return Side(layer, path, "rows", tuple(bindings), (Size(layer, "input_dim"),))
+
+
+def _inputs(layer: Any, path: str, kernel: Any, axis: int) -> Side:
+    fresh = layer.kernel_initializer
+    bindings = [Binding(layer, kernel, axis, (), fresh, path=path, asked=True)]
+    if layer.lora_enabled:
+        factor, axis = _lora_factor(layer, kernel, axis)
+        how = {"variable": factor, "axis": axis, "initializer": "zeros"}
+        bindings.append(replace(bindings[0], **how, is_factor=True))
+    return Side(layer, path, "inputs", tuple(bindings), keeps_width=True)
+
+
+def _lora_factor(layer: Any, kernel: Any, axis: int) -> tuple[Any, int]:
+    """Which LoRA factor has an axis of the kernel, and where."""
+    if axis == len(kernel.shape) - 1:
+        return layer.lora_kernel_b, 1
+    return layer.lora_kernel_a, axis
+
+
+def _outputs(
+    layer: Any, path: str, kernel: Any, axis: int, size: Size, bias_axis: int | None
+) -> Side:
+    mean = Binding(layer, kernel, axis, (), layer.kernel_initializer, path=path)
+    bindings = [mean]
+    if layer.lora_enabled:
+        factor, at = _lora_factor(layer, kernel, axis)
+        bindings.append(replace(mean, variable=factor, axis=at, initializer="zeros"))
+    if layer.bias is not None and bias_axis is not None:
+        fresh = layer.bias_initializer
+        bindings.append(
+            replace(mean, variable=layer.bias, axis=bias_axis, initializer=fresh)
+        )
+    averaged = tuple(replace(binding, averaged=True) for binding in bindings)
+    return Side(layer, path, "outputs", averaged, (size,))
+
+
+def _einsum_sides(layer: Any, path: str) -> list[Side]:
+    """Of the last axis that goes in, if it is summed over, and the last that goes out."""
+    inputs, weights, output = re.split(r",|->", layer.equation.replace(" ", ""))
+    kernel = keras_internals.kernel_variable(layer)
+    sides = []
+    last = inputs[-1]
+    if last.isalpha() and last in weights and last not in output:
+        sides.append(_inputs(layer, path, kernel, weights.index(last)))
+    last = output[-1]
+    made = {o: int(kernel.shape[weights.index(o)]) for o in output if o in weights}
+    # Of several axes of one size it has to be declared which is meant.
+    is_alone = list(made.values()).count(made.get(last, 0)) == 1
+    if last.isalpha() and is_alone and last not in inputs:
+        has_it = last in (layer.bias_axes or "")
+        bias_axis = len(layer.bias.shape) - 1 if has_it else None
+        size = Size(layer, "partial_output_shape", -1)
+        sides.append(_outputs(layer, path, kernel, weights.index(last), size, bias_axis))
+    return sides
+
+
+def _features(layer: Any, path: str) -> list[Side]:
+    """Of a layer that has numbers for each feature along the last axis.
+
+    New ones are as in a fresh layer: what is 0, as the count of a word that a text does
+    not have, stays 0 then, and adds nothing to what a kernel behind gives.
+    """
+    if not _is_along_last_axis(layer):
+        return []
+    if isinstance(layer, keras.layers.Normalization):
+        names, fresh = ["adapt_mean", "adapt_variance"], ["zeros", "ones"]
+    else:
+        names = ["alpha"] if isinstance(layer, keras.layers.PReLU) else ["gamma", "beta"]
+        if isinstance(layer, keras.layers.BatchNormalization):
+            names += ["moving_mean", "moving_variance"]
+        fresh = [getattr(layer, f"{name}_initializer") for name in names]
+    values = [getattr(layer, name, None) for name in names]
+    bindings = tuple(
+        Binding(layer, value, 0, (), start, path=path)
+        for value, start in zip(values, fresh, strict=True)
+        if value is not None and len(value.shape) == 1
+    )
+    return [Side(layer, path, "features", bindings, keeps_width=True)] if bindings else []
+
+
+def _is_along_last_axis(layer: Any) -> bool:
+    axis = getattr(layer, "axis", -1)
+    axes = list(axis) if isinstance(axis, list | tuple) else [axis]
+    rank = getattr(layer.input_spec, "ndim", None)
+    return axes == [-1] or (rank is not None and axes == [rank - 1])
+
+
+def check_quantized(layer: Any, path: str) -> None:
+    """Refuses a quantised layer: rounded rows cannot be trained (K9d)."""
+    mode = getattr(layer, "quantization_mode", None)
+    if mode:
+        raise WarmStartError(
+            f"Layer '{path}' must not be quantised: rounded rows cannot be trained. "
+            f"Received: quantization_mode={mode!r}. Warm start the float model, then "
+            "quantise it."
+        )

@@ -1,0 +1,61 @@
+"""A plain `keras.layers.Embedding` of one that knows its tokens, and the way back."""
+
+from typing import Any
+
+import keras
+
+from warmstart_keras import keras_internals
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.vocabulary import read
+
+
+def config_of(layer: keras.layers.Embedding, vocabulary: Any) -> dict[str, Any]:
+    """The configuration of a `WarmStartEmbedding` with the rows of a plain layer.
+
+    Raises:
+        WarmStartError: If the layer is not a built, plain one.
+    """
+    if type(layer) is not keras.layers.Embedding:
+        raise WarmStartError(
+            "`layer` must be a `keras.layers.Embedding`. "
+            f"Received: {layer!r} (of type {type(layer).__name__})"
+        )
+    _check_convertible(layer)
+    rows, tokens = layer.input_dim, len(read(vocabulary))
+    lookup = keras_internals.lookup_of(vocabulary)
+    limited = lookup is not None and lookup.max_tokens == rows
+    follows = tokens == rows and not limited
+    about = {"input_dim": None if follows else rows, "vocabulary": vocabulary}
+    return {**layer.get_config(), **about}
+
+
+def made_of(layer: Any) -> keras.layers.Embedding:
+    """A plain layer with the rows of a `WarmStartEmbedding`.
+
+    Raises:
+        WarmStartError: If the layer is not built, quantised or has LoRA factors.
+    """
+    _check_convertible(layer)
+    config = {**keras.layers.Embedding.get_config(layer), "input_dim": layer.input_dim}
+    plain = keras.layers.Embedding.from_config(config)
+    plain.build()
+    copy_rows(layer, plain)
+    return plain
+
+
+def _check_convertible(layer: keras.layers.Embedding) -> None:
+    if not layer.built or layer.lora_enabled or getattr(layer, "quantization_mode", None):
+        raise WarmStartError(
+            f"Layer '{layer.name}' must be built, and have neither LoRA factors nor "
+            f"rounded rows. Received: built={layer.built}, "
+            f"lora_enabled={layer.lora_enabled}, "
+            f"quantization_mode={getattr(layer, 'quantization_mode', None)!r}. Build it "
+            "(`layer.build()`); save and load the model to merge LoRA factors."
+        )
+
+
+def copy_rows(source: Any, target: Any) -> None:
+    """Gives one embedding layer the rows of another."""
+    # A copy: on JAX, training one of two models would use up an array that both hold.
+    rows = keras_internals.embeddings_variable(source).value
+    keras_internals.embeddings_variable(target).assign(keras.ops.copy(rows))

@@ -1,0 +1,82 @@
+"""What the entries of a layer stand for, as last recorded in this process.
+
+Keras has no place in a layer for what its rows stand for. A `WarmStartEmbedding` keeps
+that itself; of all other layers it is kept here, beside the layer object.
+"""
+
+import weakref
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import keras
+
+from warmstart_keras.backend import tensors
+from warmstart_keras.layers.embedding import WarmStartEmbedding
+from warmstart_keras.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class RowRecord:
+    """What is known of one axis of a layer.
+
+    Attributes:
+        vocabulary: What its entries stand for now; None where that is not known, and for
+            a `WarmStartEmbedding`, which keeps it itself.
+        named_base: Fingerprint of the base that the user named at the last warm start.
+            The entries stand for something else by now: to move them from that base once
+            more would scramble them.
+        is_named: Whether the user has named its vocabulary.
+        has_moved: Whether a warm start has moved its entries.
+        adapted: The values of a layer with `adapt`, when this was recorded.
+    """
+
+    vocabulary: Vocabulary | None = None
+    named_base: str | None = None
+    is_named: bool = False
+    has_moved: bool = False
+    adapted: tuple[bytes, ...] | None = None
+
+
+# By layer, and by the name of the axis.
+_records: "weakref.WeakKeyDictionary[keras.Layer, Mapping[str, RowRecord]]"
+_records = weakref.WeakKeyDictionary()
+
+
+def row_records(layer: keras.Layer) -> Mapping[str, RowRecord]:
+    """All records of a layer, by the name of the axis."""
+    return _records.get(layer, {})
+
+
+def row_record(layer: keras.Layer, axis: str) -> RowRecord:
+    """The record of one axis of a layer; an empty one if there is none."""
+    return row_records(layer).get(axis, RowRecord())
+
+
+def put_row_record(
+    layer: keras.Layer, axis: str, record: RowRecord, undo: ExitStack
+) -> None:
+    """Records what is known of one axis; leaves with `undo` the way back."""
+    before = _records.get(layer)
+    if before is None:
+        undo.callback(_records.pop, layer, None)
+    else:
+        undo.callback(_records.__setitem__, layer, before)
+    _records[layer] = {**row_records(layer), axis: record}
+
+
+def recorded_vocabulary(layer: keras.Layer, axis: str = "rows") -> Vocabulary | None:
+    """What the entries along one axis stand for now, where that is known."""
+    if isinstance(layer, WarmStartEmbedding):
+        return layer.row_vocabulary
+    return row_record(layer, axis).vocabulary
+
+
+def has_moved(layer: keras.Layer) -> bool:
+    """Whether a warm start in this process has moved rows of a layer."""
+    return any(record.has_moved for record in row_records(layer).values())
+
+
+def adapted_values(layer: keras.Layer) -> tuple[bytes, ...]:
+    """What `adapt` has made of a layer's variables by now."""
+    return tuple(tensors.to_numpy(v).tobytes() for v in layer.variables)

@@ -1,0 +1,263 @@
+"""Which layers of a model the user meant: by name, by object, or as the only one."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from warmstart_keras import keras_internals
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.layers import Binding, Side, Size, has_sides, sides_of
+from warmstart_keras.new_rows import initializers
+
+
+def unwrapped(layer: Any) -> Any:
+    """The layer inside a `TimeDistributed`, or another that wraps one."""
+    while isinstance(layer, keras.layers.Wrapper) and not has_sides(layer):
+        inside = getattr(layer, "layer", None)
+        if isinstance(layer, keras.layers.Bidirectional) or inside is None:
+            break
+        layer = inside
+    return layer
+
+
+class Layers:
+    """All layers of a model, with those sides that may have a vocabulary.
+
+    Args:
+        model: The model, or a layer alone.
+
+    Attributes:
+        paths: The path of each layer.
+        embeddings: Those that are embeddings.
+    """
+
+    def __init__(self, model: keras.Layer) -> None:
+        self._all = list(keras_internals.walk(model))
+        self.paths = {layer: path or layer.name for path, layer in self._all}
+        self._sides: dict[keras.Layer, list[Side]] = {}
+        self.embeddings = [
+            layer for layer in self.paths if isinstance(layer, keras.layers.Embedding)
+        ]
+
+    def sides(self, layer: Any) -> list[Side]:
+        """The sides of one of the layers that may have a vocabulary."""
+        if layer not in self.paths:
+            return []
+        if layer not in self._sides:  # not all are asked for, most of the time
+            self._sides[layer] = sides_of(layer, self.paths[layer])
+        return self._sides[layer]
+
+    def may_have(self, layer: keras.Layer) -> bool:
+        """Whether a layer is of a kind that may have a vocabulary, or was declared."""
+        return has_sides(layer) or bool(self.sides(layer))
+
+    def named(self, key: Any, argument: str) -> keras.Layer:
+        """The layer that a key of `argument` names, by its name or itself.
+
+        Raises:
+            WarmStartError: If there is none, or the name is borne by several.
+        """
+        if isinstance(key, str):
+            matches = [(path, layer) for path, layer in self._all if layer.name == key]
+            if len(matches) > 1:
+                raise WarmStartError(
+                    f"A name in `{argument}` must be borne by one layer. Received: "
+                    f"{key!r}, borne by {[path for path, _ in matches]}. Pass the layer "
+                    "object itself as the key."
+                )
+        else:
+            matches = [(path, layer) for path, layer in self._all if layer is key]
+        if not matches:
+            has = f"{list(self.paths.values())}" if argument == "size" else self.listed()
+            raise WarmStartError(
+                f"`{argument}` must name layers of the model. Received: {key!r}. The "
+                f"model has {has}."
+            )
+        return matches[0][1]
+
+    def listed(self) -> str:
+        """What a model has that may have a vocabulary, for messages."""
+        embeddings = [self.paths[layer] for layer in self.embeddings]
+        others = [
+            f"{self.paths[layer]} {[tuple(b.variable.shape) for b in side.bindings]}"
+            for layer in self.paths
+            for side in self.sides(layer)[-1:]
+            if layer not in self.embeddings
+        ]
+        said = "no embedding layer"
+        if embeddings:
+            said = f"the embedding layers {embeddings}"
+        return f"{said}, and the heads or kernels {others}" if others else said
+
+
+@dataclass(frozen=True)
+class Named:
+    """A layer that the user named.
+
+    Attributes:
+        layer: The layer.
+        side: The name of the side that is meant, if the user said so.
+        given: The vocabulary source that it was named with.
+    """
+
+    layer: keras.Layer
+    side: str | None
+    given: Any
+
+    def is_for(self, side: Side) -> bool:
+        """Whether it says something of a side."""
+        if self.layer is not side.layer:
+            return False
+        # A layer of Keras's has sides of its own; one of the user's has what is declared.
+        alone = self.side is None and not (side.declared and has_sides(self.layer))
+        return alone or self.side == side.name
+
+
+def resolve(layers: Layers, given: Any, argument: str) -> list[Named]:
+    """What the user gave, by layer, in its order.
+
+    A side that is declared, of a layer that has none by itself, is added to `layers`.
+
+    Raises:
+        WarmStartError: If a name or a declaration does not fit the model.
+    """
+    if given is None:
+        return []
+    if not isinstance(given, Mapping) or _is_token_mapping(given):
+        if len(layers.embeddings) != 1:
+            received = type(given).__name__
+            if isinstance(given, str | os.PathLike):
+                received = f"{str(given)!r} (a model to start from is `previous=`)"
+            raise WarmStartError(
+                f"`{argument}` must name the layer where a model has not exactly one "
+                "embedding: a mapping from a layer or its name to a source. Received: "
+                f"{received}, for a model with {layers.listed()}"
+            )
+        return [Named(layers.embeddings[0], None, given)]
+    found: list[Named] = []
+    for key, source in given.items():
+        if isinstance(key, Binding):
+            one = _declared(layers, key, source, argument)
+        else:
+            one = Named(_with_sides(layers, key, argument), None, source)
+        sides = [side for side in layers.sides(one.layer) if one.is_for(side)]
+        if any(other.is_for(side) for other in found for side in sides) or any(
+            one.layer is other.layer and one.side == other.side for other in found
+        ):
+            raise WarmStartError(
+                f"`{argument}` must name a layer once. Received: "
+                f"'{layers.paths[one.layer]}', named twice"
+            )
+        found.append(one)
+    return found
+
+
+def _is_token_mapping(given: Mapping) -> bool:
+    """Whether a mapping is from token to row, and not from layer to source."""
+    return bool(given) and all(
+        isinstance(value, int | np.integer) for value in given.values()
+    )
+
+
+def _with_sides(layers: Layers, key: Any, argument: str) -> keras.Layer:
+    layer = layers.named(key, argument)
+    if not layers.may_have(layer):
+        layer = unwrapped(layer)
+    if not layers.may_have(layer):
+        raise WarmStartError(
+            f"`{argument}` must name layers with one row per token. Received: "
+            f"'{layers.paths[layer]}' of type {type(layer).__name__}. The model has "
+            f"{layers.listed()}. Of a layer of your own, declare the variable: "
+            f"`Binding('{layer.name}', 'variable', axis=0)` as the key."
+        )
+    return layer
+
+
+def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named:
+    """What a `Binding` names: a side that the layer has, or one that it declares."""
+    if key.initializer is not None:
+        initializers.get(key.initializer, as_keras=True)
+    layer = layers.named(key.layer, argument)
+    if isinstance(key.variable, str) and not hasattr(layer, key.variable):
+        layer = unwrapped(layer)
+    if not layer.built:
+        return Named(layer, f"{key.variable} along {key.axis}", source)
+    variable = _variable(layers, layer, key, argument)
+    rank = len(variable.shape)
+    if not -rank <= key.axis < rank:
+        raise WarmStartError(
+            f"The axis of a `Binding` must be one of its variable's. Received: "
+            f"axis={key.axis} for '{variable.path}' of shape {tuple(variable.shape)}"
+        )
+    axis = key.axis % rank
+    own = layers.sides(layer)
+    for place, side in enumerate(own):
+        if any(b.variable is variable and b.axis == axis for b in side.bindings):
+            sizes = (*side.sizes, *_sizes(layers, layer, key, side.rows))
+            bindings = side.bindings
+            if key.initializer is not None:
+                bindings = tuple(
+                    replace(b, initializer=key.initializer, averaged=False, asked=False)
+                    if b.variable is variable
+                    else b
+                    for b in bindings
+                )
+            own[place] = replace(
+                side, sizes=tuple(dict.fromkeys(sizes)), bindings=bindings
+            )
+            return Named(layer, side.name, source)
+    binding = replace(
+        key,
+        layer=layer,
+        variable=variable,
+        axis=axis,
+        path=layers.paths[layer],
+        averaged=key.initializer is None,
+    )
+    sizes = _sizes(layers, layer, key, binding.rows)
+    name = variable.name if axis == 0 else f"{variable.name} along {axis}"
+    side = Side(layer, binding.path, name, (binding,), sizes, declared=True)
+    own.append(side)
+    return Named(layer, name, source)
+
+
+def _variable(layers: Layers, layer: keras.Layer, key: Binding, argument: str) -> Any:
+    named = key.variable
+    if isinstance(named, str):
+        known = getattr(layer, named, None)
+        matches = [v for v in layer.weights if v is known]
+        matches = matches or [v for v in layer.weights if v.name == named]
+    else:
+        matches = [v for v in layer.weights if v is named]
+    if len(matches) != 1:
+        has = [f"{v.name} {tuple(v.shape)}" for v in layer.weights]
+        raise WarmStartError(
+            f"A `Binding` in `{argument}` must name one variable of its layer. Received: "
+            f"{named!r}. Layer '{layers.paths[layer]}' has {has}."
+        )
+    return matches[0]
+
+
+def _sizes(
+    layers: Layers, layer: keras.Layer, key: Binding, rows: int
+) -> tuple[Size, ...]:
+    names = [key.size] if isinstance(key.size, str) else list(key.size)
+    sizes = []
+    for name in names:
+        before, _, attribute = name.rpartition(".")
+        owner = layers.named(before, "size") if before else layer
+        holds = getattr(owner, attribute, "no such attribute")
+        if holds != rows:
+            raise WarmStartError(
+                "`size` of a `Binding` must name an attribute that holds the "
+                f"vocabulary's size. Received: {name!r}, which is {holds!r} where the "
+                f"variable of layer '{layers.paths[layer]}' has {rows} entries. "
+                f"'{owner.name}' (of type {type(owner).__name__}) has "
+                f"{[n for n, v in vars(owner).items() if type(v) is int and v == rows]}."
+            )
+        sizes.append(Size(owner, attribute))
+    return tuple(sizes)

@@ -1,0 +1,288 @@
+"""`PretrainedRows`: rows of new words from vectors that were trained elsewhere."""
+
+import gzip
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.new_rows.base_rows import BaseTable, parts
+from warmstart_keras.new_rows.methods import Fitted, LearningMethod, without
+from warmstart_keras.vocabulary import NEW, RowMap, Token
+
+_NUMBERS = 2**23  # similarities worked out at a time
+_NEAREST = 256  # kept words that are looked at first
+
+
+@keras.saving.register_keras_serializable(package="warmstart_keras")
+class PretrainedRows(LearningMethod):
+    """New rows by vectors trained elsewhere, as mixtures of the nearest kept words' rows.
+
+    A new row is a convex combination of the rows of kept words: their weights are the
+    sparsemax of the cosines between the new word's vector and theirs, which is 0 for all
+    but the nearest. So a new word starts where the model has put words of its kind,
+    however wide the vectors are. See Dobler and de Melo, "FOCUS: Effective Embedding
+    Initialization for Monolingual Specialization of Multilingual Models" (2023), and, for
+    the sparsemax, Martins and Astudillo (2016).
+
+    Examples:
+        >>> import numpy as np
+        >>> from warmstart_keras import PretrainedRows, RowMap, remap
+        >>> vectors = {
+        ...     "cat": [1.0, 0.1, 0.0], "dog": [0.9, 0.2, 0.0], "car": [0.0, 0.0, 1.0]
+        ... }
+        >>> row_map = RowMap(["cat", "car"], ["cat", "car", "dog"])
+        >>> matrix = np.array([[1.0, 2.0], [3.0, 4.0]])
+        >>> remap(matrix, row_map, new_embeddings_initializer=PretrainedRows(vectors))[2]
+        array([1.00..., 2.00...])
+
+    Args:
+        vectors: A mapping from token to vector; a `KeyedVectors` of gensim; or the path
+            of a file in the text format of word2vec or GloVe, which may be gzipped
+            (`.gz`). Only the vectors of words that were kept or are new are read.
+        direct: Whether a new row is the word's vector itself. For tables that were made
+            of these vectors, and of their width.
+
+    Raises:
+        WarmStartError: If `vectors` is none of these; and when it is used, if vectors
+            differ in length, or are `direct` and of another width than the rows.
+    """
+
+    def __init__(self, vectors: Any, *, direct: bool = False) -> None:
+        if vectors is not None:
+            check_is_source(vectors)
+        self.vectors = vectors
+        self.direct = bool(direct)
+
+    def get_config(self) -> dict:
+        """The arguments, without the vectors: data is not saved with a layer."""
+        return {"vectors": None, "direct": self.direct}
+
+    def check(self) -> None:
+        """Refuses to be used without vectors: they are not saved with a layer.
+
+        Raises:
+            WarmStartError: If it has none.
+        """
+        if self.vectors is None:
+            raise WarmStartError(
+                "`PretrainedRows` must have vectors, which are not saved with a layer. "
+                "Received: none. Pass "
+                "`new_embeddings_initializer=PretrainedRows(vectors)`."
+            )
+
+    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+        """Reads the vectors of the kept and the new words.
+
+        Raises:
+            WarmStartError: If the vectors are `direct`, and of another width than rows.
+        """
+        # All of the table that is needed is read before anything of the user's is asked.
+        mean = base.mean_of_words()
+        kept = row_map.kept_words
+        kept_words = row_map.new.some(kept)
+        words = row_map.new_words
+        known, matrix = vectors_of(
+            self.vectors, [*kept_words, *(w for w in words if w is not None)]
+        )
+        place = np.array([known.get(word, NEW) for word in words], np.int64)
+        lengths = np.linalg.norm(matrix, axis=1)
+        # The last one serves words without a vector.
+        usable = np.append(np.isfinite(lengths), False)
+        place[~usable[place]] = NEW
+        if self.direct:
+            if len(matrix) and matrix.shape[1] != len(mean):
+                raise WarmStartError(
+                    "`PretrainedRows(direct=True)` must have vectors of the table's "
+                    f"width, {len(mean)}. Received: vectors of length {matrix.shape[1]}. "
+                    "Leave `direct` out: rows are then mixed from those of kept words."
+                )
+            return Fitted(
+                _filled(mean, place, lambda rows: matrix[rows]),
+                without(words, place != NEW, "no vector"),
+            )
+
+        usable[:-1] &= lengths > 0  # else it has no direction
+        place[~usable[place]] = NEW
+        near = np.array([known.get(word, NEW) for word in kept_words], np.int64)
+        has = usable[near]
+        old_rows, near = row_map.indices[kept[has]], near[has]
+        if not len(near):
+            place[:] = NEW
+        matrix[usable[:-1]] /= lengths[usable[:-1], None]
+        others = matrix[near]
+
+        def mixed(places: np.ndarray) -> np.ndarray:
+            used, weights = _mixtures(matrix[places], others)
+            return weights @ base.rows(old_rows[used])
+
+        return Fitted(
+            _filled(mean, place, mixed, max(1, _NUMBERS // max(1, len(near)))),
+            without(words, place != NEW, "no vector, or no kept word with one"),
+        )
+
+
+def _filled(mean: np.ndarray, place: np.ndarray, rows_of: Any, size: int = 2**16) -> Any:
+    """A function that gives rows, the mean where there is no place to get one from."""
+
+    def made(start: int, stop: int, seed: tuple) -> np.ndarray:
+        rows = np.tile(mean, (stop - start, 1))
+        for some in parts(np.flatnonzero(place[start:stop] != NEW), size):
+            rows[some] = rows_of(place[start:stop][some])
+        return rows
+
+    return made
+
+
+def _mixtures(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of some unit vectors to mix for each of a few, and with which weights.
+
+    Returns:
+        The places of those that are used at all, and the weights, of shape
+        `(len(vectors), len(used))`; each row of them adds up to 1.
+    """
+    cosines = vectors @ others.T
+    weights = np.zeros_like(cosines)
+    open_ = np.arange(len(vectors))
+    number = min(_NEAREST, len(others))
+    while len(open_):
+        nearest = np.argpartition(-cosines[open_], number - 1, axis=1)[:, :number]
+        values = np.take_along_axis(cosines[open_], nearest, axis=1)
+        found = sparsemax(values)
+        # What is further away has weight 0 if the last of these has.
+        enough = (found == 0).any(axis=1) | (number == len(others))
+        weights[open_[enough][:, None], nearest[enough]] = found[enough]
+        open_, number = open_[~enough], min(2 * number, len(others))
+    used = np.flatnonzero(weights.any(axis=0))
+    return used, weights[:, used]
+
+
+def sparsemax(values: np.ndarray) -> np.ndarray:
+    """The nearest point of the simplex to each row (Martins and Astudillo 2016)."""
+    ordered = -np.sort(-values, axis=1)
+    sums = np.cumsum(ordered, axis=1, dtype=np.float64)
+    ranks = np.arange(1, values.shape[1] + 1)
+    size = np.count_nonzero(1 + ranks * ordered > sums, axis=1)
+    least = (np.take_along_axis(sums, size[:, None] - 1, axis=1) - 1) / size[:, None]
+    return np.maximum(values - least, 0)
+
+
+def check_is_source(vectors: Any) -> None:
+    """Refuses what is no source of vectors, and a path where there is no file.
+
+    Raises:
+        WarmStartError: If it is one of these.
+    """
+    if isinstance(vectors, str | os.PathLike):
+        if not Path(vectors).is_file():
+            raise WarmStartError(
+                "`vectors` must be a mapping, a `KeyedVectors` of gensim or the path of "
+                f"a text file. Received: {os.fspath(vectors)!r}, where there is no file"
+            )
+    elif not (isinstance(vectors, Mapping) or _is_keyed(vectors)):
+        raise WarmStartError(
+            "`vectors` must be a mapping from token to vector, a `KeyedVectors` of "
+            "gensim, or the path of a text file as word2vec and GloVe write it. "
+            f"Received: {str(vectors)[:60]!r} (of type {type(vectors).__name__})"
+        )
+
+
+def vectors_of(
+    source: Any, words: Iterable[Token]
+) -> tuple[dict[Token, int], np.ndarray]:
+    """The vectors of those of some words that a source has.
+
+    Args:
+        source: A mapping from token to vector, a `KeyedVectors` of gensim, or the path of
+            a file in the text format of word2vec or GloVe (gzipped, if it ends in
+            `.gz`): a line for each word, the word and its numbers with a space between
+            them; a first line of two integers is a header.
+        words: The words.
+
+    Returns:
+        For each word that is there its row, and a float32 matrix.
+
+    Raises:
+        WarmStartError: If vectors are not of one length, or no numbers.
+    """
+    check_is_source(source)
+    wanted = dict.fromkeys(words)
+    try:
+        if isinstance(source, str | os.PathLike):
+            found = _in_file(Path(source), wanted)
+        elif isinstance(source, Mapping):
+            found = _looked_up(source, source.__getitem__, wanted)
+        else:
+            rows, matrix = source.key_to_index, source.vectors
+            found = _looked_up(rows, lambda key: matrix[rows[key]], wanted)
+        pairs = {word: np.asarray(vector, np.float32) for word, vector in found}
+    except WarmStartError:
+        raise
+    except Exception as error:  # whatever a user's mapping may raise
+        raise WarmStartError(
+            "`vectors` must give a vector of numbers for each word. Received: one that "
+            f"raised {type(error).__name__}: {error}"
+        ) from error
+    shapes = {vector.shape for vector in pairs.values()}
+    if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+        raise WarmStartError(
+            "`vectors` must give vectors of one length. Received: vectors of shape "
+            f"{sorted(shapes)[:4]}"
+        )
+    matrix = np.stack([*pairs.values()]) if pairs else np.empty((0, 0), np.float32)
+    return {word: row for row, word in enumerate(pairs)}, matrix
+
+
+def _is_keyed(vectors: Any) -> bool:
+    return hasattr(vectors, "key_to_index") and hasattr(vectors, "vectors")
+
+
+def _looked_up(
+    keys: Any, vector_of: Callable, words: Iterable[Token]
+) -> Iterator[tuple[Token, Any]]:
+    """Words with their vectors; `b"a"` and `"a"` are the same word."""
+    for word in words:
+        key: Token = word
+        if key not in keys and isinstance(word, str):
+            key = word.encode("utf-8", "surrogatepass")
+        if key in keys:
+            yield word, vector_of(key)
+
+
+def _in_file(path: Path, words: dict[Token, None]) -> Iterator[tuple[Token, Any]]:
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as file:
+        length: int | None = None
+        for number, line in enumerate(file, 1):
+            parts = line.removeprefix(b"\xef\xbb\xbf").split()
+            if number == 1 and len(parts) == 2 and all(p.isdigit() for p in parts):
+                length = int(parts[1])
+                continue
+            if not parts:
+                continue
+            length = len(parts) - 1 if length is None else length
+            try:
+                if not 0 < length < len(parts):
+                    raise ValueError
+                # A word of some files has spaces in it.
+                word = _text(b" ".join(parts[:-length]))
+                if word in words:
+                    yield word, [float(n) for n in parts[-length:]]
+            except ValueError:
+                raise WarmStartError(
+                    "A file of vectors must have in each line a word and as many "
+                    "numbers as in the first, with a space between them, as word2vec "
+                    f"writes it with `binary=False`. Received: line {number} of "
+                    f"{os.fspath(path)!r}: {line[:60]!r}"
+                ) from None
+
+
+def _text(line: bytes) -> Token:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line

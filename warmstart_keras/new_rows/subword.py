@@ -1,0 +1,163 @@
+"""`SubwordRows`: rows of new words from the parts that they share with kept words."""
+
+import keras
+import numpy as np
+
+from warmstart_keras.new_rows.base_rows import BaseTable, parts, runs
+from warmstart_keras.new_rows.methods import Fitted, LearningMethod, without
+from warmstart_keras.vocabulary import RowMap, Token
+
+_LENGTHS = range(2, 6)  # of n-grams, in code points, the ends of a word among them
+_MOST = 256  # kept words that an n-gram is learned from
+_PART = 2**14  # words at a time: their n-grams' rows are some 100 MB
+_OF_OWNER = np.uint64(_PART - 1)  # bits that are not the hash's
+_HALF = np.uint64(32)
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+@keras.saving.register_keras_serializable(package="warmstart_keras")
+class SubwordRows(LearningMethod):
+    """New rows from the n-grams shared with kept words; `"subword"` by name.
+
+    A word is the bag of its n-grams of 2 to 5 characters, where its begin and its end
+    are characters too. The vector of an n-gram is how far the rows of the kept words
+    that have it lie from the mean of all words, on average; a new row is that mean and
+    the weighted average of its n-grams' vectors, where rare n-grams count for more. The
+    characters are code points of any script: two of Chinese or Hangul tell as much as
+    four letters do.
+
+    The bag of subwords is that of Zhao, Mudgal and Liang, "Generalizing Word Embeddings
+    using Bag of Subwords" (2018), and of fastText (Bojanowski et al. 2017). They learn
+    the n-grams' vectors by regression, of which this is the first step alone.
+
+    With `n(g)` the number of times that n-gram `g` occurs in kept words, `v(g)` the mean
+    of `row - mean` over its first 256 occurrences (the most frequent words, where the
+    vocabulary is in that order): `row = mean + sum(w * v * n / (n + 1)) / sum(w)`, over
+    the n-grams of the word with `n > 0`, and `w = n ** -0.5`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from warmstart_keras import RowMap, remap
+        >>> row_map = RowMap(["films", "plots"], ["films", "plots", "film", "xyz"])
+        >>> matrix = np.array([[1.0, 0.0], [0.0, 1.0]])
+        >>> remap(matrix, row_map, new_embeddings_initializer="subword")[2:]
+        array([[0.75, 0.25],
+               [0.5 , 0.5 ]])
+    """
+
+    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+        """Learns the vectors of the n-grams that new words have."""
+        words = row_map.new_words
+        owners, hashes = _ngrams(words)
+        grams, gram_of = np.unique(hashes, return_inverse=True)
+        mean = base.mean_of_words()
+        learned = _Learned(grams, mean, base.rows([]).dtype)
+        for rows in parts(row_map.kept_words, _PART):
+            learned.add(row_map.new.some(rows), base, row_map.indices[rows])
+        counts, vectors = learned.counts, learned.vectors()
+
+        known = counts[gram_of] > 0
+        gram_of, owners = gram_of[known], owners[known]
+        firsts = np.searchsorted(owners, np.arange(len(words) + 1))
+        weights = 1 / np.sqrt(np.maximum(counts, 1), dtype=vectors.dtype)
+
+        def made(start: int, stop: int, seed: tuple) -> np.ndarray:
+            rows = np.tile(mean.astype(vectors.dtype), (stop - start, 1))
+            for place in parts(np.arange(start, stop), _PART):
+                first, last = firsts[place[0]], firsts[place[-1] + 1]
+                used = gram_of[first:last]
+                if len(used):
+                    has, cuts = runs(owners[first:last])
+                    weight = weights[used, None]
+                    total = np.add.reduceat(vectors[used] * weight, cuts)
+                    rows[has - start] += total / np.add.reduceat(weight, cuts)
+            return rows
+
+        found = np.diff(firsts) > 0
+        return Fitted(made, without(words, found, "no n-gram shared with a kept word"))
+
+
+class _Learned:
+    """What is learned about some n-grams from kept words, a part of these at a time."""
+
+    def __init__(self, grams: np.ndarray, mean: np.ndarray, dtype: np.dtype) -> None:
+        self.counts = np.zeros(len(grams), np.int64)  # all occurrences
+        self._grams, self._mean = grams, mean  # their hashes ascend
+        self._totals = np.zeros((len(grams), len(mean)), dtype)
+
+    def add(self, words: list[Token], base: BaseTable, rows: np.ndarray) -> None:
+        """Learns from some words and their rows in the base."""
+        if not len(self._grams):
+            return
+        owners, hashes = _ngrams(words)
+        # Numbers are sorted much faster than their places: a word's is in its low bits.
+        together = np.sort(hashes | owners.astype(np.uint64))
+        hashes = together & ~_OF_OWNER
+        owners = (together & _OF_OWNER).astype(np.int64)
+        gram = np.searchsorted(self._grams, hashes)
+        known = self._grams.take(gram, mode="clip") == hashes
+        gram, owners = gram[known], owners[known]
+
+        grams, firsts = runs(gram)
+        sizes = np.diff(firsts, append=len(gram))
+        turn = np.arange(len(gram)) - np.repeat(firsts, sizes)
+        # Occurrences in excess are counted, but not learned from.
+        learned = np.flatnonzero(turn + self.counts[gram] < _MOST)
+        self.counts[grams] += sizes
+        if not len(learned):
+            return
+        # All first ones at once, then all second ones: no n-gram is there twice.
+        old, turn = base.rows(rows), turn[learned]
+        learned = learned[np.argsort(turn.astype(np.uint16), kind="stable")]
+        for places in np.split(learned, np.cumsum(np.bincount(turn))[:-1]):
+            self._totals[gram[places]] += old[owners[places]]
+
+    def vectors(self) -> np.ndarray:
+        """How far the rows lie from the mean, on average; less where they are few."""
+        used = np.clip(self.counts, 1, _MOST)[:, None]
+        self._totals /= used.astype(self._totals.dtype)
+        self._totals -= self._mean.astype(self._totals.dtype)
+        self._totals *= (self.counts / (self.counts + 1))[:, None].astype(
+            self._totals.dtype
+        )
+        return self._totals
+
+
+def _ngrams(words: list[Token | None]) -> tuple[np.ndarray, np.ndarray]:
+    """The n-grams of words: of each the word that has it, ascending, and its hash.
+
+    What is no text has none: integers say nothing by their digits.
+    """
+    texts = [_text(word) for word in words]
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts)) + 2
+    sizes[[not isinstance(word, str | bytes) for word in words]] = 0
+    ends = np.cumsum(sizes)
+    codes = np.frombuffer(
+        "".join(
+            f"<{t}>" for t, size in zip(texts, sizes.tolist(), strict=True) if size
+        ).encode("utf-32-le", "surrogatepass"),
+        "<u4",
+    ).astype(np.uint64)
+    # No character has these codes.
+    codes[(ends - sizes)[sizes > 0]] = 0x110000
+    codes[(ends - 1)[sizes > 0]] = 0x110001
+    owner = np.repeat(np.arange(len(words)), sizes)
+    left = np.repeat(ends, sizes) - np.arange(len(codes))  # characters to the word's end
+
+    hashes = np.empty((len(codes), len(_LENGTHS)), np.uint64)
+    hash_ = np.zeros(len(codes), np.uint64)
+    for length in range(1, _LENGTHS.stop):
+        # The last few run over the end of their word, and are left out below.
+        hash_ = hash_ * _MULTIPLIER + np.roll(codes, 1 - length) + np.uint64(1)
+        if length in _LENGTHS:
+            # The last character is in the low bits alone: it goes into the high ones.
+            hashes[:, length - _LENGTHS.start] = (hash_ ^ hash_ >> _HALF) * _MULTIPLIER
+    whole = left[:, None] >= np.array(_LENGTHS)
+    owners = np.repeat(owner, np.count_nonzero(whole, axis=1))
+    return owners, hashes[whole] & ~_OF_OWNER
+
+
+def _text(word: Token | None) -> str:
+    if isinstance(word, bytes):
+        return word.decode("utf-8", "surrogateescape")
+    return word if isinstance(word, str) else ""

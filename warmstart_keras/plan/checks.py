@@ -1,0 +1,83 @@
+"""What a plan refuses, before anything moves."""
+
+import math
+
+import numpy as np
+
+from warmstart_keras.backend import sharded
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.layers import check_quantized, has_sides, sides_of, variables_of
+from warmstart_keras.model import Table
+from warmstart_keras.vocabulary import NEW, RowMap
+
+
+def check_kept(layer: str, row_map: RowMap, min_kept: float | None) -> None:
+    """Refuses a vocabulary that keeps too few words of the base to be a rebuild of it."""
+    base, new = row_map.base, row_map.new
+    if not base.has_words:
+        return
+    if not new.has_words:
+        raise WarmStartError(
+            f"The new vocabulary of layer '{layer}' must have words. Received: "
+            f"{len(new)} special rows and no word: a lookup that is not adapted, or was "
+            "emptied by a clone. Adapt or load it first."
+        )
+    words = base.word_rows
+    kept = int(np.count_nonzero(row_map.inverse()[words] != NEW))
+    total = len(words)
+    if (kept == 0) if min_kept is None else (kept < min_kept * total):
+        asked = "at least one" if min_kept is None else f"{min_kept:.0%} of them"
+        raise WarmStartError(
+            f"Too few words of layer '{layer}' are in the new vocabulary. Received: "
+            f"{kept} of {total} words kept, where `min_kept` asks for {asked}. Check how "
+            "the vocabulary was built (standardisation, n-grams, kind of tokens), or "
+            "pass `min_kept=0` if this is what you want."
+        )
+
+
+def check_other_variables(table: Table, moved: set[int]) -> str | None:
+    """Refuses a layer of Keras's with variables of the vocabulary's size besides its own.
+
+    Args:
+        table: One side of the layer, with its vocabularies.
+        moved: The `id`s of all variables that have a vocabulary.
+
+    Returns:
+        What to know of such variables in a layer of the user's.
+    """
+    side, layer = table.side, table.layer
+    check_quantized(layer, side.path)
+    known = moved | variables_of(sides_of(layer, side.path))
+    others = [
+        f"{variable.path} {tuple(variable.shape)}"
+        for variable in layer.weights
+        if id(variable) not in known and side.rows in variable.shape
+    ]
+    if others and not has_sides(layer) and not table.resizes:
+        return (
+            f"it has other variables of the vocabulary's size, which stay as they are: "
+            f"{others}. Declare each that has an entry for each token."
+        )
+    if others:
+        raise WarmStartError(
+            f"Layer '{side.path}' must have no variable of the vocabulary's size besides "
+            f"those that are known. Received: {others}. Declare each that "
+            "has an entry for each token, as a further key in `vocabularies`: "
+            f"`Binding('{layer.name}', 'variable', axis=0)`."
+        )
+    return None
+
+
+def check_sharding(table: Table) -> None:
+    """Refuses a number of rows that cannot be cut into equal shards."""
+    side, rows = table.side, table.rows
+    parts = math.lcm(*(sharded.shards_along(b.variable, b.axis) for b in side.bindings))
+    if rows % parts:
+        raise WarmStartError(
+            f"The rows of layer '{side.title}' are sharded into {parts} parts, which "
+            f"must be equal. Received: {rows} rows for the new vocabulary, where it had "
+            f"{side.rows}. Limit the vocabulary to a multiple of {parts} tokens "
+            "(`max_tokens`); or build a model whose layer has a capacity that leaves "
+            f"room to grow: `input_dim={sharded.rounded_up(rows, parts)}` or more. Rows "
+            "past the vocabulary are spare."
+        )

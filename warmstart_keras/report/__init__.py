@@ -1,0 +1,25 @@
+"""What was done, shown."""
+
+from warmstart_keras.report import tensorboard
+from warmstart_keras.report.changes import (
+    VariableChange,
+    VocabularyChange,
+    aligned,
+    escaped,
+    printable,
+    words_table,
+)
+from warmstart_keras.report.report import WarmStartReport
+from warmstart_keras.report.samples import sampled
+
+__all__ = [
+    "VariableChange",
+    "VocabularyChange",
+    "WarmStartReport",
+    "aligned",
+    "escaped",
+    "printable",
+    "sampled",
+    "tensorboard",
+    "words_table",
+]

@@ -1,0 +1,136 @@
+"""A report as a small piece of HTML, for notebooks.
+
+It has no script. Text and lines take the colour of the text around them, and nothing has
+a background but the bars, whose colours stand out from white and from black alike: so it
+can be read in light and in dark themes without knowing which one there is.
+"""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from warmstart_keras.report.changes import VariableChange, VocabularyChange
+
+# Told apart by those who see no red or no green as well (Okabe and Ito, "Color Universal
+# Design", 2008); each at a contrast of 3 or more to white and to #1e1e1e.
+COLOURS = {"kept": "#0072B2", "new": "#009E73", "dropped": "#D55E00"}
+
+# Sites that are made from Markdown style the tables that have no class.
+_TABLE = {"class": "ws-table"}
+
+# Notebooks style all tables of an output, by rules of two classes: so these have two.
+_STYLE = """
+& { font-size: 13px; line-height: 1.45; max-width: 60em; }
+& p, & ul { margin: .4em 0; overflow-wrap: anywhere; }
+& ul { padding-left: 1.3em; }
+& table { width: 100%; margin: .8em 0; border-collapse: collapse;
+  table-layout: auto; font-size: inherit; color: inherit; background: none; }
+& caption { caption-side: top; padding: 0 0 .2em; color: inherit;
+  text-align: left; overflow-wrap: anywhere; }
+& tr, & tbody tr:nth-child(n), & tbody tr:hover { background: none; }
+& th, & td { padding: .2em 1em .2em 0; border: 0;
+  color: inherit; text-align: left; vertical-align: top; white-space: normal;
+  max-width: none; }
+& thead th { border-bottom: 1px solid currentColor; }
+& tbody th { font-weight: normal; }
+& .ws-number { text-align: right; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
+& .ws-wide { width: 100%; overflow-wrap: anywhere; }
+& .ws-path { min-width: 12em; overflow-wrap: anywhere; }
+& .ws-bar { height: .7em; margin: .35em 0 .2em; min-width: 2px;
+  forced-color-adjust: none; print-color-adjust: exact; }
+& .ws-scroll { overflow-x: auto; }
+& bdi { white-space: pre-wrap; }
+""".replace("&", ".warmstart-report.warmstart-report")
+
+
+def html(
+    title: str,
+    vocabularies: Sequence[VocabularyChange],
+    variables: Sequence[VariableChange],
+    remarks: Iterable[str],
+) -> str:
+    """The report as HTML.
+
+    Args:
+        title: What stands above it.
+        vocabularies: What became of each vocabulary.
+        variables: What became of each variable.
+        remarks: What stands below it, one sentence each.
+    """
+    parts = [_tag("p", _tag("strong", escape(title)))]
+    parts += [_words(change) for change in vocabularies]
+    if vocabularies and variables:
+        parts.append(_variables(variables))
+    said = "".join(_tag("li", escape(remark)) for remark in remarks)
+    parts += [_tag("ul", said)] if said else []
+    style = _tag("style", _STYLE)
+    return _tag("div", "\n".join([style, *parts]), {"class": "warmstart-report"})
+
+
+def _words(change: VocabularyChange) -> str:
+    """What became of one layer's words, with a bar for each number."""
+    arrow = f"{change.base_fingerprint[:8]} → {change.new_fingerprint[:8]}"
+    caption = f"{_tag('strong', escape(change.layer))} {_tag('small', escape(arrow))}"
+    most = max(change.kept, change.new, change.dropped, 1)
+    rows = []
+    for name, colour in COLOURS.items():
+        number, tokens = getattr(change, name), getattr(change, f"first_{name}")
+        style = f"width:{100 * number / most:.2f}%;background:{colour}"
+        bar = {"class": "ws-bar", "style": style, "aria-hidden": "true"}
+        shown = ", ".join(_tag("bdi", escape(str(token))) for token in tokens)
+        shown += ", …" if number > len(tokens) else ""
+        moved = f"{change.moved:,} of them moved. " if name == "kept" else ""
+        cells = [
+            _tag("th", name, {"scope": "row"}),
+            _tag("td", f"{number:,}", {"class": "ws-number"}),
+            _tag(
+                "td",
+                (_tag("div", "", bar) if number else "")
+                + moved
+                + (f"First: {shown}" if shown else ""),
+                {"class": "ws-wide"},
+            ),
+        ]
+        rows.append(_tag("tr", "".join(cells)))
+    body = _tag("tbody", "\n".join(rows))
+    return _tag("table", _tag("caption", caption) + body, _TABLE)
+
+
+def _variables(variables: Iterable[VariableChange]) -> str:
+    """Which variables moved; where it is too wide, it scrolls by itself."""
+    names = ("variable", "axis", "before", "after", "slots")
+    head = "".join(
+        _tag("th", name, {"scope": "col", "class": "ws-number"} if i else {})
+        for i, name in enumerate(names)
+    )
+    rows = []
+    for change in variables:
+        number = str(len(change.slots))
+        if change.slots:
+            listed = "".join(_tag("div", escape(path)) for path in change.slots)
+            number = _tag("details", _tag("summary", number) + listed)
+        cells = [
+            _tag("th", escape(change.path), {"scope": "row", "class": "ws-path"}),
+            *(
+                _tag("td", escape(str(cell)), {"class": "ws-number"})
+                for cell in (change.axis, change.shape_before, change.shape_after)
+            ),
+            _tag("td", number, {"class": "ws-number"}),
+        ]
+        rows.append(_tag("tr", "".join(cells)))
+    table = _tag("thead", _tag("tr", head)) + _tag("tbody", "\n".join(rows))
+    # A region that scrolls is to be reached by the keyboard as well.
+    region = {
+        "class": "ws-scroll",
+        "role": "region",
+        "aria-label": "Variables",
+        "tabindex": "0",
+    }
+    return _tag("div", _tag("table", table, _TABLE), region)
+
+
+def _tag(name: str, content: str, attributes: dict[str, Any] | None = None) -> str:
+    """An element; what it contains is HTML already."""
+    said = "".join(f' {k}="{escape(str(v))}"' for k, v in (attributes or {}).items())
+    return f"<{name}{said}>{content}</{name}>"

@@ -1,0 +1,119 @@
+"""A report as summaries for TensorBoard, written by `tf.summary` on every backend."""
+
+import os
+import warnings
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from warmstart_keras.backend import number_of_processes, tensors
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.report.report import WarmStartReport
+
+
+def checked(log_dir: Any) -> str | None:
+    """The folder that summaries go into, as text; None if none are to be written.
+
+    Raises:
+        WarmStartError: If it is no path, or TensorBoard is not installed.
+    """
+    if log_dir is None:
+        return None
+    if not isinstance(log_dir, str | os.PathLike):
+        raise WarmStartError(
+            "`log_dir` must be the path of a folder, or None. Received: "
+            f"log_dir={log_dir!r} (of type {type(log_dir).__name__})"
+        )
+    if find_spec("tensorboard") is None:
+        raise WarmStartError(
+            "`log_dir` must be None where TensorBoard is not installed, which "
+            f"`tf.summary` needs. Received: log_dir='{os.fspath(log_dir)}'. "
+            'Install it: `pip install "tensorboard>=2.18"`.'
+        )
+    return os.fspath(log_dir)
+
+
+def write(folder: str | None, report: WarmStartReport, optimizer: Any) -> None:
+    """Writes what a warm start did: counts, norms of rows, and the table as text.
+
+    What cannot be written is warned of: it is no reason to lose what is trained.
+
+    Args:
+        folder: The folder; None: nothing is written. Of several processes that train
+            together only the first one writes.
+        report: The report.
+        optimizer: The optimizer, whose iterations are the step.
+    """
+    _write(folder, optimizer, partial(_done, report))
+
+
+def write_since(folder: str | None, report: WarmStartReport, optimizer: Any) -> None:
+    """Writes how far rows have moved since, where that is known; as `write` does."""
+    _write(folder, optimizer, partial(_since, report))
+
+
+def _write(folder: str | None, optimizer: Any, summaries: Callable[[int], None]) -> None:
+    if folder is None or not _is_first_process():
+        return
+    import tensorflow as tf
+
+    try:
+        writer = tf.summary.create_file_writer(folder)
+        with writer.as_default():
+            summaries(int(tensors.to_numpy(optimizer.iterations)))
+        writer.close()
+    except tf.errors.OpError as error:
+        warnings.warn(
+            "`log_dir` must be a folder that can be written. Received: "
+            f"log_dir='{folder}' ({error.message}). Training goes on without.",
+            stacklevel=4,
+        )
+
+
+def _done(report: WarmStartReport, step: int) -> None:
+    import tensorflow as tf
+
+    tf.summary.scalar("warm_start/seconds", report.seconds, step)
+    # Indented, since such text is Markdown.
+    text = "\n".join(f"    {line}" for line in str(report).splitlines())
+    tf.summary.text("warm_start/report", text, step)
+    for change in report.vocabularies:
+        for name in ("kept", "moved", "new", "dropped"):
+            tag = f"warm_start/{change.layer}/{name}"
+            tf.summary.scalar(tag, getattr(change, name), step)
+    for sample in report.samples:
+        tag = f"warm_start/{sample.layer}"
+        _histogram(f"{tag}/rows_moved_by", sample.kept - sample.kept_from, step)
+        if sample.norms is not None:
+            _histograms(f"{tag}/norms", sample.norms, step)
+
+
+def _since(report: WarmStartReport, step: int) -> None:
+    for sample in report.samples:
+        since = sample.since()
+        if not isinstance(since, str):
+            _histograms(f"warm_start/{sample.layer}/distance_since", since, step)
+
+
+def _histograms(tag: str, both: tuple[np.ndarray, np.ndarray], step: int) -> None:
+    for name, values in zip(("kept", "new"), both, strict=True):
+        _histogram(f"{tag}_{name}", values, step)
+
+
+def _histogram(tag: str, values: np.ndarray, step: int) -> None:
+    import tensorflow as tf
+
+    values = values[np.isfinite(values)]
+    if len(values):
+        tf.summary.histogram(tag, values.astype(np.float64), step)
+
+
+def _is_first_process() -> bool:
+    if number_of_processes() == 1:
+        return True
+    import jax
+
+    return jax.process_index() == 0

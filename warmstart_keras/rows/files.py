@@ -1,0 +1,215 @@
+"""Arrays in memory and in files, as `remap` takes and gives them."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, Self
+
+import keras
+import numpy as np
+
+from warmstart_keras.backend import tensors
+from warmstart_keras.errors import WarmStartError
+
+_CHUNK = 2**14  # rows that are copied at a time
+
+
+def opened(array: Any, stack: ExitStack) -> np.ndarray:
+    """What `remap` was given, as an array; what is larger than memory as a file's.
+
+    Raises:
+        WarmStartError: If it is no numeric array, or a file without one.
+    """
+    if isinstance(array, str | os.PathLike):
+        try:
+            file = np.lib.format.open_memmap(os.fspath(array), "r")
+        except (EOFError, OSError, ValueError) as error:
+            raise WarmStartError(
+                "`array` must be an array, or the path of a `.npy` file that has one, "
+                f"whole and without Python objects. Received: array='{array}' ({error})"
+            ) from error
+        return numeric(file, "array")
+    is_sliced = hasattr(array, "shape") and hasattr(array, "dtype")
+    is_at_hand = isinstance(array, np.ndarray | keras.Variable) or (
+        keras.ops.is_tensor(array) or hasattr(array, "numpy")
+    )
+    if is_at_hand or not is_sliced or not len(array.shape):
+        return numeric(array, "array")
+    # Its rows are asked for in any order, for which such files are not made.
+    room = TemporaryFile()  # noqa: SIM115
+    stack.callback(room.close)
+    copy = np.memmap(room, array.dtype, "w+", shape=tuple(array.shape))
+    for first in range(0, len(copy), _CHUNK):
+        copy[first : first + _CHUNK] = array[first : first + _CHUNK]
+    return numeric(copy, "array")
+
+
+def numeric(array: Any, name: str) -> np.ndarray:
+    """An array, tensor or variable as a NumPy array.
+
+    Raises:
+        WarmStartError: If its dtype is not numeric.
+    """
+    values = array if isinstance(array, np.ndarray) else tensors.to_numpy(array)
+    # bfloat16 and its like (ml_dtypes) are of kind "V", but can be cast.
+    kind = values.dtype.kind
+    if kind in "iufc" or (kind == "V" and np.can_cast(values.dtype, np.float32)):
+        return values
+    raise WarmStartError(
+        f"`{name}` must have a numeric dtype. Received: dtype={values.dtype}"
+    )
+
+
+def check_path(out: Any) -> None:
+    """Refuses a path that no `.npy` file can be written to.
+
+    Raises:
+        WarmStartError: If it ends otherwise, or its folder is not there.
+    """
+    if Path(out).suffix != ".npy":
+        raise WarmStartError(
+            f"`out` must be the path of a `.npy` file. Received: out='{out}'"
+        )
+    if not Path(out).parent.is_dir():
+        raise WarmStartError(
+            f"`out` must be in a folder that exists. Received: out='{out}'"
+        )
+
+
+def check_out(out: Any, shape: tuple[int, ...], values: np.ndarray, axis: int) -> None:
+    """Refuses what the result cannot be written into.
+
+    Raises:
+        WarmStartError: If it is of another kind, shape or dtype, cannot be written to,
+            or shares memory or a file with `values`.
+    """
+    is_array = isinstance(out, np.ndarray)
+    takes_slices = axis == 0 and hasattr(out, "__setitem__")
+    if (
+        not (is_array or takes_slices)
+        or tuple(getattr(out, "shape", ())) != shape
+        or getattr(out, "dtype", None) != values.dtype
+        or (is_array and not out.flags.writeable)
+    ):
+        others = "" if axis else " (or what takes `out[first:last] = rows`)"
+        raise WarmStartError(
+            f"`out` must be a NumPy array of shape {shape} and dtype {values.dtype}, and "
+            f"writeable{others}. Received: out of type {type(out).__name__}, "
+            f"shape={np.shape(out)}, dtype={getattr(out, 'dtype', None)}, axis={axis}"
+        )
+    if is_array and (np.may_share_memory(out, values) or _share_a_file(out, values)):
+        raise WarmStartError(
+            "`out` must be apart from `array` in memory and on disk: the rows of `array` "
+            "are needed to the end. Received: an `out` that shares memory or a file with "
+            "it. To write over a file, give its path as `out`."
+        )
+
+
+def _share_a_file(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays look at the same part of a file, maybe by two mappings."""
+    a, b = _mapping_of(one), _mapping_of(other)
+    # An unnamed temporary file, of which nobody else has a mapping, has no name.
+    if a is None or b is None or not a.filename or not b.filename:
+        return False
+    overlap = a.offset < b.offset + b.nbytes and b.offset < a.offset + a.nbytes
+    return overlap and os.path.samefile(a.filename, b.filename)
+
+
+def _mapping_of(array: Any) -> np.memmap | None:
+    """The mapping of a file that an array is, or is a view of."""
+    found = None
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            found = array  # of views the last one is the whole
+        array = array.base
+    return found
+
+
+def read_only(view: np.ndarray) -> np.ndarray:
+    """The same view, closed for writing."""
+    view.flags.writeable = False
+    return view
+
+
+class NpyRows:
+    """Takes the rows of a `.npy` file, in their order and without a gap.
+
+    A thread writes them. Rows that are given stay as they are until the next ones have
+    been given. When the system brings them to the disk is left to it.
+
+    Examples:
+        >>> with NpyRows(Path("table.npy"), (4, 2), "float32") as rows:
+        ...     for first in (0, 2):
+        ...         rows[first : first + 2] = np.full((2, 2), first, "float32")
+        >>> np.load("table.npy")[:, 0]
+        array([0., 0., 2., 2.], dtype=float32)
+
+    Args:
+        path: The file; one that is there is written over.
+        shape: The shape of the array.
+        dtype: Its dtype.
+
+    Raises:
+        OSError: When rows are given, or at the end, if those before could not be written.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any) -> None:
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._path = path
+        self._stack = ExitStack()
+        self._writing: Future | None = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._file = stack.enter_context(self._path.open("wb"))
+            np.lib.format.write_array_header_1_0(
+                self._file,
+                {
+                    "descr": np.lib.format.dtype_to_descr(self.dtype),
+                    "fortran_order": False,
+                    "shape": self.shape,
+                },
+            )
+            self._writer = stack.enter_context(ThreadPoolExecutor(1))
+            self._stack = stack.pop_all()
+        return self
+
+    def __setitem__(self, part: slice, rows: np.ndarray) -> None:
+        self._wait()
+        self._writing = self._writer.submit(self._write, rows)
+
+    def __exit__(self, *raised: Any) -> None:
+        with self._stack:  # waits for the thread, and closes the file
+            if raised[0] is None:
+                self._wait()
+                self._file.flush()
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write(self, rows: np.ndarray) -> None:
+        self._file.write(rows.reshape(-1).view(np.uint8).data)  # of any dtype
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Gives the path of a file beside `path`, which takes its place once it is written.
+
+    Whatever is raised meanwhile, `path` stays as it is, and the other one goes.
+    """
+    # Always of the same name: what a killed job leaves there, the next one writes over.
+    # `previous=` passes over hidden files in a directory.
+    target = Path(os.path.realpath(path))  # where a symbolic link leads to
+    partial = target.with_name(f".partial-{path.name}")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # or a power failure may rename what is not written
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,230 @@
+"""Which tokens of one vocabulary are which of another, without a Python object each."""
+
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from warmstart_keras.backend import workers
+from warmstart_keras.vocabulary.tokens import Tokens
+
+NO_MATCH = -1
+_CHUNK = 2**16  # tokens that are worked on together: what is looked at stays in the cache
+_LONGEST = 2**16  # bytes
+_EIGHT = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # the low n bytes
+_ODD, _OTHER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_HALF, _THIRD = np.uint64(32), np.uint64(29)
+
+
+def match(
+    base: Tokens, base_places: np.ndarray, new: Tokens, new_places: np.ndarray
+) -> np.ndarray:
+    """For each of some new tokens the place in `base` of the same token, or -1.
+
+    The k-th occurrence of a repeated token is matched to the k-th; where the base has
+    fewer, to its last one.
+
+    Tokens are found by a 64-bit hash. Different ones may share it, so every pair is
+    compared byte by byte, and if a single one differs, all are matched by a dict; as they
+    are where there is a token so long that hashing it, eight bytes at a time, takes
+    longer. Those whose hash the base has several times are matched by a dict, too.
+
+    Args:
+        base: The tokens of the base.
+        base_places: The places of those that may be matched; they ascend.
+        new: The new tokens.
+        new_places: The places of those that are asked for; they ascend.
+
+    Returns:
+        int64 array of shape `(len(new_places),)`.
+    """
+    found = np.full(len(new_places), NO_MATCH, np.int64)
+    if not len(base_places) or not len(new_places) or base.integers != new.integers:
+        return found
+    if max(base.lengths.max(), new.lengths.max()) > _LONGEST:
+        return match_by_dict(base, base_places, new, new_places)
+    with workers(len(base.blob) + len(new.blob) + 32 * len(found)) as each:
+        base_bytes, new_bytes = each(_Bytes.of, (base, new))
+        sides = (base_bytes, new_bytes), (base_places, new_places)
+        base_hashes, new_hashes = each(hashes, *sides)
+        places, is_repeated = _match_hashes(base_hashes, new_hashes, each)
+        is_there = places != NO_MATCH
+        is_again = is_there & is_repeated[places]
+        matched = np.flatnonzero(is_there ^ is_again)
+        pairs = base_places[places[matched]], new_places[matched]
+        if not _are_equal(base_bytes, pairs[0], new_bytes, pairs[1], each):
+            return match_by_dict(base, base_places, new, new_places)
+    found[matched] = pairs[0]
+    if is_again.any():
+        found[is_again] = match_by_dict(
+            base, base_places[is_repeated], new, new_places[is_again]
+        )
+    return found
+
+
+def match_by_dict(
+    base: Tokens, base_places: np.ndarray, new: Tokens, new_places: np.ndarray
+) -> np.ndarray:
+    """The same as `match`, one token at a time."""
+    occurrences = defaultdict(list)
+    for place, token in zip(base_places.tolist(), base.some(base_places), strict=True):
+        occurrences[token].append(place)
+    seen: dict = defaultdict(int)
+    found = []
+    for token in new.some(new_places):
+        places = occurrences.get(token, [NO_MATCH])
+        found.append(places[min(seen[token], len(places) - 1)])
+        seen[token] += 1
+    return np.array(found, np.int64)
+
+
+def _match_hashes(
+    base: np.ndarray, new: np.ndarray, each: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each new hash where among those of the base it is, and which are repeated.
+
+    Each hash of the base has a slot in a table of four to eight times as many. Where
+    several want the same one, one gets it, and the others try again with other slots:
+    each time an eighth are left, or fewer. Slots are the high bits of a product
+    (Dietzfelbinger et al., "A Reliable Randomized Algorithm for the Closest-Pair
+    Problem", 1997).
+
+    Args:
+        base: uint64 array.
+        new: uint64 array.
+        each: A `map`, by threads or not.
+
+    Returns:
+        int64 array of shape `(len(new),)`, with -1 for those that are not there, and for
+        those that are there several times any of their places; bool array of shape
+        `(len(base),)`: those that are there several times.
+    """
+    found = np.full(len(new), NO_MATCH, np.int64)
+    is_repeated = np.zeros(len(base), bool)
+    bits = len(base).bit_length() + 2
+    slots: np.ndarray = np.empty(1 << bits, np.int32 if bits < 32 else np.int64)
+    left, asked = np.arange(len(base), dtype=slots.dtype), np.arange(len(new))
+    factor = int(_ODD)
+
+    def slots_of(some: np.ndarray) -> np.ndarray:
+        high = (some * np.uint64(factor)) >> np.uint64(64 - bits)
+        return high.astype(np.int64)
+
+    def put(places: np.ndarray) -> None:
+        slots[slots_of(base[places])] = places  # of several, any one
+
+    def losers_of(places: np.ndarray) -> np.ndarray:
+        winners = slots.take(slots_of(base[places]))
+        return places[np.flatnonzero(winners != places)]
+
+    def find(places: np.ndarray) -> np.ndarray:
+        values = new[places]
+        there = slots.take(slots_of(values))
+        is_taken = there != NO_MATCH
+        is_found = (base.take(there, mode="clip") == values) & is_taken
+        found[places] = np.where(is_found, there, NO_MATCH)
+        return places[np.flatnonzero(is_found ^ is_taken)]
+
+    while len(left) and len(asked):
+        slots.fill(NO_MATCH)
+        for _ in each(put, _chunks(left)):
+            pass
+        losers = np.concatenate(list(each(losers_of, _chunks(left))))
+        winners = slots[slots_of(base[losers])]
+        are_equal = base[losers] == base[winners]
+        is_repeated[losers[are_equal]] = is_repeated[winners[are_equal]] = True
+        left = losers[~are_equal]
+        asked = np.concatenate(list(each(find, _chunks(asked))))
+        factor = factor * int(_OTHER) % 2**64
+    return found, is_repeated
+
+
+def _chunks(some: np.ndarray) -> list[np.ndarray]:
+    return [some[first : first + _CHUNK] for first in range(0, len(some), _CHUNK)]
+
+
+class _Bytes(NamedTuple):
+    """Tokens as they are looked at, eight bytes at a time.
+
+    Attributes:
+        words: The eight bytes from each place of the blob on, as one number; zeros past
+            its end.
+        starts: Where each token begins.
+        ends: Where it ends.
+        marks: 1 for bytes that are no text, 2 for the nameless; empty if there is
+            neither.
+    """
+
+    words: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    marks: np.ndarray
+
+    @classmethod
+    def of(cls, tokens: Tokens) -> "_Bytes":
+        padded = np.frombuffer(tokens.blob + bytes(8), np.uint8)
+        words = np.ndarray((len(tokens.blob) + 1,), "<u8", padded, strides=(1,))
+        marks = np.empty(0, np.uint64)
+        if len(tokens.not_text) or len(tokens.nameless):
+            marks = np.zeros(len(tokens), np.uint64)
+            marks[tokens.not_text] = 1
+            marks[tokens.nameless] = 2
+        return cls(words, tokens.starts, tokens.ends, marks)
+
+
+def hashes(tokens: _Bytes, places: np.ndarray) -> np.ndarray:
+    """A 64-bit hash of each of some tokens: uint64 array of shape `(len(places),)`."""
+    words, all_starts, all_ends, marks = tokens
+    found = np.empty(len(places), np.uint64)
+    for start in range(0, len(places), _CHUNK):
+        chunk = places[start : start + _CHUNK]
+        starts = all_starts[chunk]
+        left = all_ends[chunk] - starts
+        part = left.astype(np.uint64) * _OTHER
+        part ^= marks[chunk] if len(marks) else np.uint64(0)
+        rows = np.arange(len(chunk))
+        while len(rows):
+            word = words[starts] & _EIGHT[np.minimum(left, 8)]
+            mixed = (part[rows] ^ word) * _ODD
+            part[rows] = mixed ^ (mixed >> _HALF)
+            rows, starts, left = _longer(rows, starts, left)
+        part *= _OTHER
+        found[start : start + _CHUNK] = part ^ (part >> _THIRD)
+    return found
+
+
+def _are_equal(
+    base: _Bytes, base_places: np.ndarray, new: _Bytes, new_places: np.ndarray, each: Any
+) -> bool:
+    """Whether each of some tokens is the same as its counterpart, byte by byte."""
+    words, base_starts, base_ends, marks = base
+    others, new_starts, new_ends, other_marks = new
+
+    def are_equal(first: int) -> bool:
+        a, b = (places[first : first + _CHUNK] for places in (base_places, new_places))
+        starts, other_starts = base_starts[a], new_starts[b]
+        left = base_ends[a] - starts
+        if not np.array_equal(left, new_ends[b] - other_starts):
+            return False
+        kinds = marks[a] if len(marks) else np.uint64(0)
+        other_kinds = other_marks[b] if len(other_marks) else np.uint64(0)
+        if np.any(kinds != other_kinds):
+            return False
+        ahead = other_starts - starts
+        rows = np.arange(len(a))
+        while len(rows):
+            differ = words[starts] ^ others[starts + ahead[rows]]
+            if np.any(differ & _EIGHT[np.minimum(left, 8)]):
+                return False
+            rows, starts, left = _longer(rows, starts, left)
+        return True
+
+    return all(each(are_equal, range(0, len(base_places), _CHUNK)))
+
+
+def _longer(
+    rows: np.ndarray, starts: np.ndarray, left: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Those of which more than eight bytes are left, eight bytes further on."""
+    more = np.flatnonzero(left > 8)
+    return rows[more], starts[more] + 8, left[more] - 8

@@ -1,0 +1,61 @@
+"""Reading a vocabulary beside what is known already: a base, or a saved lookup layer."""
+
+from typing import Any
+
+from warmstart_keras.vocabulary.sources import (
+    OOV_TOKEN,
+    is_plain,
+    parts_of_saved_lookup,
+    with_special_rows,
+)
+from warmstart_keras.vocabulary.tokens import Tokens
+from warmstart_keras.vocabulary.vocabulary import Vocabulary, read
+
+
+def read_as(source: Any, base: Vocabulary | None) -> Vocabulary:
+    """Reads what the rows shall stand for, where they stand for `base` now.
+
+    A list, array, tensor or file without special rows gets those of `base`, as
+    Keras's own `set_vocabulary` adds them.
+    """
+    vocabulary = read(source)
+    if base is None or not is_plain(source) or not base.special_rows:
+        return vocabulary
+    if base.given_by_id or vocabulary.special_rows:
+        return vocabulary
+    if base.compact.integers != vocabulary.compact.integers:
+        return vocabulary  # integers and strings never match, nor stand together
+    mask = None if base.mask_row is None else base[base.mask_row]
+    oov = [base[row] for row in base.oov_rows]
+    at_end = bool(oov) and base.oov_rows.start > (base.mask_row is not None)
+    names = {token for token in (mask, *oov) if token is not None}
+    parts = with_special_rows(vocabulary.compact, mask, oov, at_end, base.hashing)
+    some = vocabulary[0] in names or (at_end and vocabulary[len(vocabulary) - 1] in names)
+    if some and len(parts.tokens) > len(vocabulary):
+        return vocabulary  # some of them, but not all: taken literally
+    return Vocabulary._of(parts)
+
+
+def without_special_rows(source: Any) -> Vocabulary:
+    """The entries of `source` one by one, none of them special."""
+    tokens = read(source).compact
+    if len(tokens.nameless) and not tokens.integers:
+        tokens = Tokens.of([OOV_TOKEN if t is None else t for t in tokens])
+    return Vocabulary.from_parts(tokens)
+
+
+def read_saved_lookup(
+    layer: Any, lines: list[str] | None, rows: int
+) -> Vocabulary | None:
+    """The vocabulary that a saved lookup layer had, if that is certain.
+
+    Args:
+        layer: A layer made of its configuration; it has the tokens only if that has.
+        lines: The lines of its own file, if it had one; see `parts_of_saved_lookup`.
+        rows: How many tokens there must be where the configuration does not tell.
+    """
+    if lines is None:
+        vocabulary = read(layer)
+        return vocabulary if vocabulary.has_words else None
+    parts = parts_of_saved_lookup(layer, lines, rows)
+    return None if parts is None else Vocabulary._of(parts)

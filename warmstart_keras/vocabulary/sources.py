@@ -1,0 +1,314 @@
+"""Reading a vocabulary from whatever holds one: layer, tokenizer, list, mapping, file."""
+
+import codecs
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmstart_keras import keras_internals
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.vocabulary.tokens import Token, Tokens, is_utf8, normalized
+
+MASK_TOKEN = ""
+OOV_TOKEN = "[UNK]"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Parts:
+    """What a `Vocabulary` is made of.
+
+    Attributes:
+        tokens: Entry `i` is what row `i` stands for: text, bytes that are no text, or an
+            integer.
+        mask_row: The row of the mask token, or None.
+        oov_rows: The rows of out-of-vocabulary tokens.
+        hashing: Method and salt by which OOV rows are chosen; None where not known.
+        given_by_id: Whether the source names a row for every token.
+    """
+
+    tokens: Tokens
+    mask_row: int | None = None
+    oov_rows: range = range(0)
+    hashing: str | None = None
+    given_by_id: bool = False
+
+
+def parts_of(source: Any) -> Parts:
+    """Reads a tokenizer, list, tuple, array, tensor, mapping or file.
+
+    A leading `""` and leading `[UNK]`s are taken as special rows.
+
+    Raises:
+        WarmStartError: If the source is none of these, or does not hold a vocabulary.
+    """
+    if hasattr(source, "id_to_token") and hasattr(source, "vocabulary_size"):
+        ids = range(source.vocabulary_size())
+        return _recognized(_entries([source.id_to_token(i) for i in ids]), True)
+    plain = is_plain(source)
+    if hasattr(source, "get_vocabulary"):
+        source = source.get_vocabulary()
+    if isinstance(source, Mapping):
+        source = _in_order_of_rows(source)
+    return _recognized(_entries(source), not plain)
+
+
+def parts_with_special_rows(
+    source: Any,
+    mask: bool | str | bytes | int | None,
+    oov: int | str | bytes | None,
+    oov_at: str,
+) -> Parts:
+    """Reads a list, array, tensor or file whose special rows are told by the caller."""
+    if not is_plain(source):
+        raise WarmStartError(
+            "`mask` and `oov` must be left out where the source knows its special rows "
+            "by itself (layers, tokenizers, mappings). "
+            f"Received: source of type {type(source).__name__}, mask={mask!r}, "
+            f"oov={oov!r}"
+        )
+    if isinstance(oov, int | np.integer) and oov < 0:
+        raise WarmStartError(
+            "`oov` must be a number of OOV rows, 0 or more, or the token of the one "
+            f"OOV row. Received: oov={oov!r}"
+        )
+    entries = _entries(source)
+    tokens = entries if isinstance(entries, Tokens) else Tokens.of(entries)
+    integers = tokens.integers
+    mask_token: Token = None
+    if isinstance(mask, bool):
+        mask_token = (0 if integers else MASK_TOKEN) if mask else None
+    elif mask is not None:
+        (mask_token,) = normalized([mask])
+    oov_tokens: list[Token]
+    if isinstance(oov, int | np.integer) or oov is None:
+        oov_tokens = [-1 if integers else OOV_TOKEN] * int(oov or 0)
+    else:
+        oov_tokens = normalized([oov])
+    named = [] if mask_token is None else [mask_token]
+    normalized([*named, *oov_tokens, tokens[0]])  # strings or integers, not both
+    return with_special_rows(tokens, mask_token, oov_tokens, oov_at == "end", None)
+
+
+def is_plain(source: Any) -> bool:
+    """Whether `source` is a list, tuple, array, tensor or file: order and no more."""
+    if isinstance(source, Mapping):
+        return False
+    names = ("get_vocabulary", "id_to_token")
+    return not any(hasattr(source, name) for name in names)
+
+
+def _in_order_of_rows(mapping: Mapping) -> list:
+    rows = list(mapping.values())
+    if not all(isinstance(row, int | np.integer) for row in rows) or sorted(rows) != list(
+        range(len(rows))
+    ):
+        raise WarmStartError(
+            "A mapping from token to row must have exactly the rows 0..n-1, each once. "
+            f"Received: {len(rows)} tokens with rows {sorted(rows, key=str)[:8]}. "
+            "Number the tokens without gaps, or pass a list in the order of the rows."
+        )
+    return sorted(mapping, key=mapping.__getitem__)
+
+
+def _entries(source: Any) -> list | tuple | Tokens:
+    """The entries of a list, tuple, array, tensor or file, as they stand there."""
+    if isinstance(source, str | os.PathLike):
+        return _lines(Path(source))
+    entries: list | tuple | Tokens
+    if isinstance(source, list | tuple):
+        entries = source
+    elif hasattr(source, "__array__"):
+        array = np.asarray(source)
+        if array.ndim != 1:
+            raise WarmStartError(
+                "A vocabulary given as array or tensor must have rank 1. "
+                f"Received: shape={array.shape}"
+            )
+        entries = array.tolist()
+    else:
+        raise WarmStartError(
+            "A vocabulary must be a lookup layer, a tokenizer, an object with "
+            "`get_vocabulary()`, a list, tuple, 1D array or tensor of tokens, a mapping "
+            "from token to row, the path of a file, or a `Vocabulary`. "
+            f"Received: {source!r} (of type {type(source).__name__})"
+        )
+    if not len(entries):
+        raise WarmStartError(
+            "A vocabulary must have at least one token. "
+            f"Received: an empty {type(source).__name__}"
+        )
+    return entries
+
+
+def _lines(path: Path) -> Tokens:
+    if path.suffix in (".keras", ".h5"):
+        raise WarmStartError(
+            "A vocabulary file must be text, one token a line. "
+            f"Received: {str(path)!r}, a saved model. To start from it, pass it as "
+            "`previous=`."
+        )
+    try:
+        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise WarmStartError(
+            "A vocabulary file must be UTF-8. "
+            f"Received: {str(path)!r}, with {error.object[error.start :][:4]!r} at byte "
+            f"{error.start}. Write the file anew with `encoding='utf-8'`."
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        raise WarmStartError(
+            "A vocabulary file must exist and be readable. "
+            f"Received: {str(path)!r} ({getattr(error, 'strerror', None) or error})"
+        ) from error
+    if not data:
+        raise WarmStartError(
+            "A vocabulary file must have at least one token, one a line. "
+            f"Received: {str(path)!r}, which is empty"
+        )
+    # `str.splitlines` would end a line at U+2028 and six others (V4).
+    content = np.frombuffer(data, np.uint8)
+    breaks = np.flatnonzero(content == ord("\n"))
+    ends = breaks if data.endswith(b"\n") else np.append(breaks, len(data))
+    starts = np.append(0, breaks + 1)[: len(ends)]
+    by_crlf = breaks[
+        (content[breaks - 1] == ord("\r")) & (np.diff(breaks, prepend=-1) > 1)
+    ]
+    kept = content != ord("\n")
+    kept[by_crlf - 1] = False
+    lengths = ends - starts
+    lengths[np.searchsorted(breaks, by_crlf)] -= 1
+    return Tokens(content[kept].tobytes(), lengths.cumsum())
+
+
+def _is_one_of(token: Any, *names: Token) -> bool:
+    # Not by `in`: what a list holds by mistake may compare as an array does.
+    return isinstance(token, str | bytes | None) and token in names
+
+
+def _recognized(entries: list | tuple | Tokens, given_by_id: bool) -> Parts:
+    """A vocabulary in which a leading `""` and `[UNK]`s are special rows."""
+    # `get_vocabulary()` of a lookup with `oov_token=None` names its OOV rows None.
+    first = 1 if _is_one_of(entries[0], MASK_TOKEN, MASK_TOKEN.encode()) else 0
+    end = first
+    while end < len(entries) and _is_one_of(
+        entries[end], OOV_TOKEN, OOV_TOKEN.encode(), None
+    ):
+        end += 1
+    if isinstance(entries, Tokens):
+        tokens = entries
+    else:
+        normalized([t for t in entries[: end + 1] if t is not None])  # of one kind
+        words = Tokens.of(entries, start=end, nameless=False)
+        oov: list[Token] = [None if t is None else OOV_TOKEN for t in entries[first:end]]
+        tokens = Tokens.joined([Tokens.of([MASK_TOKEN] * first + oov), words])
+    return Parts(
+        tokens,
+        mask_row=0 if first else None,
+        oov_rows=range(first, end),
+        given_by_id=given_by_id,
+    )
+
+
+def with_special_rows(
+    tokens: Tokens,
+    mask: Token,
+    oov: list[Token],
+    at_end: bool,
+    hashing: str | None,
+) -> Parts:
+    """A vocabulary with these special rows: those in `tokens`, or added to them."""
+    before: list[Token] = [] if mask is None else [mask]
+    after: list[Token] = []
+    if at_end:
+        after = oov
+    else:
+        before = before + oov
+    whole = (
+        len(tokens) >= len(before) + len(after)
+        and list(tokens.part(0, len(before))) == before
+        and list(tokens.part(len(tokens) - len(after), len(tokens))) == after
+    )
+    if not whole:
+        tokens = Tokens.joined([Tokens.of(before), tokens, Tokens.of(after)])
+    first_oov = len(tokens) - len(oov) if at_end else len(before) - len(oov)
+    return Parts(
+        tokens,
+        mask_row=None if mask is None else 0,
+        oov_rows=range(first_oov, first_oov + len(oov)),
+        hashing=hashing,
+    )
+
+
+def _words_of(lookup: Any, table: Any) -> Tokens:
+    """The tokens in a table of a lookup's, in the order of their rows."""
+    blob, lengths, are_integers = keras_internals.table_entries(table, lookup.invert)
+    if are_integers:
+        return Tokens(blob, lengths.cumsum(), integers=True)
+    encoding = getattr(lookup, "encoding", None) or "utf-8"
+    if is_utf8(encoding):
+        return Tokens.of_bytes(blob, lengths)
+    ends = lengths.cumsum()
+    bounds = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
+    return Tokens.of([blob[a:b] for a, b in bounds], encoding)
+
+
+def parts_of_lookup(lookup: Any, table: Any) -> Parts:
+    """Reads a lookup layer, whose words are in `table`."""
+    return _with_words(lookup, _special_tokens(lookup), _words_of(lookup, table))
+
+
+def parts_of_saved_lookup(layer: Any, lines: list[str], rows: int) -> Parts | None:
+    """What the file of a saved lookup layer holds, if that is certain.
+
+    Args:
+        layer: A layer made of its configuration.
+        lines: The lines of its own file, special tokens included. A token that holds a
+            line break makes more of them than there were tokens.
+        rows: How many tokens there must be where the configuration does not tell.
+    """
+    if len(lines) != (keras_internals.saved_vocabulary_size(layer) or rows):
+        return None
+    lookup: Any = keras_internals.lookup_of(layer)
+    special = _special_tokens(lookup)
+    words: list[Any] = lines[len(special) :]
+    if lookup.vocabulary_dtype != "string":
+        words = [int(str(word)) for word in words]
+    return _with_words(lookup, special, Tokens.of(words))
+
+
+def _special_tokens(lookup: Any) -> list[Token]:
+    """The names of a lookup's special rows; None for one that no token could have."""
+    has_mask = lookup.mask_token is not None and lookup.output_mode == "int"
+    special = [lookup.mask_token] * has_mask + [lookup.oov_token] * lookup.num_oov_indices
+    kind: Any = str | bytes if lookup.vocabulary_dtype == "string" else int | np.integer
+    return [normalized([t])[0] if isinstance(t, kind) else None for t in special]
+
+
+def _with_words(lookup: Any, special: list[Token], words: Tokens) -> Parts:
+    has_mask = len(special) > lookup.num_oov_indices
+    return Parts(
+        Tokens.joined([Tokens.of(special), words]),
+        mask_row=0 if has_mask else None,
+        oov_rows=range(int(has_mask), len(special)),
+        hashing=_hashing(lookup) if lookup.num_oov_indices > 1 else None,
+    )
+
+
+def _hashing(lookup: Any) -> str:
+    """How `lookup` chooses among its OOV rows (V6, V16)."""
+    # `oov_method` and `salt` came to Keras in 2026; strings were always hashed.
+    method = getattr(lookup, "oov_method", "floormod")
+    salt = getattr(lookup, "salt", None)
+    hashes_text = lookup.vocabulary_dtype == "string"
+    if salt is None:
+        hashing = "farmhash" if hashes_text else method
+    else:
+        hashing = f"siphash{list(salt)}"
+    # Text is hashed as the bytes that it is in.
+    encoding = codecs.lookup(getattr(lookup, "encoding", None) or "utf-8").name
+    return hashing if encoding == "utf-8" or not hashes_text else f"{encoding} {hashing}"
