@@ -11,7 +11,7 @@ from warmstart_keras import (
     plan_warm_start,
     warm_start,
 )
-from warmstart_keras.model import Table
+from warmstart_keras.model import VocabularyAxis
 
 if BACKEND != "tensorflow":
     pytest.skip("tf.distribute works on TensorFlow alone", allow_module_level=True)
@@ -129,7 +129,7 @@ def test_an_interrupt_leaves_every_device_as_it_was(strategy, rebuild, monkeypat
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Table, "record", interrupted)
+    monkeypatch.setattr(VocabularyAxis, "record", interrupted)
     with pytest.raises(KeyboardInterrupt):
         plan.apply()
     assert_mirrored(model)

@@ -19,7 +19,7 @@ from warmstart_keras import (
     plan_warm_start,
     warm_start,
 )
-from warmstart_keras.model import Table
+from warmstart_keras.model import VocabularyAxis
 
 BASE = list("abcdefg")
 NEW = [*"gxcbay", "new", "words"]
@@ -446,7 +446,7 @@ def test_a_table_that_the_run_has_not_follows_its_own_words_meanwhile(built, tmp
         tuesday, previous=saved(monday, "archive", tmp_path), verbose=0
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Table, "record", None)
+        patch.setattr(VocabularyAxis, "record", None)
         with pytest.raises(TypeError):
             plan.apply()
     report = plan.apply()

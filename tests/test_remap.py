@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models import is_held, tensor_of, warns_unless_held
 
 from warmstart_keras import RowMap, Vocabulary, WarmStartError, remap
-from warmstart_keras.new_rows.base_rows import BaseTable
+from warmstart_keras.new_rows.base_rows import BaseRows
 
 StringLookup = keras.layers.StringLookup
 
@@ -547,7 +547,7 @@ def test_a_callable_is_asked_for_the_rows_of_tokens_alone_where_rows_are_spare()
 
 def test_the_old_matrix_is_read_once_and_only_when_asked_for():
     reads = []
-    base = BaseTable(literal("a"), lambda: reads.append(1) or ARRAY)
+    base = BaseRows(literal("a"), lambda: reads.append(1) or ARRAY)
     assert reads == []
     assert base.matrix is base.matrix
     assert reads == [1]

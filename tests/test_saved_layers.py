@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmstart_keras.backend.tensors import Stored
+from warmstart_keras.backend.tensors import LazyArray
 from warmstart_keras.previous.saved_layers import SavedLayer, match, tree
 
 
 def stored(*shape):
     values = np.zeros(shape)
-    return Stored(shape, values.dtype, values.__getitem__)
+    return LazyArray(shape, values.dtype, values.__getitem__)
 
 
 def a_tree(layers, *, known=True):

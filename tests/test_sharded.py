@@ -14,7 +14,7 @@ from warmstart_keras import (
     plan_warm_start,
     warm_start,
 )
-from warmstart_keras.model import Table
+from warmstart_keras.model import VocabularyAxis
 from warmstart_keras.new_rows import start
 
 if BACKEND != "jax":
@@ -266,7 +266,7 @@ def test_an_interrupt_leaves_every_shard_as_it_was(rebuild, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Table, "record", interrupted)
+    monkeypatch.setattr(VocabularyAxis, "record", interrupted)
     with pytest.raises(KeyboardInterrupt):
         plan.apply()
     for old, variable in zip(before, variables(model), strict=True):

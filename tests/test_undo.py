@@ -25,7 +25,7 @@ from warmstart_keras import (
 )
 from warmstart_keras.backend import tensors
 from warmstart_keras.layers import row_record
-from warmstart_keras.model import Table, optimizer_keys
+from warmstart_keras.model import VocabularyAxis, optimizer_keys
 from warmstart_keras.new_rows import start
 from warmstart_keras.plan import following
 from warmstart_keras.rows import updates, variables
@@ -207,12 +207,12 @@ DOING = {
     "storage is replaced": (keras_internals, "replace_storage"),
     "old storage is let go": (keras_internals, "let_go"),
     "a gradient is forgotten": (keras_internals, "clear_gradient"),
-    "rows are moved": (updates.Move, "apply"),
+    "rows are moved": (updates.MoveRows, "apply"),
     "a key is replaced": (optimizer_keys, "replace_key"),
     "input_dim is set": (following, "set_attribute"),
     "compiled functions are renewed": (keras_internals, "renew_compiled_functions"),
     "the train function is made": (keras.Model, "make_train_function"),
-    "a vocabulary is recorded": (Table, "record"),
+    "a vocabulary is recorded": (VocabularyAxis, "record"),
     "the report is printed": (keras_internals, "print_message"),
 }
 # Steps that only work something out.

@@ -10,7 +10,7 @@ from test_undo import interrupt, storage
 
 from warmstart_keras import plan_warm_start, warm_start
 from warmstart_keras.backend import tensors
-from warmstart_keras.backend.tensors import Stored
+from warmstart_keras.backend.tensors import LazyArray
 from warmstart_keras.errors import WarmStartError
 
 KINDS = ["archive", "live"]
@@ -76,7 +76,7 @@ def test_a_file_that_breaks_while_it_is_read_leaves_all_as_it_was(run, monkeypat
     _, previous, model = run
     plan = plan_warm_start(model, previous=previous, verbose=0)
     before, calls = state(model), 0
-    real = Stored.__getitem__
+    real = LazyArray.__getitem__
 
     def counted(self, place):
         nonlocal calls
@@ -85,7 +85,7 @@ def test_a_file_that_breaks_while_it_is_read_leaves_all_as_it_was(run, monkeypat
             raise BrokenError
         return real(self, place)
 
-    monkeypatch.setattr(Stored, "__getitem__", counted)
+    monkeypatch.setattr(LazyArray, "__getitem__", counted)
     for fail_at in range(1, 12):
         calls = 0
         with pytest.raises((BrokenError, WarmStartError)):

@@ -38,7 +38,7 @@ from warmstart_keras import (
     WarmStartEmbedding,
     warm_start,
 )
-from warmstart_keras.model import Table
+from warmstart_keras.model import VocabularyAxis
 
 WIDTH = 4
 BASE = [f"w{i}" for i in range(16)]
@@ -222,18 +222,18 @@ def late():
     """One process alone fails when all rows have moved, resized or not."""
     results = []
     for new in (SHUFFLED, GROWN):
-        record = Table.record
+        record = VocabularyAxis.record
 
         def fail(*args, record=record):
             if process == 0:
                 raise ValueError("no more disk")
             record(*args)
 
-        Table.record = fail
+        VocabularyAxis.record = fail
         try:
             results.append(refused(new))
         finally:
-            Table.record = record
+            VocabularyAxis.record = record
     return results[0] | {"message": " and ".join(r["message"] for r in results)}
 
 

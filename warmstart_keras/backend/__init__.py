@@ -2,7 +2,7 @@
 
 from warmstart_keras.backend import sharded, tensors
 from warmstart_keras.backend.processes import agreement, number_of_processes
-from warmstart_keras.backend.tensors import Stored
+from warmstart_keras.backend.tensors import LazyArray
 from warmstart_keras.backend.threads import workers
 from warmstart_keras.backend.variable_values import (
     give,
@@ -11,17 +11,3 @@ from warmstart_keras.backend.variable_values import (
     rows_at,
     set_attribute,
 )
-
-__all__ = [
-    "Stored",
-    "agreement",
-    "give",
-    "number_of_processes",
-    "put",
-    "read_rows",
-    "rows_at",
-    "set_attribute",
-    "sharded",
-    "tensors",
-    "workers",
-]

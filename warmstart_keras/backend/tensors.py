@@ -175,7 +175,7 @@ def digest(variable: Any) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class LazyArray:
     """An array that is read when it is asked for, and in parts: `stored[slices]`."""
 
     shape: tuple[int, ...]

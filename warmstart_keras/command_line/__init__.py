@@ -1,7 +1,3 @@
 """The package on the command line."""
 
 from warmstart_keras.command_line.main import main
-
-__all__ = [
-    "main",
-]

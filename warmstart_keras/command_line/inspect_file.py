@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from warmstart_keras.backend import Stored
+from warmstart_keras.backend import LazyArray
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.previous import SavedLayer, open_previous
 from warmstart_keras.report import printable
@@ -167,7 +167,7 @@ def _held(previous: Any, saved: SavedLayer) -> Held | None:
     return None
 
 
-def table_of(saved: SavedLayer) -> Stored | None:
+def table_of(saved: SavedLayer) -> LazyArray | None:
     """The array of a layer that has a row for each token, if it is an embedding."""
     arrays = saved.arrays
     named = [arrays[key] for key in ("0", "embeddings") if key in arrays]

@@ -3,7 +3,7 @@
 from warmstart_keras.layers.binding import Binding, Size
 from warmstart_keras.layers.embedding import WarmStartEmbedding
 from warmstart_keras.layers.layer_axes import (
-    Side,
+    LayerAxis,
     behind_head,
     check_quantized,
     has_sides,
@@ -20,23 +20,3 @@ from warmstart_keras.layers.row_record import (
     row_records,
 )
 from warmstart_keras.layers.row_vocabulary import VOCABULARY_KEY
-
-__all__ = [
-    "VOCABULARY_KEY",
-    "Binding",
-    "RowRecord",
-    "Side",
-    "Size",
-    "WarmStartEmbedding",
-    "adapted_values",
-    "behind_head",
-    "check_quantized",
-    "has_moved",
-    "has_sides",
-    "put_row_record",
-    "recorded_vocabulary",
-    "row_record",
-    "row_records",
-    "sides_of",
-    "variables_of",
-]

@@ -10,13 +10,13 @@ from warmstart_keras import keras_internals
 from warmstart_keras.backend import sharded, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import plain_embedding
-from warmstart_keras.layers.row_vocabulary import KnownRows
+from warmstart_keras.layers.row_vocabulary import RowVocabulary
 from warmstart_keras.new_rows import initializers
 from warmstart_keras.vocabulary import Vocabulary, read, read_as
 
 
 @keras.saving.register_keras_serializable(package="warmstart_keras")
-class WarmStartEmbedding(KnownRows, keras.layers.Embedding):
+class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
     """An `Embedding` that knows which token each of its rows stands for.
 
     Put it where `keras.layers.Embedding` stood. When the vocabulary was rebuilt,

@@ -17,7 +17,7 @@ from warmstart_keras.layers.binding import Binding, Size
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class LayerAxis:
     """What of a layer has one vocabulary: its rows, its inputs or its outputs.
 
     Attributes:
@@ -67,7 +67,7 @@ def has_sides(layer: Any) -> bool:
     return isinstance(layer, _WITH_SIDES)
 
 
-def sides_of(layer: keras.Layer, path: str) -> list[Side]:
+def sides_of(layer: keras.Layer, path: str) -> list[LayerAxis]:
     """The sides of a layer that may have a vocabulary; none if it is not built."""
     if not layer.built or not has_sides(layer):
         return []
@@ -84,18 +84,18 @@ def sides_of(layer: keras.Layer, path: str) -> list[Side]:
     return _features(layer, path)
 
 
-def behind_head(side: Side) -> Side:
+def behind_head(side: LayerAxis) -> LayerAxis:
     """What normalises logits, which are means where they are new, as its numbers then."""
     bindings = tuple(replace(binding, averaged=True) for binding in side.bindings)
     return replace(side, bindings=bindings) if side.name == "features" else side
 
 
-def variables_of(sides: list[Side]) -> set[int]:
+def variables_of(sides: list[LayerAxis]) -> set[int]:
     """The `id`s of all variables of some sides."""
     return {id(binding.variable) for side in sides for binding in side.bindings}
 
 
-def _rows(layer: Any, path: str) -> Side:
+def _rows(layer: Any, path: str) -> LayerAxis:
     # A tied head has the outputs for its new words in the very same rows.
     tied = getattr(layer, "tie_weights", None) is True
     fresh = layer.embeddings_initializer
@@ -116,17 +116,17 @@ def _rows(layer: Any, path: str) -> Side:
     if getattr(layer, "tie_weights", None) is False:
         head = layer.reverse_embeddings
         bindings.append(replace(table, variable=head, axis=1, averaged=True, asked=False))
-    return Side(layer, path, "rows", tuple(bindings), (Size(layer, "input_dim"),))
+    return LayerAxis(layer, path, "rows", tuple(bindings), (Size(layer, "input_dim"),))
 
 
-def _inputs(layer: Any, path: str, kernel: Any, axis: int) -> Side:
+def _inputs(layer: Any, path: str, kernel: Any, axis: int) -> LayerAxis:
     fresh = layer.kernel_initializer
     bindings = [Binding(layer, kernel, axis, (), fresh, path=path, asked=True)]
     if layer.lora_enabled:
         factor, axis = _lora_factor(layer, kernel, axis)
         how = {"variable": factor, "axis": axis, "initializer": "zeros"}
         bindings.append(replace(bindings[0], **how, is_factor=True))
-    return Side(layer, path, "inputs", tuple(bindings), keeps_width=True)
+    return LayerAxis(layer, path, "inputs", tuple(bindings), keeps_width=True)
 
 
 def _lora_factor(layer: Any, kernel: Any, axis: int) -> tuple[Any, int]:
@@ -138,7 +138,7 @@ def _lora_factor(layer: Any, kernel: Any, axis: int) -> tuple[Any, int]:
 
 def _outputs(
     layer: Any, path: str, kernel: Any, axis: int, size: Size, bias_axis: int | None
-) -> Side:
+) -> LayerAxis:
     mean = Binding(layer, kernel, axis, (), layer.kernel_initializer, path=path)
     bindings = [mean]
     if layer.lora_enabled:
@@ -150,10 +150,10 @@ def _outputs(
             replace(mean, variable=layer.bias, axis=bias_axis, initializer=fresh)
         )
     averaged = tuple(replace(binding, averaged=True) for binding in bindings)
-    return Side(layer, path, "outputs", averaged, (size,))
+    return LayerAxis(layer, path, "outputs", averaged, (size,))
 
 
-def _einsum_sides(layer: Any, path: str) -> list[Side]:
+def _einsum_sides(layer: Any, path: str) -> list[LayerAxis]:
     """Of the last axis that goes in, if it is summed over, and the last that goes out."""
     inputs, weights, output = re.split(r",|->", layer.equation.replace(" ", ""))
     kernel = keras_internals.kernel_variable(layer)
@@ -173,7 +173,7 @@ def _einsum_sides(layer: Any, path: str) -> list[Side]:
     return sides
 
 
-def _features(layer: Any, path: str) -> list[Side]:
+def _features(layer: Any, path: str) -> list[LayerAxis]:
     """Of a layer that has numbers for each feature along the last axis.
 
     New ones are as in a fresh layer: what is 0, as the count of a word that a text does
@@ -194,7 +194,11 @@ def _features(layer: Any, path: str) -> list[Side]:
         for value, start in zip(values, fresh, strict=True)
         if value is not None and len(value.shape) == 1
     )
-    return [Side(layer, path, "features", bindings, keeps_width=True)] if bindings else []
+    return (
+        [LayerAxis(layer, path, "features", bindings, keeps_width=True)]
+        if bindings
+        else []
+    )
 
 
 def _is_along_last_axis(layer: Any) -> bool:

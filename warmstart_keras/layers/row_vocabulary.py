@@ -27,7 +27,7 @@ class _Untracked:
         self.value = value
 
 
-class KnownRows:
+class RowVocabulary:
     """The part of a layer that knows which token each of its rows stands for.
 
     To be mixed into an embedding layer, before its Keras class.
@@ -186,7 +186,7 @@ class KnownRows:
     def _is_watched(source: Any) -> bool:
         """Whether a rebuild of `source` can be seen at every call, at no cost."""
         return keras_internals.lookup_of(source) is not None or isinstance(
-            source, KnownRows
+            source, RowVocabulary
         )
 
     # --- saving, loading ---

@@ -9,22 +9,4 @@ from warmstart_keras.model.optimizer_keys import (
 )
 from warmstart_keras.model.optimizer_slots import Slot, find_slots
 from warmstart_keras.model.optimizer_state import other_rates, pair_variables, starts_anew
-from warmstart_keras.model.vocabulary_axis import Found, Table, record_lookup
-
-__all__ = [
-    "Found",
-    "Slot",
-    "Table",
-    "check_wrapper",
-    "find_slots",
-    "find_tables",
-    "is_lost",
-    "old_key",
-    "other_rates",
-    "pair_variables",
-    "record_lookup",
-    "replace_key",
-    "starts_anew",
-    "unnamed_heads",
-    "vocabulary_axes",
-]
+from warmstart_keras.model.vocabulary_axis import ModelAxes, VocabularyAxis, record_lookup

@@ -9,30 +9,30 @@ import keras
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import (
-    Side,
+    LayerAxis,
     WarmStartEmbedding,
     behind_head,
     check_quantized,
     recorded_vocabulary,
     row_records,
 )
-from warmstart_keras.model.named_layers import Layers, Named
-from warmstart_keras.model.vector_flow import Followed, PerWord
-from warmstart_keras.model.vocabulary_axis import Found, Sourced
+from warmstart_keras.model.named_layers import LayerIndex, NamedAxis
+from warmstart_keras.model.vector_flow import Reached, VectorFlow
+from warmstart_keras.model.vocabulary_axis import AxisSource, ModelAxes
 from warmstart_keras.vocabulary import Vocabulary, is_plain, read
 
 
 def sourced_sides(
     model: keras.Layer,
-    layers: Layers,
-    given: list[Named],
-    bases: list[Named],
-    found: Found,
+    layers: LayerIndex,
+    given: list[NamedAxis],
+    bases: list[NamedAxis],
+    found: ModelAxes,
     arrivals: Any = None,
     *,
     as_new: bool = False,
     besides: Collection[keras.Layer] = (),
-) -> list[Sourced]:
+) -> list[AxisSource]:
     """The sides of all layers of which it is known where their vocabulary is read.
 
     Args:
@@ -41,7 +41,7 @@ def sourced_sides(
         given: What the user named in `vocabularies`.
         bases: The same in `base_vocabularies`.
         found: Gets what has no rows yet, or no source.
-        arrivals: The `Arrivals` of a previous run, if there is one.
+        arrivals: The `MatchedRun` of a previous run, if there is one.
         as_new: Whether the model was built for today's vocabulary, to start from a
             previous run.
         besides: Other models over the same layers.
@@ -65,7 +65,7 @@ class _Graph:
     A lookup layer gives them itself, or ids of which a `CategoryEncoding` makes them.
     """
 
-    def __init__(self, models: list[keras.Layer], layers: Layers) -> None:
+    def __init__(self, models: list[keras.Layer], layers: LayerIndex) -> None:
         self._models, self._layers = models, layers
         self.starts: list[tuple[keras.Layer, keras.Layer]] = []
         for layer in layers.paths:
@@ -78,16 +78,16 @@ class _Graph:
                     self.starts.append((feeding[0], layer))
 
     @cached_property
-    def ways(self) -> PerWord:
+    def ways(self) -> VectorFlow:
         """The ways of all vectors."""
-        return PerWord(self._models, self._layers.sides, self._layers.paths)
+        return VectorFlow(self._models, self._layers.sides, self._layers.paths)
 
     @cached_property
-    def followed(self) -> list[tuple[keras.Layer, Followed]]:
+    def followed(self) -> list[tuple[keras.Layer, Reached]]:
         """Each lookup layer whose tokens vectors are of, with what handles these."""
         return [(lookup, self.ways.given_by(layer)) for lookup, layer in self.starts]
 
-    def lookup_of(self, side: Side) -> keras.Layer | None:
+    def lookup_of(self, side: LayerAxis) -> keras.Layer | None:
         """The lookup layer whose vectors go into one side of a layer."""
         for lookup, reached in self.followed:
             if any((s.layer, s.name) == (side.layer, side.name) for s in reached.sides):
@@ -96,15 +96,19 @@ class _Graph:
 
 
 def _of_embeddings(
-    layers: Layers, given: list[Named], bases: list[Named], found: Found, arrivals: Any
-) -> list[Sourced]:
+    layers: LayerIndex,
+    given: list[NamedAxis],
+    bases: list[NamedAxis],
+    found: ModelAxes,
+    arrivals: Any,
+) -> list[AxisSource]:
     """The embeddings: ours, those that were named, and those that a lookup feeds."""
     lookups = {
         id(layer)
         for layer in layers.paths
         if keras_internals.lookup_of(layer) is not None
     }
-    sourced: list[Sourced] = []
+    sourced: list[AxisSource] = []
     plain: list[str] = []
     for layer in layers.embeddings:
         path = layers.paths[layer]
@@ -128,20 +132,20 @@ def _of_embeddings(
             if named or any(base.layer is layer for base in bases):
                 found.unbuilt.setdefault(layer, []).append(source)
             continue
-        sourced.append(Sourced(side, _followed(source, given), bool(named)))
+        sourced.append(AxisSource(side, _followed(source, given), bool(named)))
     found.plain = plain if len(plain) == len(layers.embeddings) else []
     return sourced
 
 
 def _of_others(
-    layers: Layers,
-    given: list[Named],
-    bases: list[Named],
-    found: Found,
-    sourced: list[Sourced],
+    layers: LayerIndex,
+    given: list[NamedAxis],
+    bases: list[NamedAxis],
+    found: ModelAxes,
+    sourced: list[AxisSource],
     graph: _Graph,
     as_new: bool,
-) -> list[Sourced]:
+) -> list[AxisSource]:
     """The sides of other layers that were named."""
     others = []
     for one in given:
@@ -158,18 +162,18 @@ def _of_others(
             base = next((b.given for b in bases if b.layer is one.layer), None)
             sizes = _sizes(source, None if as_new else base, [] if as_new else sourced)
             sides = [_meant(layers, one.layer, sides, source, sizes)]
-        others.append(Sourced(sides[0], source, True))
+        others.append(AxisSource(sides[0], source, True))
     return others
 
 
-def _left_by_graph(graph: _Graph, sides: list[Side], source: Any) -> list[Side]:
+def _left_by_graph(graph: _Graph, sides: list[LayerAxis], source: Any) -> list[LayerAxis]:
     """Those sides of a layer that the vectors of no other lookup layer go into."""
     fed = {side: graph.lookup_of(side) for side in sides if graph.starts}
     by_it = [side for side in sides if fed.get(side) is source]
     return by_it or [side for side in sides if fed.get(side) is None]
 
 
-def _sizes(source: Any, base: Any, sourced: list[Sourced]) -> list[int]:
+def _sizes(source: Any, base: Any, sourced: list[AxisSource]) -> list[int]:
     """How many tokens a side has now that stands for the tokens of a source."""
     if base is not None:
         return [len(read(base))]
@@ -179,8 +183,12 @@ def _sizes(source: Any, base: Any, sourced: list[Sourced]) -> list[int]:
 
 
 def _meant(
-    layers: Layers, layer: keras.Layer, sides: list[Side], source: Any, sizes: list[int]
-) -> Side:
+    layers: LayerIndex,
+    layer: keras.Layer,
+    sides: list[LayerAxis],
+    source: Any,
+    sizes: list[int],
+) -> LayerAxis:
     """The one side of a layer that a vocabulary fits.
 
     Raises:
@@ -224,7 +232,9 @@ def _meant(
     )
 
 
-def _in_graph(graph: _Graph, sourced: list[Sourced], found: Found) -> list[Sourced]:
+def _in_graph(
+    graph: _Graph, sourced: list[AxisSource], found: ModelAxes
+) -> list[AxisSource]:
     """The sides that vectors with one number for each token go into, in the graph."""
     starts = [
         one
@@ -234,7 +244,7 @@ def _in_graph(graph: _Graph, sourced: list[Sourced], found: Found) -> list[Sourc
     ]
     if not graph.starts and not starts:
         return []
-    followed: list[tuple[Any, Followed, bool]] = [
+    followed: list[tuple[Any, Reached, bool]] = [
         (lookup, reached, False) for lookup, reached in graph.followed
     ]
     followed += [
@@ -243,14 +253,14 @@ def _in_graph(graph: _Graph, sourced: list[Sourced], found: Found) -> list[Sourc
     ]
     known = {(one.side.layer, one.side.name): one.source for one in sourced}
     named = [one.side.layer for one in sourced if one.named]
-    more: list[Sourced] = []
+    more: list[AxisSource] = []
     for source, reached, of_head in followed:
         for side in reached.sides:
             key = (side.layer, side.name)
             if key not in known:
                 known[key] = source
                 side = behind_head(side) if of_head else side
-                more.append(Sourced(side, source, False))
+                more.append(AxisSource(side, source, False))
             elif not _is_alike(known[key], source) and side.layer not in named:
                 message = (
                     f"Layer '{side.path}' must have one vocabulary along its "
@@ -277,7 +287,10 @@ def _is_alike(one: Any, other: Any) -> bool:
 
 
 def _check_all_have_sources(
-    layers: Layers, sourced: list[Sourced], bases: list[Named], found: Found
+    layers: LayerIndex,
+    sourced: list[AxisSource],
+    bases: list[NamedAxis],
+    found: ModelAxes,
 ) -> None:
     """Refuses a base of what has no vocabulary; tells of what had one before."""
     sides = [one.side for one in sourced]
@@ -312,7 +325,7 @@ def _source_in_model(layer: keras.Layer, lookups: set[int]) -> Any | None:
     return feeding[0] if len(feeding) == 1 else None
 
 
-def _known_alone(side: Side, arrivals: Any) -> Vocabulary | None:
+def _known_alone(side: LayerAxis, arrivals: Any) -> Vocabulary | None:
     """What the rows of a layer without a source stand for, if it has a vocabulary."""
     layer = side.layer
     known = recorded_vocabulary(layer)
@@ -328,7 +341,7 @@ def _known_alone(side: Side, arrivals: Any) -> Vocabulary | None:
     return known
 
 
-def _followed(source: Any, given: list[Named]) -> Any:
+def _followed(source: Any, given: list[NamedAxis]) -> Any:
     """The source at the end of a chain of layers that follow one another."""
     seen: list = []
     while isinstance(source, WarmStartEmbedding) and not any(source is s for s in seen):

@@ -6,20 +6,22 @@ import keras
 
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import (
-    Side,
+    LayerAxis,
     WarmStartEmbedding,
     adapted_values,
     has_moved,
     recorded_vocabulary,
     row_record,
 )
-from warmstart_keras.model.named_layers import Named
-from warmstart_keras.model.vocabulary_axis import Sourced, Table
+from warmstart_keras.model.named_layers import NamedAxis
+from warmstart_keras.model.vocabulary_axis import AxisSource, VocabularyAxis
 from warmstart_keras.previous import as_given
 from warmstart_keras.vocabulary import Vocabulary, read_as
 
 
-def _given_base(one: Sourced, bases: list[Named], sourced: list[Sourced]) -> Any:
+def _given_base(
+    one: AxisSource, bases: list[NamedAxis], sourced: list[AxisSource]
+) -> Any:
     """What the user says that the rows of a side stand for; None if nothing."""
     of_layer = [other for other in sourced if other.side.layer is one.side.layer]
     for base in bases:
@@ -32,12 +34,12 @@ def _given_base(one: Sourced, bases: list[Named], sourced: list[Sourced]) -> Any
     return None
 
 
-def _was_adapted_today(one: Sourced, arrivals: Any) -> bool:
+def _was_adapted_today(one: AxisSource, arrivals: Any) -> bool:
     """Whether a layer keeps what `adapt` made of today's vectors, and takes no other."""
     return arrivals is not None and arrivals.keeps_its_own(one.side)
 
 
-def _check_adapted(tables: list[Table], arrivals: Any) -> None:
+def _check_adapted(tables: list[VocabularyAxis], arrivals: Any) -> None:
     """Refuses to leave what a `Normalization` learned of vectors of other words."""
     for table in tables:
         if not isinstance(table.layer, keras.layers.Normalization):
@@ -60,7 +62,7 @@ def _check_adapted(tables: list[Table], arrivals: Any) -> None:
             )
 
 
-def _known_base(one: Sourced, given: Any, arrivals: Any) -> Vocabulary | None:
+def _known_base(one: AxisSource, given: Any, arrivals: Any) -> Vocabulary | None:
     """What the rows of a side stand for now, or stood for in a previous run."""
     side = one.side
     if arrivals is not None and arrivals.has(side):
@@ -76,15 +78,15 @@ def _known_base(one: Sourced, given: Any, arrivals: Any) -> Vocabulary | None:
     return known
 
 
-def _was_adapted_since(side: Side) -> bool:
+def _was_adapted_since(side: LayerAxis) -> bool:
     """Whether a layer was adapted since it was recorded what its entries stand for."""
     return row_record(side.layer, side.name).adapted != adapted_values(side.layer)
 
 
 def _base_of_alike(
-    one: Sourced,
+    one: AxisSource,
     own: Vocabulary | None,
-    sourced: list[Sourced],
+    sourced: list[AxisSource],
     known: list[Vocabulary | None],
     arrivals: Any,
 ) -> Vocabulary | None:
@@ -118,7 +120,7 @@ def _base_of_alike(
 
 
 def _named_base(
-    side: Side, recorded: Vocabulary | None, given: Any, source: Any
+    side: LayerAxis, recorded: Vocabulary | None, given: Any, source: Any
 ) -> Vocabulary:
     """What the user says that the rows stand for, where that can be so."""
     base = as_given(given, source, side.rows, side.path)

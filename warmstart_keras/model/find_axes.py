@@ -8,7 +8,7 @@ import keras
 
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.layers import Side, variables_of
+from warmstart_keras.layers import LayerAxis, variables_of
 from warmstart_keras.model.axis_sources import sourced_sides
 from warmstart_keras.model.base_vocabularies import (
     _base_of_alike,
@@ -17,8 +17,8 @@ from warmstart_keras.model.base_vocabularies import (
     _known_base,
     _was_adapted_today,
 )
-from warmstart_keras.model.named_layers import Layers, resolve, unwrapped
-from warmstart_keras.model.vocabulary_axis import Found, Sourced, Table
+from warmstart_keras.model.named_layers import LayerIndex, resolve, unwrapped
+from warmstart_keras.model.vocabulary_axis import AxisSource, ModelAxes, VocabularyAxis
 from warmstart_keras.vocabulary import Vocabulary, read, read_as
 
 
@@ -29,7 +29,7 @@ def find_tables(
     without_base: Collection[keras.Layer] = (),
     arrivals: Any = None,
     besides: Collection[keras.Layer] = (),
-) -> Found:
+) -> ModelAxes:
     """All tables of a model whose source is known.
 
     Args:
@@ -38,18 +38,18 @@ def find_tables(
             source.
         base_vocabularies: What the rows stand for now, likewise.
         without_base: Layers for which `base_vocabularies` no longer holds.
-        arrivals: The `Arrivals` of a previous run, if there is one.
+        arrivals: The `MatchedRun` of a previous run, if there is one.
         besides: Other models over the same layers.
 
     Raises:
         WarmStartError: If a name is unknown or borne by two layers, a layer has no
             vocabulary axis, or a vocabulary does not fit the rows.
     """
-    layers = Layers(model)
+    layers = LayerIndex(model)
     given = resolve(layers, vocabularies, "vocabularies")
     bases = resolve(layers, base_vocabularies, "base_vocabularies")
     bases = [base for base in bases if base.layer not in without_base]
-    found = Found()
+    found = ModelAxes()
     as_new = arrivals is not None
     sourced = sourced_sides(
         model, layers, given, bases, found, arrivals, as_new=as_new, besides=besides
@@ -76,10 +76,10 @@ def find_tables(
     return found
 
 
-def unnamed_heads(model: keras.Layer, tables: list[Table]) -> list[Side]:
+def unnamed_heads(model: keras.Layer, tables: list[VocabularyAxis]) -> list[LayerAxis]:
     """The outputs of layers of a model that are in no table."""
     bound = variables_of([table.side for table in tables])
-    layers = Layers(model)
+    layers = LayerIndex(model)
     parts = {  # the projections inside a `MultiHeadAttention`, say
         part
         for layer in layers.paths
@@ -98,10 +98,10 @@ def vocabulary_axes(model: keras.Layer, options: Any) -> dict[int, frozenset[int
 
     Those of embeddings, and of all layers whose vocabulary has a source.
     """
-    layers = Layers(model)
+    layers = LayerIndex(model)
     given = resolve(layers, options.vocabularies, "vocabularies")
     resolve(layers, options.base_vocabularies, "base_vocabularies")
-    sourced = sourced_sides(model, layers, given, [], Found(), as_new=True)
+    sourced = sourced_sides(model, layers, given, [], ModelAxes(), as_new=True)
     asked = [one.side for one in sourced]
     asked += [side for layer in layers.embeddings for side in layers.sides(layer)]
     axes: dict[int, frozenset[int]] = {}
@@ -111,12 +111,12 @@ def vocabulary_axes(model: keras.Layer, options: Any) -> dict[int, frozenset[int
     return axes
 
 
-def _without(side: Side, seen: set[tuple[int, int]]) -> Side:
+def _without(side: LayerAxis, seen: set[tuple[int, int]]) -> LayerAxis:
     left = tuple(b for b in side.bindings if (id(b.variable), b.axis) not in seen)
     return side if len(left) == len(side.bindings) else replace(side, bindings=left)
 
 
-def _of_wrappers(layers: Layers, sourced: list[Sourced]) -> list[tuple[Any, str]]:
+def _of_wrappers(layers: LayerIndex, sourced: list[AxisSource]) -> list[tuple[Any, str]]:
     """Wrappers with variables of their own that have the size of what they wrap."""
     problems = []
     for wrapper, path in layers.paths.items():
@@ -139,8 +139,8 @@ def _of_wrappers(layers: Layers, sourced: list[Sourced]) -> list[tuple[Any, str]
 
 
 def _table(
-    one: Sourced, base: Vocabulary | None, base_named: bool, arrivals: Any
-) -> Table:
+    one: AxisSource, base: Vocabulary | None, base_named: bool, arrivals: Any
+) -> VocabularyAxis:
     """A table whose vocabularies fit its rows."""
     side, source = one.side, one.source
     arrives = arrivals is not None and arrivals.has(side)
@@ -189,7 +189,7 @@ def _table(
             "`input_dim`, which follows the vocabulary's size."
         )
     completed = base is not None and len(read(source)) < len(new)
-    return Table(
+    return VocabularyAxis(
         side=side,
         base=base,
         new=new,

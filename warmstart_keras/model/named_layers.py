@@ -10,7 +10,7 @@ import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.layers import Binding, Side, Size, has_sides, sides_of
+from warmstart_keras.layers import Binding, LayerAxis, Size, has_sides, sides_of
 from warmstart_keras.new_rows import initializers
 
 
@@ -24,7 +24,7 @@ def unwrapped(layer: Any) -> Any:
     return layer
 
 
-class Layers:
+class LayerIndex:
     """All layers of a model, with those sides that may have a vocabulary.
 
     Args:
@@ -38,12 +38,12 @@ class Layers:
     def __init__(self, model: keras.Layer) -> None:
         self._all = list(keras_internals.walk(model))
         self.paths = {layer: path or layer.name for path, layer in self._all}
-        self._sides: dict[keras.Layer, list[Side]] = {}
+        self._sides: dict[keras.Layer, list[LayerAxis]] = {}
         self.embeddings = [
             layer for layer in self.paths if isinstance(layer, keras.layers.Embedding)
         ]
 
-    def sides(self, layer: Any) -> list[Side]:
+    def sides(self, layer: Any) -> list[LayerAxis]:
         """The sides of one of the layers that may have a vocabulary."""
         if layer not in self.paths:
             return []
@@ -95,7 +95,7 @@ class Layers:
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedAxis:
     """A layer that the user named.
 
     Attributes:
@@ -108,7 +108,7 @@ class Named:
     side: str | None
     given: Any
 
-    def is_for(self, side: Side) -> bool:
+    def is_for(self, side: LayerAxis) -> bool:
         """Whether it says something of a side."""
         if self.layer is not side.layer:
             return False
@@ -117,7 +117,7 @@ class Named:
         return alone or self.side == side.name
 
 
-def resolve(layers: Layers, given: Any, argument: str) -> list[Named]:
+def resolve(layers: LayerIndex, given: Any, argument: str) -> list[NamedAxis]:
     """What the user gave, by layer, in its order.
 
     A side that is declared, of a layer that has none by itself, is added to `layers`.
@@ -137,13 +137,13 @@ def resolve(layers: Layers, given: Any, argument: str) -> list[Named]:
                 "embedding: a mapping from a layer or its name to a source. Received: "
                 f"{received}, for a model with {layers.listed()}"
             )
-        return [Named(layers.embeddings[0], None, given)]
-    found: list[Named] = []
+        return [NamedAxis(layers.embeddings[0], None, given)]
+    found: list[NamedAxis] = []
     for key, source in given.items():
         if isinstance(key, Binding):
             one = _declared(layers, key, source, argument)
         else:
-            one = Named(_with_sides(layers, key, argument), None, source)
+            one = NamedAxis(_with_sides(layers, key, argument), None, source)
         sides = [side for side in layers.sides(one.layer) if one.is_for(side)]
         if any(other.is_for(side) for other in found for side in sides) or any(
             one.layer is other.layer and one.side == other.side for other in found
@@ -163,7 +163,7 @@ def _is_token_mapping(given: Mapping) -> bool:
     )
 
 
-def _with_sides(layers: Layers, key: Any, argument: str) -> keras.Layer:
+def _with_sides(layers: LayerIndex, key: Any, argument: str) -> keras.Layer:
     layer = layers.named(key, argument)
     if not layers.may_have(layer):
         layer = unwrapped(layer)
@@ -177,7 +177,7 @@ def _with_sides(layers: Layers, key: Any, argument: str) -> keras.Layer:
     return layer
 
 
-def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named:
+def _declared(layers: LayerIndex, key: Binding, source: Any, argument: str) -> NamedAxis:
     """What a `Binding` names: a side that the layer has, or one that it declares."""
     if key.initializer is not None:
         initializers.get(key.initializer, as_keras=True)
@@ -185,7 +185,7 @@ def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named
     if isinstance(key.variable, str) and not hasattr(layer, key.variable):
         layer = unwrapped(layer)
     if not layer.built:
-        return Named(layer, f"{key.variable} along {key.axis}", source)
+        return NamedAxis(layer, f"{key.variable} along {key.axis}", source)
     variable = _variable(layers, layer, key, argument)
     rank = len(variable.shape)
     if not -rank <= key.axis < rank:
@@ -209,7 +209,7 @@ def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named
             own[place] = replace(
                 side, sizes=tuple(dict.fromkeys(sizes)), bindings=bindings
             )
-            return Named(layer, side.name, source)
+            return NamedAxis(layer, side.name, source)
     binding = replace(
         key,
         layer=layer,
@@ -220,12 +220,12 @@ def _declared(layers: Layers, key: Binding, source: Any, argument: str) -> Named
     )
     sizes = _sizes(layers, layer, key, binding.rows)
     name = variable.name if axis == 0 else f"{variable.name} along {axis}"
-    side = Side(layer, binding.path, name, (binding,), sizes, declared=True)
+    side = LayerAxis(layer, binding.path, name, (binding,), sizes, declared=True)
     own.append(side)
-    return Named(layer, name, source)
+    return NamedAxis(layer, name, source)
 
 
-def _variable(layers: Layers, layer: keras.Layer, key: Binding, argument: str) -> Any:
+def _variable(layers: LayerIndex, layer: keras.Layer, key: Binding, argument: str) -> Any:
     named = key.variable
     if isinstance(named, str):
         known = getattr(layer, named, None)
@@ -243,7 +243,7 @@ def _variable(layers: Layers, layer: keras.Layer, key: Binding, argument: str) -
 
 
 def _sizes(
-    layers: Layers, layer: keras.Layer, key: Binding, rows: int
+    layers: LayerIndex, layer: keras.Layer, key: Binding, rows: int
 ) -> tuple[Size, ...]:
     names = [key.size] if isinstance(key.size, str) else list(key.size)
     sizes = []

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from warmstart_keras.backend import Stored, tensors
+from warmstart_keras.backend import LazyArray, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.keras_internals import inner_optimizers, trained_variables
 from warmstart_keras.model.optimizer_slots import names_on
-from warmstart_keras.previous import Arrivals, SavedOptimizer
+from warmstart_keras.previous import MatchedRun, SavedOptimizer
 
 
-def other_rates(variables: list, pairs: dict[int, Stored]) -> list[str]:
+def other_rates(variables: list, pairs: dict[int, LazyArray]) -> list[str]:
     """Says so, where the learning rate was another one than today's."""
     rates = [
         (float(tensors.to_numpy(variable)), float(pairs[id(variable)][...]))
@@ -37,9 +37,9 @@ def other_rates(variables: list, pairs: dict[int, Stored]) -> list[str]:
 def pair_variables(
     optimizer: Any,
     saved: SavedOptimizer | None,
-    arrived: dict[int, Stored],
-    arrivals: Arrivals,
-) -> tuple[dict[int, Stored], str | None]:
+    arrived: dict[int, LazyArray],
+    arrivals: MatchedRun,
+) -> tuple[dict[int, LazyArray], str | None]:
     """What each variable of the optimizer was, where that is certain; and why not."""
     variables = optimizer.variables
     if saved is None:
@@ -73,8 +73,8 @@ def pair_variables(
 
 
 def _paired_by_name(
-    optimizer: Any, saved: SavedOptimizer, trained: list[Stored], now: dict[int, Any]
-) -> tuple[dict[int, Stored], str | None]:
+    optimizer: Any, saved: SavedOptimizer, trained: list[LazyArray], now: dict[int, Any]
+) -> tuple[dict[int, LazyArray], str | None]:
     """Pairs by the names of slots, on stand-ins whose names are borne once.
 
     Those of the model are not: layers inside two models inside a model may be called
@@ -99,7 +99,7 @@ def _paired_by_name(
         return {}, starts_anew(
             f"{len(before)} variables expected, {len(saved.values)} there"
         )
-    by_name: dict[str, list[Stored]] = {}
+    by_name: dict[str, list[LazyArray]] = {}
     for name, stored in zip(before, saved.values, strict=True):
         by_name.setdefault(name, []).append(stored)
     # Optimizers inside optimizers have several of one name, such as "iteration".

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.layers import Side
+from warmstart_keras.layers import LayerAxis
 from warmstart_keras.model.named_layers import unwrapped
 
 # Each number by itself, or over all of them alike; or those of several vectors.
@@ -57,7 +57,7 @@ _REARRANGING_OPERATIONS = {"GetItem", "Pad", "Ravel", "Reshape", "Slice", "Split
 
 
 @dataclass
-class Followed:
+class Reached:
     """What handles vectors with one number for each token.
 
     Attributes:
@@ -65,11 +65,11 @@ class Followed:
         problems: Layers of which it is not certain what they do, and why.
     """
 
-    sides: list[Side] = field(default_factory=list)
+    sides: list[LayerAxis] = field(default_factory=list)
     problems: list[tuple[Any, str]] = field(default_factory=list)
 
 
-class PerWord:
+class VectorFlow:
     """The ways of vectors through the graphs of some models.
 
     Args:
@@ -81,7 +81,7 @@ class PerWord:
     def __init__(
         self,
         models: list[keras.Layer],
-        sides: Callable[[Any], list[Side]],
+        sides: Callable[[Any], list[LayerAxis]],
         paths: dict[keras.Layer, str],
     ) -> None:
         self._sides, self._paths = sides, paths
@@ -104,11 +104,11 @@ class PerWord:
             for tensor in call.outputs:
                 self._producer[id(tensor)] = call
 
-    def given_by(self, layer: keras.Layer) -> Followed:
+    def given_by(self, layer: keras.Layer) -> Reached:
         """What handles the vectors that a layer gives."""
         return self._after([t for call in self._calls[id(layer)] for t in call.outputs])
 
-    def around(self, side: Side) -> Followed:
+    def around(self, side: LayerAxis) -> Reached:
         """What handles the vectors that go into, or come out of, one side of a layer."""
         calls = self._calls[id(side.layer)]
         if side.name == "rows":
@@ -160,8 +160,8 @@ class PerWord:
         by_feature = any(s.name == "features" for s in self._sides(operation))
         return isinstance(operation, _ELEMENTWISE) or by_feature
 
-    def _after(self, tensors: Iterable[Any]) -> Followed:
-        found, seen = Followed(), set()
+    def _after(self, tensors: Iterable[Any]) -> Reached:
+        found, seen = Reached(), set()
         waiting: list[tuple[Any, str | None]] = [(tensor, None) for tensor in tensors]
         while waiting:
             tensor, doubt = waiting.pop()
@@ -180,7 +180,7 @@ class PerWord:
         tensor: Any,
         width: int,
         doubt: str | None,
-        found: Followed,
+        found: Reached,
     ) -> list[tuple[Any, str | None]]:
         """What a call makes of such a vector, and where that goes on to."""
         operation = unwrapped(call.operation)
@@ -231,7 +231,7 @@ class PerWord:
         operation: Any,
         name: str,
         width: int,
-        sides: list[Side],
+        sides: list[LayerAxis],
     ) -> str | None:
         """Why it is not certain what an operation makes of such vectors."""
         if _has_constant(call, width):

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
-from warmstart_keras.backend import Stored
+from warmstart_keras.backend import LazyArray
 from warmstart_keras.layers import (
     Binding,
-    Side,
+    LayerAxis,
     WarmStartEmbedding,
     adapted_values,
     put_row_record,
@@ -19,7 +19,7 @@ from warmstart_keras.vocabulary import Vocabulary, read
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class VocabularyAxis:
     """One side of a layer with its vocabularies: what it stands for, and what it shall.
 
     Attributes:
@@ -36,7 +36,7 @@ class Table:
         known_as: What the layer was called when the old rows were its own.
     """
 
-    side: Side
+    side: LayerAxis
     base: Vocabulary | None
     new: Vocabulary
     source: Any
@@ -45,7 +45,7 @@ class Table:
     rows: int
     completed: bool
     known_as: str
-    stored: dict[int, Stored] = field(default_factory=dict)
+    stored: dict[int, LazyArray] = field(default_factory=dict)
 
     def record(self, undo: ExitStack) -> None:
         """Records that the rows stand for the new vocabulary from now on.
@@ -85,7 +85,7 @@ class Table:
         stored = self.stored.get(id(binding.variable))
         return binding.rows if stored is None else int(stored.shape[binding.axis])
 
-    def is_same(self, other: "Table") -> bool:
+    def is_same(self, other: "VocabularyAxis") -> bool:
         """Whether both say the same of the same variables."""
         ours, theirs = self.base, other.base
         return (
@@ -109,7 +109,7 @@ class Table:
 
 
 @dataclass
-class Found:
+class ModelAxes:
     """What was found in a model: tables, and layers that cannot be warm-started now.
 
     Attributes:
@@ -122,7 +122,7 @@ class Found:
         problems: Sources, and what forbids to move the rows that follow them.
     """
 
-    tables: list[Table] = field(default_factory=list)
+    tables: list[VocabularyAxis] = field(default_factory=list)
     unbuilt: dict[keras.Layer, list[Any]] = field(default_factory=dict)
     sourceless: list[str] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
@@ -137,7 +137,7 @@ class Found:
 
 
 @dataclass(frozen=True, eq=False)
-class Sourced:
+class AxisSource:
     """A side of a layer, and where it is read what its rows shall stand for.
 
     Attributes:
@@ -146,7 +146,7 @@ class Sourced:
         named: Whether the user named it.
     """
 
-    side: Side
+    side: LayerAxis
     source: Any
     named: bool
 

@@ -10,7 +10,7 @@ import numpy as np
 from warmstart_keras.vocabulary import Vocabulary
 
 
-class BaseTable:
+class BaseRows:
     """The table before a warm start, as a callable for new rows sees it.
 
     Attributes:
@@ -55,7 +55,7 @@ class BaseTable:
 
 
 @dataclass(frozen=True, eq=False)
-class OldMean:
+class MeanOfBase:
     """New entries start from the mean of some old ones.
 
     For the outputs of a head: a new token's logit is then the mean of the old ones', and
@@ -75,7 +75,7 @@ class OldMean:
 
 
 @dataclass(frozen=True, eq=False)
-class OldRows:
+class CopyOfBase:
     """Each new entry starts as a copy of an old one, bit for bit.
 
     Attributes:

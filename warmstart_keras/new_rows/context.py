@@ -10,7 +10,7 @@ import numpy as np
 from warmstart_keras import keras_internals
 from warmstart_keras.backend import tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows.base_rows import BaseTable, parts, runs
+from warmstart_keras.new_rows.base_rows import BaseRows, parts, runs
 from warmstart_keras.new_rows.methods import Fitted, LearningMethod, without
 from warmstart_keras.vocabulary import NEW, RowMap, Token, read
 
@@ -120,7 +120,7 @@ class ContextRows(LearningMethod):
                 "`new_embeddings_initializer=ContextRows(texts, vectorizer)`."
             )
 
-    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+    def fit(self, row_map: RowMap, base: BaseRows) -> Fitted:
         """Reads the texts, and finds the map from contexts to rows."""
         kept = row_map.kept_words
         words = row_map.new_words

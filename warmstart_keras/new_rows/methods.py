@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from warmstart_keras.new_rows.base_rows import BaseTable, OldMean, OldRows, parts
+from warmstart_keras.new_rows.base_rows import BaseRows, CopyOfBase, MeanOfBase, parts
 from warmstart_keras.vocabulary import RowMap, Token, Vocabulary
 
 
@@ -49,7 +49,7 @@ class CopyingMethod(RowMethod, ABC):
     """A method that takes old rows, or their mean, and learns nothing."""
 
     @abstractmethod
-    def start(self, row_map: RowMap) -> OldMean | OldRows:
+    def start(self, row_map: RowMap) -> MeanOfBase | CopyOfBase:
         """Which old rows the new ones start from."""
 
 
@@ -64,7 +64,7 @@ class LearningMethod(RowMethod, ABC):
         """Refuses to be used without the data that it learns from."""
 
     @abstractmethod
-    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+    def fit(self, row_map: RowMap, base: BaseRows) -> Fitted:
         """Learns what new rows are made of."""
 
 
@@ -86,9 +86,9 @@ class MeanRows(CopyingMethod):
                [1.5]])
     """
 
-    def start(self, row_map: RowMap) -> OldMean:
+    def start(self, row_map: RowMap) -> MeanOfBase:
         """The rows of all words."""
-        return OldMean(row_map.base.word_rows)
+        return MeanOfBase(row_map.base.word_rows)
 
 
 @keras.saving.register_keras_serializable(package="warmstart_keras")
@@ -112,12 +112,12 @@ class OOVRows(CopyingMethod):
                [9.]])
     """
 
-    def start(self, row_map: RowMap) -> OldMean | OldRows:
+    def start(self, row_map: RowMap) -> MeanOfBase | CopyOfBase:
         """The OOV row of each word."""
         base, words = row_map.base, row_map.new_words
         oov = np.asarray(base.oov_rows, np.int64)
         if len(oov) == 0:
-            return OldMean(
+            return MeanOfBase(
                 base.word_rows,
                 started(words, words, "the mean of the words (there was no OOV row)"),
             )
@@ -128,9 +128,9 @@ class OOVRows(CopyingMethod):
             if buckets is None:
                 which = f"it is not known which of {len(oov)} served which word"
                 remark = started(words, words, f"the mean of the OOV rows ({which})")
-                return OldMean(oov, remark)
+                return MeanOfBase(oov, remark)
             rows[is_word] = oov[buckets]
-        return OldRows(rows)
+        return CopyOfBase(rows)
 
 
 @keras.saving.register_keras_serializable(package="warmstart_keras")
@@ -152,7 +152,7 @@ class GaussianRows(LearningMethod):
         np.float64(3.0)
     """
 
-    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+    def fit(self, row_map: RowMap, base: BaseRows) -> Fitted:
         """Works out the mean and a root of the covariance."""
         words = row_map.base.word_rows
         mean = base.mean_of_words()

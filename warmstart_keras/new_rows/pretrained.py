@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows.base_rows import BaseTable, parts
+from warmstart_keras.new_rows.base_rows import BaseRows, parts
 from warmstart_keras.new_rows.methods import Fitted, LearningMethod, without
 from warmstart_keras.vocabulary import NEW, RowMap, Token
 
@@ -75,7 +75,7 @@ class PretrainedRows(LearningMethod):
                 "`new_embeddings_initializer=PretrainedRows(vectors)`."
             )
 
-    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+    def fit(self, row_map: RowMap, base: BaseRows) -> Fitted:
         """Reads the vectors of the kept and the new words.
 
         Raises:

@@ -12,7 +12,7 @@ import numpy as np
 from warmstart_keras.backend import tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.new_rows import initializers
-from warmstart_keras.new_rows.base_rows import BaseTable, OldMean, OldRows
+from warmstart_keras.new_rows.base_rows import BaseRows, CopyOfBase, MeanOfBase
 from warmstart_keras.new_rows.initializers import RowInitializer
 from warmstart_keras.new_rows.methods import (
     CopyingMethod,
@@ -48,7 +48,7 @@ class NewRows:
     row_map: RowMap
     shape: tuple[int, ...]
     dtype: Any
-    base: BaseTable
+    base: BaseRows
     seed: tuple
     axis: int = 0
     learned: Fitted | None = None
@@ -209,7 +209,7 @@ def _check_shape(made: np.ndarray, expected: tuple[int, ...]) -> None:
         )
 
 
-Start = NewRows | OldMean | OldRows
+Start = NewRows | MeanOfBase | CopyOfBase
 
 
 def start_of(
@@ -217,7 +217,7 @@ def start_of(
     row_map: RowMap,
     shape: tuple[int, ...],
     dtype: Any,
-    base: BaseTable,
+    base: BaseRows,
     seed: tuple,
     axis: int = 0,
 ) -> Start:

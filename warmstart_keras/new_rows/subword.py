@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from warmstart_keras.new_rows.base_rows import BaseTable, parts, runs
+from warmstart_keras.new_rows.base_rows import BaseRows, parts, runs
 from warmstart_keras.new_rows.methods import Fitted, LearningMethod, without
 from warmstart_keras.vocabulary import RowMap, Token
 
@@ -45,7 +45,7 @@ class SubwordRows(LearningMethod):
                [0.5 , 0.5 ]])
     """
 
-    def fit(self, row_map: RowMap, base: BaseTable) -> Fitted:
+    def fit(self, row_map: RowMap, base: BaseRows) -> Fitted:
         """Learns the vectors of the n-grams that new words have."""
         words = row_map.new_words
         owners, hashes = _ngrams(words)
@@ -85,7 +85,7 @@ class _Learned:
         self._grams, self._mean = grams, mean  # their hashes ascend
         self._totals = np.zeros((len(grams), len(mean)), dtype)
 
-    def add(self, words: list[Token], base: BaseTable, rows: np.ndarray) -> None:
+    def add(self, words: list[Token], base: BaseRows, rows: np.ndarray) -> None:
         """Learns from some words and their rows in the base."""
         if not len(self._grams):
             return

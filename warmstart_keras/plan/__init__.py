@@ -3,10 +3,3 @@
 from warmstart_keras.plan.options import Options
 from warmstart_keras.plan.plan import WarmStartPlan
 from warmstart_keras.plan.warm_start import plan_warm_start, warm_start
-
-__all__ = [
-    "Options",
-    "WarmStartPlan",
-    "plan_warm_start",
-    "warm_start",
-]

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from warmstart_keras.backend import Stored, sharded, tensors
+from warmstart_keras.backend import LazyArray, sharded, tensors
 from warmstart_keras.layers import Binding, WarmStartEmbedding
-from warmstart_keras.model import Slot, Table
+from warmstart_keras.model import Slot, VocabularyAxis
 from warmstart_keras.new_rows import (
-    BaseTable,
+    BaseRows,
     CopyingMethod,
-    OldMean,
+    MeanOfBase,
     RowInitializer,
     Start,
     initializers,
@@ -21,12 +21,12 @@ from warmstart_keras.new_rows import (
 from warmstart_keras.plan.checks import check_kept, check_other_variables, check_sharding
 from warmstart_keras.plan.options import Options
 from warmstart_keras.report import VariableChange
-from warmstart_keras.rows import Load, Move, move_rows
+from warmstart_keras.rows import MoveRows, SetValue, move_rows
 from warmstart_keras.vocabulary import RowMap
 
 
 @dataclass(eq=False)
-class Change:
+class AxisPlan:
     """A table whose rows, or whose optimizer slots, must move.
 
     Attributes:
@@ -39,16 +39,16 @@ class Change:
         remarks: The same about new words' rows; printed as well as reported.
     """
 
-    table: Table
+    table: VocabularyAxis
     options: Options
     row_map: RowMap
-    moves: list[Move] = field(default_factory=list)
+    moves: list[MoveRows] = field(default_factory=list)
     slots: list[Slot] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, table: Table, options: Options, moved: set[int]) -> "Change":
+    def of(cls, table: VocabularyAxis, options: Options, moved: set[int]) -> "AxisPlan":
         """The change that a table's vocabularies ask for; no move is planned yet.
 
         Args:
@@ -104,7 +104,7 @@ class Change:
         if remark is not None and remark not in self.remarks:
             self.remarks.append(remark)
 
-    def plan_variables(self, others: list["Change"]) -> None:
+    def plan_variables(self, others: list["AxisPlan"]) -> None:
         """Plans the moves of its variables.
 
         Args:
@@ -119,7 +119,7 @@ class Change:
             else:
                 brings._bring_remapped(binding, self)
 
-    def _bring_remapped(self, binding: Binding, other: "Change") -> None:
+    def _bring_remapped(self, binding: Binding, other: "AxisPlan") -> None:
         variable = binding.variable
         start = other._start(binding, other._rows(binding))
         stored = self.table.stored[id(variable)]
@@ -130,7 +130,7 @@ class Change:
             for move in self.moves
         ]
 
-    def remapped(self, stored: Stored, axis: int, start: Any) -> Stored:
+    def remapped(self, stored: LazyArray, axis: int, start: Any) -> LazyArray:
         """What a previous run has, with its rows along an axis where they shall be."""
         row_map = self.row_map.within_capacity(int(stored.shape[axis]), self.table.rows)
 
@@ -139,7 +139,7 @@ class Change:
 
         shape = list(stored.shape)
         shape[axis] = self.table.rows
-        return Stored(tuple(shape), stored.dtype, read)
+        return LazyArray(tuple(shape), stored.dtype, read)
 
     def _plan_variable(self, binding: Binding) -> None:
         stored = self.table.stored.get(id(binding.variable))
@@ -147,7 +147,7 @@ class Change:
         if rows.is_identity and stored is None:
             return
         start = self._start(binding, rows)
-        self.moves.append(Move(binding.variable, binding.axis, rows, start, stored))
+        self.moves.append(MoveRows(binding.variable, binding.axis, rows, start, stored))
 
     def _rows(self, binding: Binding) -> RowMap:
         before = self.table.base_rows(binding)
@@ -158,7 +158,7 @@ class Change:
         base, new = self.row_map.base, self.row_map.new
         initializer = self._initializer(binding)
         if initializer is None:
-            return OldMean(base.word_rows)
+            return MeanOfBase(base.word_rows)
         if len(rows.new_rows) and initializers.is_array(initializer.function):
             self.notes.append(
                 "new words take the rows that an array has at their places. If it was "
@@ -189,13 +189,13 @@ class Change:
         """So that two variables of a layer do not start alike; the main one has none."""
         return [] if binding is self.bindings[0] else [binding.variable.name]
 
-    def _base_table(self, binding: Binding) -> BaseTable:
+    def _base_table(self, binding: Binding) -> BaseRows:
         """The old rows, of which a sharded table is not gathered for a few."""
         base, variable = self.row_map.base, binding.variable
         read_rows = None
         if id(variable) not in self.table.stored and sharded.sharding_of(variable):
             read_rows = partial(_read_sharded, variable, binding.axis)
-        return BaseTable(base, lambda: self._old_rows(binding)[: len(base)], read_rows)
+        return BaseRows(base, lambda: self._old_rows(binding)[: len(base)], read_rows)
 
     def _old_rows(self, binding: Binding) -> np.ndarray:
         stored = self.table.stored.get(id(binding.variable))
@@ -219,31 +219,31 @@ class Change:
 
         self.slots.append(slot)
         start = self._start_of_slot(slot, row_map)
-        self.moves.append(Move(slot.variable, axis, row_map, start))
+        self.moves.append(MoveRows(slot.variable, axis, row_map, start))
 
     def keep(self, moves: int, slots: int) -> None:
         """Forgets all moves and slots that were planned after the first so many."""
         del self.moves[moves:], self.slots[slots:]
 
-    def arriving_slot(self, slot: Slot, stored: Stored | None) -> Move | Load:
+    def arriving_slot(self, slot: Slot, stored: LazyArray | None) -> MoveRows | SetValue:
         """What one of its slots gets from a previous run; `stored` is None if nothing."""
         self.slots.append(slot)
         if slot.axis is None:
-            return Load(slot.variable, slot.start if stored is None else stored)
+            return SetValue(slot.variable, slot.start if stored is None else stored)
         rows = int(slot.variable.shape[slot.axis])
         if stored is None:
             fresh = self.row_map.all_new(rows, self.table.rows)
-            return Move(slot.variable, slot.axis, fresh, slot.start)
+            return MoveRows(slot.variable, slot.axis, fresh, slot.start)
         row_map = self._rows(self.binding_of(slot.owner))
         start = self._start_of_slot(slot, row_map)
-        return Move(slot.variable, slot.axis, row_map, start, stored)
+        return MoveRows(slot.variable, slot.axis, row_map, start, stored)
 
     def _start_of_slot(self, slot: Slot, row_map: RowMap) -> Any:
         """What the slots of new rows start from."""
         if self.options.new_slots == "initial" or not slot.is_statistic:
             return slot.start
         kept = row_map.indices[row_map.kept_words]
-        return OldMean(kept) if len(kept) else slot.start
+        return MeanOfBase(kept) if len(kept) else slot.start
 
     def report(self) -> list[VariableChange]:
         """What becomes of its variables; to be asked before they move."""

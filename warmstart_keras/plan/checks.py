@@ -7,7 +7,7 @@ import numpy as np
 from warmstart_keras.backend import sharded
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import check_quantized, has_sides, sides_of, variables_of
-from warmstart_keras.model import Table
+from warmstart_keras.model import VocabularyAxis
 from warmstart_keras.vocabulary import NEW, RowMap
 
 
@@ -35,7 +35,7 @@ def check_kept(layer: str, row_map: RowMap, min_kept: float | None) -> None:
         )
 
 
-def check_other_variables(table: Table, moved: set[int]) -> str | None:
+def check_other_variables(table: VocabularyAxis, moved: set[int]) -> str | None:
     """Refuses a layer of Keras's with variables of the vocabulary's size besides its own.
 
     Args:
@@ -68,7 +68,7 @@ def check_other_variables(table: Table, moved: set[int]) -> str | None:
     return None
 
 
-def check_sharding(table: Table) -> None:
+def check_sharding(table: VocabularyAxis) -> None:
     """Refuses a number of rows that cannot be cut into equal shards."""
     side, rows = table.side, table.rows
     parts = math.lcm(*(sharded.shards_along(b.variable, b.axis) for b in side.bindings))

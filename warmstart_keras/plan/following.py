@@ -12,7 +12,7 @@ from warmstart_keras import keras_internals
 from warmstart_keras.backend import set_attribute
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import Size
-from warmstart_keras.model import Table
+from warmstart_keras.model import VocabularyAxis
 from warmstart_keras.plan.rebuilding import attributes_set, check_ancestors
 
 
@@ -28,12 +28,12 @@ class Resizing:
     """
 
     roots: list[keras.Layer] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
+    tables: list[VocabularyAxis] = field(default_factory=list)
     sizes: dict[Size, Any] = field(default_factory=dict)
     unchecked: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, roots: list[keras.Layer], tables: list[Table]) -> "Resizing":
+    def of(cls, roots: list[keras.Layer], tables: list[VocabularyAxis]) -> "Resizing":
         """What follows some tables, all of which change their number of rows.
 
         Raises:
@@ -58,7 +58,7 @@ class Resizing:
             keras_internals.set_shape(tensor, shape, undo)
 
 
-def _shapes_after(roots: list[keras.Layer], tables: list[Table]) -> list[tuple]:
+def _shapes_after(roots: list[keras.Layer], tables: list[VocabularyAxis]) -> list[tuple]:
     """The symbolic tensors of the graph that get another shape, and which.
 
     Raises:
@@ -148,7 +148,7 @@ class StaleMetrics:
         notes: What the user should know of metrics that cannot be reset.
     """
 
-    def __init__(self, models: list[keras.Model], tables: list[Table]) -> None:
+    def __init__(self, models: list[keras.Model], tables: list[VocabularyAxis]) -> None:
         self.notes: list[str] = []
         self._reset: list[tuple[Any, Any]] = []
         self._models: list[keras.Model] = []

@@ -18,8 +18,8 @@ from warmstart_keras.layers import (
     variables_of,
 )
 from warmstart_keras.model import (
-    Found,
-    Table,
+    ModelAxes,
+    VocabularyAxis,
     find_tables,
     old_key,
     record_lookup,
@@ -27,14 +27,14 @@ from warmstart_keras.model import (
     unnamed_heads,
     vocabulary_axes,
 )
-from warmstart_keras.plan.axis_plan import Change
+from warmstart_keras.plan.axis_plan import AxisPlan
 from warmstart_keras.plan.following import Resizing, StaleMetrics
 from warmstart_keras.plan.options import Options, involved_models, involved_optimizers
 from warmstart_keras.plan.slots import arriving_moves, plan_moves
 from warmstart_keras.plan.text import left_behind, listing
-from warmstart_keras.previous import Arrivals, open_previous
+from warmstart_keras.previous import MatchedRun, open_previous
 from warmstart_keras.report import VocabularyChange, WarmStartReport, sampled
-from warmstart_keras.rows import Load, LoadOwn, Move
+from warmstart_keras.rows import LoadState, MoveRows, SetValue
 from warmstart_keras.vocabulary import Vocabulary, read
 
 
@@ -84,7 +84,7 @@ class WarmStartPlan:
             )
         self.model = model
         self._options = options
-        self._arrivals: Arrivals | None = None
+        self._arrivals: MatchedRun | None = None
         try:
             with agreement(model, "plan a warm start", self._facts):
                 self._plan()
@@ -116,13 +116,13 @@ class WarmStartPlan:
             )
         self._of_slots: list[str] = []
         self._by_place: list[str] = []
-        self._changes: list[Change] = []
+        self._changes: list[AxisPlan] = []
         bound = variables_of([table.side for table in self._found.tables])
         for table in self._found.tables:
             if table.base is None:
                 self._adopt(table)
             elif not table.is_current:
-                self._changes.append(Change.of(table, options, bound))
+                self._changes.append(AxisPlan.of(table, options, bound))
         rebuilt = [change.table.source for change in self._changes]
         for lookup in self._found.watched:
             before = recorded_vocabulary(lookup, "vectors")
@@ -240,7 +240,7 @@ class WarmStartPlan:
                 the plan was made. Whatever is raised, the model is as it was before.
         """
         start = time.perf_counter()
-        moves: list[Move | Load | LoadOwn] = []
+        moves: list[MoveRows | SetValue | LoadState] = []
         with ExitStack() as undo:
             with agreement(
                 self.model, "apply a warm start", lambda: [m.digest() for m in moves]
@@ -333,7 +333,7 @@ class WarmStartPlan:
 
     # --- planning ---
 
-    def _find(self) -> Found:
+    def _find(self) -> ModelAxes:
         options = self._options
         found = find_tables(
             self.model,
@@ -351,7 +351,7 @@ class WarmStartPlan:
             )
         return found
 
-    def _adopt(self, table: Table) -> None:
+    def _adopt(self, table: VocabularyAxis) -> None:
         layer, title = table.layer, table.side.title
         if table.named and not self._options.adopt:
             raise WarmStartError(
@@ -430,11 +430,11 @@ class WarmStartPlan:
                 keras_internals.separate_averages(optimizer)
 
 
-def _matched(model: keras.Layer, options: Options) -> Arrivals:
+def _matched(model: keras.Layer, options: Options) -> MatchedRun:
     """The previous run that the options name, matched with the model."""
     previous = open_previous(options.previous, options.missing_ok)
     try:
-        return Arrivals(model, previous, vocabulary_axes(model, options))
+        return MatchedRun(model, previous, vocabulary_axes(model, options))
     except BaseException:
         previous.close()
         raise

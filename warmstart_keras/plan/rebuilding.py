@@ -10,7 +10,7 @@ from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.keras_internals import shapes_alone
 from warmstart_keras.layers import Size, WarmStartEmbedding
-from warmstart_keras.model import Table
+from warmstart_keras.model import VocabularyAxis
 
 # Keras's own classes, whose configuration says their size and nothing more of it.
 _REBUILT_AS_THEY_ARE = (
@@ -23,7 +23,7 @@ _REBUILT_AS_THEY_ARE = (
 
 
 def check_ancestors(
-    model: keras.Layer, tables: list[Table], sizes: dict[Size, Any]
+    model: keras.Layer, tables: list[VocabularyAxis], sizes: dict[Size, Any]
 ) -> list[str]:
     """Checks that every ancestor's configuration would rebuild the new shapes (K9b).
 
@@ -128,7 +128,10 @@ def _rebuilt(owner: keras.Layer) -> list[keras.Layer]:
 
 
 def _rows_in(
-    rebuilt: list[keras.Layer], inside: list[keras.Layer], table: Table, wanted: int
+    rebuilt: list[keras.Layer],
+    inside: list[keras.Layer],
+    table: VocabularyAxis,
+    wanted: int,
 ) -> int | None:
     """How many rows a table has in a layer that was rebuilt; None if that is not known.
 

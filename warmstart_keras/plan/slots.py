@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import Stored
+from warmstart_keras.backend import LazyArray
 from warmstart_keras.keras_internals import inner_optimizers
 from warmstart_keras.layers import variables_of
 from warmstart_keras.model import (
@@ -19,15 +19,15 @@ from warmstart_keras.model import (
     pair_variables,
     starts_anew,
 )
-from warmstart_keras.plan.axis_plan import Change
+from warmstart_keras.plan.axis_plan import AxisPlan
 from warmstart_keras.plan.options import Options, heir_of
-from warmstart_keras.previous import Arrivals
-from warmstart_keras.rows import Load, LoadOwn, Move
+from warmstart_keras.previous import MatchedRun
+from warmstart_keras.rows import LoadState, MoveRows, SetValue
 
 
 def slots_of(
-    optimizer: Any, owners: dict[tuple[int, int], Change]
-) -> Iterator[tuple[Change, Slot]]:
+    optimizer: Any, owners: dict[tuple[int, int], AxisPlan]
+) -> Iterator[tuple[AxisPlan, Slot]]:
     """The slots that an optimizer has for variables with a vocabulary.
 
     Args:
@@ -49,12 +49,12 @@ def slots_of(
 
 def plan_moves(
     model: keras.Layer,
-    changes: list[Change],
+    changes: list[AxisPlan],
     optimizers: list[Any],
     options: Options,
     *,
     from_previous: bool,
-) -> list[Change]:
+) -> list[AxisPlan]:
     """Plans the moves of every table, and of the slots that belong to it.
 
     Args:
@@ -94,7 +94,7 @@ def plan_moves(
     return left
 
 
-def _has_something_to_do(change: Change, optimizers: list[Any]) -> bool:
+def _has_something_to_do(change: AxisPlan, optimizers: list[Any]) -> bool:
     """After `layer.embeddings = matrix` and some training nothing may be left to do."""
     return (
         bool(change.moves)
@@ -107,7 +107,9 @@ def _has_something_to_do(change: Change, optimizers: list[Any]) -> bool:
     )
 
 
-def _note_what_is_not_held(change: Change, held: set[int], optimizers: list[Any]) -> None:
+def _note_what_is_not_held(
+    change: AxisPlan, held: set[int], optimizers: list[Any]
+) -> None:
     unheld = any(
         b.variable.trainable and id(b.variable) not in held for b in change.bindings
     )
@@ -125,11 +127,11 @@ def _note_what_is_not_held(change: Change, held: set[int], optimizers: list[Any]
 
 def arriving_moves(
     model: keras.Layer,
-    arrivals: Arrivals | None,
-    changes: list[Change],
+    arrivals: MatchedRun | None,
+    changes: list[AxisPlan],
     options: Options,
     undo: ExitStack,
-) -> tuple[list[Load | LoadOwn | Move], list[str]]:
+) -> tuple[list[SetValue | LoadState | MoveRows], list[str]]:
     """What comes from a previous run besides the rows of tables, and what to know of it.
 
     An optimizer that is not built yet is built; `undo` gets the way back.
@@ -139,7 +141,7 @@ def arriving_moves(
     """
     if arrivals is None or not arrivals.previous.is_there:
         return [], []
-    loads: list[Load | LoadOwn | Move] = [
+    loads: list[SetValue | LoadState | MoveRows] = [
         *arrivals.loads(variables_of([change.table.side for change in changes]))
     ]
     optimizer = heir_of(model, options)
@@ -159,7 +161,7 @@ def arriving_moves(
     return [*loads, *slots], notes
 
 
-def _plan_own_slots(optimizer: Any, changes: list[Change]) -> None:
+def _plan_own_slots(optimizer: Any, changes: list[AxisPlan]) -> None:
     """Plans the moves of slots that an optimizer has only now, of rows of the model."""
     owners = {(id(b.variable), b.axis): c for c in changes for b in c.bindings}
     for inner in _with_slots(optimizer):
@@ -174,8 +176,8 @@ def _with_slots(optimizer: Any) -> list[Any]:
 
 
 def plan_slots(
-    optimizer: Any, arrivals: Arrivals, changes: list[Change], reset: bool
-) -> tuple[list[Load | Move], list[str]]:
+    optimizer: Any, arrivals: MatchedRun, changes: list[AxisPlan], reset: bool
+) -> tuple[list[SetValue | MoveRows], list[str]]:
     """Plans what a built optimizer gets from a previous run, and what to know of it.
 
     Args:
@@ -186,8 +188,8 @@ def plan_slots(
     """
     saved = arrivals.previous.run.optimizer
     arrived = arrivals.arrived()
-    tables: dict[int, Change] = {}
-    others: dict[tuple[int, int], Change] = {}  # of kernels with two vocabularies
+    tables: dict[int, AxisPlan] = {}
+    others: dict[tuple[int, int], AxisPlan] = {}  # of kernels with two vocabularies
     for one in changes:
         for binding in one.bindings:
             if tables.setdefault(id(binding.variable), one) is not one:
@@ -206,22 +208,22 @@ def plan_slots(
             shapes = f"shape {tuple(variable.shape)} now, {stored.shape} there"
             pairs, note = {}, starts_anew(f"'{variable.path}' has {shapes}")
             break
-    moves: list[Load | Move] = []
+    moves: list[SetValue | MoveRows] = []
     for variable in variables:
         slot, stored = slots.get(id(variable)), pairs.get(id(variable))
         change = None if slot is None else tables.get(id(slot.owner))
         if slot is not None and change is not None:
             moves.append(change.arriving_slot(slot, None if reset else stored))
         elif stored is not None:
-            moves.append(Load(variable, stored))
+            moves.append(SetValue(variable, stored))
         elif slot is not None:
-            moves.append(Load(variable, slot.start))
+            moves.append(SetValue(variable, slot.start))
     notes = [] if note is None else [note]
     return moves, notes + other_rates(variables, pairs)
 
 
 def _slots(
-    optimizer: Any, arrived: dict[int, Stored], tables: dict[int, Change]
+    optimizer: Any, arrived: dict[int, LazyArray], tables: dict[int, AxisPlan]
 ) -> dict[int, Slot]:
     """The slots of all variables that get a value, by the `id` of the slot's variable."""
     found: dict[int, Slot] = {}
@@ -238,7 +240,7 @@ def _slots(
 
 
 def _expected(
-    variable: Any, slots: dict[int, Slot], tables: dict[int, Change]
+    variable: Any, slots: dict[int, Slot], tables: dict[int, AxisPlan]
 ) -> tuple[int, ...]:
     """The shape that a variable of the optimizer must have had."""
     shape = list(map(int, variable.shape))

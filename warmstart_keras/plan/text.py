@@ -5,14 +5,14 @@ from typing import Any
 
 import keras
 
-from warmstart_keras.layers import Side
-from warmstart_keras.model import Table
-from warmstart_keras.plan.axis_plan import Change
+from warmstart_keras.layers import LayerAxis
+from warmstart_keras.model import VocabularyAxis
+from warmstart_keras.plan.axis_plan import AxisPlan
 from warmstart_keras.report import aligned
 from warmstart_keras.vocabulary import Vocabulary
 
 
-def listing(tables: list[Table], changed: list[Table]) -> str:
+def listing(tables: list[VocabularyAxis], changed: list[VocabularyAxis]) -> str:
     """All variables of some tables, each with axis, shapes and vocabulary, as a table."""
     rows = [("variable", "axis", "shape", "vocabulary", "what happens")]
     for table in tables:
@@ -30,7 +30,7 @@ def listing(tables: list[Table], changed: list[Table]) -> str:
     return "\n".join(aligned(rows))
 
 
-def left_behind(heads: list[Side], changes: list[Change]) -> list[str]:
+def left_behind(heads: list[LayerAxis], changes: list[AxisPlan]) -> list[str]:
     """Of each head that may well have one of the vocabularies and was not named, a note.
 
     A guess is not made; but to move an embedding and leave the head where it is breaks
@@ -56,13 +56,13 @@ def _shapes(shape: tuple[int, ...], axis: int, rows: int) -> str:
     return str(shape) if after == shape else f"{shape} -> {after}"
 
 
-def _happens(table: Table, changed: list[Table]) -> str:
+def _happens(table: VocabularyAxis, changed: list[VocabularyAxis]) -> str:
     if any(table is one for one in changed):
         return "comes over" if table.stored else "moves"
     return "is not known yet" if table.base is None else "stays"
 
 
-def _described(table: Table) -> str:
+def _described(table: VocabularyAxis) -> str:
     how = "named" if table.named else "in the model"
     return f"{_source(table.source)}, {how}"
 

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import Stored, tensors
+from warmstart_keras.backend import LazyArray, tensors
 from warmstart_keras.keras_internals import shapes_alone
 from warmstart_keras.previous.saved_layers import SavedLayer, tree
 from warmstart_keras.vocabulary import Vocabulary, read_saved_lookup
@@ -47,7 +47,7 @@ class SavedOptimizer:
         kind: The name of its class; None if the file does not tell.
     """
 
-    values: list[Stored]
+    values: list[LazyArray]
     trained: list[Any] | None = None
     kind: str | None = None
 
@@ -128,7 +128,7 @@ def optimizer_named(name: str) -> str | None:
     return known.get(re.sub(r"_\d+$", "", name).replace("_", "").lower())
 
 
-def _of_dataset(group: Any, key: str) -> Stored:
+def _of_dataset(group: Any, key: str) -> LazyArray:
     """An array of an open file."""
     import h5py
 
@@ -145,7 +145,7 @@ def _of_dataset(group: Any, key: str) -> Stored:
         array = np.asarray(dataset[place])
         return array.view(dtype) if rounded else array
 
-    return Stored(tuple(dataset.shape), dtype, read)
+    return LazyArray(tuple(dataset.shape), dtype, read)
 
 
 def _check_size(size: int, stored: int, name: str) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import Stored, tensors
+from warmstart_keras.backend import LazyArray, tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.layers import Side, has_sides
+from warmstart_keras.layers import LayerAxis, has_sides
 from warmstart_keras.previous.keras_files import tree_of
 from warmstart_keras.previous.previous_run import Previous
 from warmstart_keras.previous.saved_layers import (
@@ -18,11 +18,11 @@ from warmstart_keras.previous.saved_layers import (
     paired_arrays,
 )
 from warmstart_keras.previous.tensorflow_files import tree_by_variable_path
-from warmstart_keras.rows import Load, LoadOwn
+from warmstart_keras.rows import LoadState, SetValue
 from warmstart_keras.vocabulary import Vocabulary, is_plain, read, read_as
 
 
-class Arrivals:
+class MatchedRun:
     """The layers of a model that a previous run has too, and what they get from it.
 
     Args:
@@ -140,7 +140,7 @@ class Arrivals:
             "left_out": self.left_out,
         }
 
-    def has(self, side: Side) -> bool:
+    def has(self, side: LayerAxis) -> bool:
         """Whether the run has the variables of one side of a layer."""
         return self._where(side.layer, side.bindings[0].variable) is not None
 
@@ -154,18 +154,18 @@ class Arrivals:
                 return saved, own
         return None
 
-    def _pair(self, side: Side) -> tuple[SavedLayer, SavedLayer]:
+    def _pair(self, side: LayerAxis) -> tuple[SavedLayer, SavedLayer]:
         pair = self._where(side.layer, side.bindings[0].variable)
         assert pair is not None
         return pair
 
-    def rows(self, side: Side) -> dict[int, Stored]:
+    def rows(self, side: LayerAxis) -> dict[int, LazyArray]:
         """For the `id` of each variable of one side of a layer, what it was.
 
         Raises:
             WarmStartError: If it was of another width.
         """
-        found: dict[int, Stored] = {}
+        found: dict[int, LazyArray] = {}
         for binding in side.bindings:
             pair = self._where(side.layer, binding.variable)
             assert pair is not None
@@ -184,17 +184,17 @@ class Arrivals:
                 )
         return found
 
-    def name(self, side: Side) -> str:
+    def name(self, side: LayerAxis) -> str:
         """What a layer was called."""
         saved, own = self._pair(side)
         name = side.layer.name
         return saved.name if own.name == name else name
 
-    def knows_vocabulary(self, side: Side) -> bool:
+    def knows_vocabulary(self, side: LayerAxis) -> bool:
         """Whether the run itself says what the rows of an embedding stood for."""
         return self.previous.vocabulary(self._pair(side)[0]) is not None
 
-    def vocabulary(self, side: Side, given: Any, source: Any) -> Vocabulary | None:
+    def vocabulary(self, side: LayerAxis, given: Any, source: Any) -> Vocabulary | None:
         """What the rows of one side of a layer stood for, where that is known.
 
         Args:
@@ -227,20 +227,20 @@ class Arrivals:
             self.notes += [note] if note not in self.notes else []
         return base
 
-    def keeps_its_own(self, side: Side) -> bool:
+    def keeps_its_own(self, side: LayerAxis) -> bool:
         """Whether `adapt` made what a layer has, today."""
         return self.has(side) and was_adapted_today(self._pair(side)[1])
 
-    def layer_then(self, side: Side) -> keras.Layer | None:
+    def layer_then(self, side: LayerAxis) -> keras.Layer | None:
         """The layer that had one side in a live previous model; None in a file."""
         return self._pair(side)[0].layer
 
-    def old_rows(self, side: Side) -> int:
+    def old_rows(self, side: LayerAxis) -> int:
         """How many rows one side of a layer had."""
         main = side.bindings[0]
         return int(self.rows(side)[id(main.variable)].shape[main.axis])
 
-    def refuse_unknown(self, side: Side) -> None:
+    def refuse_unknown(self, side: LayerAxis) -> None:
         """Says that it is not known what rows stood for."""
         saved = self._pair(side)[0]
         raise WarmStartError(
@@ -262,7 +262,7 @@ class Arrivals:
         fits = vocabulary is not None and len(vocabulary) <= rows
         return vocabulary if fits else None
 
-    def loads(self, moved: set[int]) -> list[Load | LoadOwn]:
+    def loads(self, moved: set[int]) -> list[SetValue | LoadState]:
         """What the other variables of the layers get.
 
         Args:
@@ -271,7 +271,7 @@ class Arrivals:
         Raises:
             WarmStartError: If a variable had another shape.
         """
-        loads: dict[int, Load | LoadOwn] = {}
+        loads: dict[int, SetValue | LoadState] = {}
         for saved, own in self._pairs:
             if was_adapted_today(own) or not (saved.arrays or own.arrays):
                 continue
@@ -284,10 +284,10 @@ class Arrivals:
                 found = {id(value): stored for stored, value in both}
                 values = [found[id(variable)] for variable in own.layer.variables]
                 named = {str(i): stored for i, stored in enumerate(values)}
-                loads.setdefault(id(own.layer), LoadOwn(own.layer, named))
+                loads.setdefault(id(own.layer), LoadState(own.layer, named))
                 continue
             if not all(isinstance(value, keras.Variable) for _, value in both):
-                loads.setdefault(id(own.layer), LoadOwn(own.layer, saved.arrays))
+                loads.setdefault(id(own.layer), LoadState(own.layer, saved.arrays))
                 continue
             for stored, variable in both:
                 if id(variable) in moved:
@@ -295,10 +295,10 @@ class Arrivals:
                 shapes = stored.shape, tuple(map(int, variable.shape))
                 if shapes[0] != shapes[1]:
                     self._refuse(saved, own, *shapes)
-                loads.setdefault(id(variable), Load(variable, stored))
+                loads.setdefault(id(variable), SetValue(variable, stored))
         return list(loads.values())
 
-    def arrived(self) -> dict[int, Stored]:
+    def arrived(self) -> dict[int, LazyArray]:
         """For the `id` of each variable that gets a value, what it comes from."""
         return {
             id(value): stored

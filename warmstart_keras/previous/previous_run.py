@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import Stored, tensors
+from warmstart_keras.backend import LazyArray, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.keras_internals import trained_variables
 from warmstart_keras.layers import VOCABULARY_KEY, recorded_vocabulary
@@ -185,13 +185,13 @@ def _tensorflow_error() -> type[Exception]:
 def _live(model: keras.Model) -> Previous:
     """A model at hand as the previous run."""
     state = keras_internals.saved_state(model)
-    arrays: dict[int, Stored] = {}
+    arrays: dict[int, LazyArray] = {}
 
-    def stored(value: Any) -> Stored:
+    def stored(value: Any) -> LazyArray:
         if isinstance(value, keras.Variable):
             return arrays.setdefault(id(value), _of_variable(value))
         value = np.asarray(tensors.to_numpy(value))
-        return Stored(value.shape, value.dtype, value.__getitem__)
+        return LazyArray(value.shape, value.dtype, value.__getitem__)
 
     root = keras_files.tree_of(state)
     for layer in root.walk():
@@ -208,8 +208,8 @@ def _live(model: keras.Model) -> Previous:
     return Previous(f"model '{model.name}'", run)
 
 
-def _of_variable(variable: Any) -> Stored:
+def _of_variable(variable: Any) -> LazyArray:
     def read(place: Any) -> np.ndarray:
         return np.asarray(tensors.to_numpy(variable)[place])
 
-    return Stored(tuple(map(int, variable.shape)), np.dtype(variable.dtype), read)
+    return LazyArray(tuple(map(int, variable.shape)), np.dtype(variable.dtype), read)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from warmstart_keras.backend import Stored
+from warmstart_keras.backend import LazyArray
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import VOCABULARY_KEY
 
@@ -28,7 +28,7 @@ class SavedLayer:
         place: Where its parent holds it: an attribute, or a container and in that the
             class and a counter (`layers/dense_1`); empty where that is not known.
         kind: Its class in snake case; empty where that is not known.
-        values: What is saved of it by key: `Stored`, or a `keras.Variable`.
+        values: What is saved of it by key: `LazyArray`, or a `keras.Variable`.
         layer: The layer itself, if it is one of a model at hand.
         group: Path of its group in a file.
         children: The layers inside it, those of one class in their order.
@@ -248,7 +248,9 @@ def _with_arrays(layer: SavedLayer) -> list[SavedLayer]:
     return [c for c in layer.children if any(inside.arrays for inside in c.walk())]
 
 
-def paired_arrays(one: SavedLayer, other: SavedLayer) -> list[tuple[Stored, Any]] | None:
+def paired_arrays(
+    one: SavedLayer, other: SavedLayer
+) -> list[tuple[LazyArray, Any]] | None:
     """What a run has of a layer, and what that layer has now; None if it has others."""
     theirs, ours = one.arrays, other.arrays
     if theirs.keys() != ours.keys():

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import Stored
+from warmstart_keras.backend import LazyArray
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.previous.keras_files import (
     SavedOptimizer,
@@ -29,7 +29,7 @@ def read_tensorflow(prefix: str) -> SavedRun:
     graph.ParseFromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
     shapes = reader.get_variable_to_shape_map()
     dtypes = reader.get_variable_to_dtype_map()
-    stored: dict[int, tuple[str, Stored]] = {}
+    stored: dict[int, tuple[str, LazyArray]] = {}
     for number, node in enumerate(graph.nodes):
         for attribute in node.attributes:
             key = attribute.checkpoint_key
@@ -39,7 +39,7 @@ def read_tensorflow(prefix: str) -> SavedRun:
                     return np.asarray(reader.get_tensor(key))[place]
 
                 dtype = np.dtype(dtypes[key].as_numpy_dtype)
-                array = Stored(tuple(shapes[key]), dtype, read)
+                array = LazyArray(tuple(shapes[key]), dtype, read)
                 stored[number] = (attribute.full_name, array)
     inside = [{c.local_name: c.node_id for c in node.children} for node in graph.nodes]
     optimizers = {

@@ -11,15 +11,3 @@ from warmstart_keras.report.changes import (
 )
 from warmstart_keras.report.report import WarmStartReport
 from warmstart_keras.report.samples import sampled
-
-__all__ = [
-    "VariableChange",
-    "VocabularyChange",
-    "WarmStartReport",
-    "aligned",
-    "escaped",
-    "printable",
-    "sampled",
-    "tensorboard",
-    "words_table",
-]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from warmstart_keras.backend import read_rows
-from warmstart_keras.layers import Binding, Side, recorded_vocabulary
+from warmstart_keras.layers import Binding, LayerAxis, recorded_vocabulary
 from warmstart_keras.vocabulary import RowMap
 
 _ROWS = 1000  # of kept words, and as many of new ones: all that is drawn of a table
@@ -32,7 +32,7 @@ class RowSample:
             `(n + m, width)`; None where this process does not hold them.
     """
 
-    def __init__(self, side: Side, row_map: RowMap, most: int = _ROWS) -> None:
+    def __init__(self, side: LayerAxis, row_map: RowMap, most: int = _ROWS) -> None:
         binding = side.bindings[0]
         words = row_map.new.word_rows
         is_kept = row_map.indices[words] >= 0
@@ -84,7 +84,7 @@ class RowSample:
         return both[: len(self.kept)], both[len(self.kept) :]
 
 
-def sampled(tables: Sequence[tuple[Side, RowMap]]) -> list[RowSample]:
+def sampled(tables: Sequence[tuple[LayerAxis, RowMap]]) -> list[RowSample]:
     """A sample of each table, small enough to be held with all the others."""
     widths = [_width(side.bindings[0]) for side, _ in tables]
     share = _NUMBERS // (2 * max(1, sum(widths)))

@@ -3,14 +3,4 @@
 from warmstart_keras.rows.arrays import move_rows
 from warmstart_keras.rows.files import written_atomically
 from warmstart_keras.rows.remap import remap, warmstart_embedding_matrix
-from warmstart_keras.rows.updates import Load, LoadOwn, Move
-
-__all__ = [
-    "Load",
-    "LoadOwn",
-    "Move",
-    "move_rows",
-    "remap",
-    "warmstart_embedding_matrix",
-    "written_atomically",
-]
+from warmstart_keras.rows.updates import LoadState, MoveRows, SetValue

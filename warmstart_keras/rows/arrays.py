@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from warmstart_keras.backend import rows_at, tensors, workers
-from warmstart_keras.new_rows import NewRows, OldMean, OldRows, mean_of_rows
+from warmstart_keras.new_rows import CopyOfBase, MeanOfBase, NewRows, mean_of_rows
 from warmstart_keras.vocabulary import RowMap
 
 _BLOCK = 2**25  # bytes that are finished before others are begun
@@ -32,9 +32,9 @@ def move_rows(
     Args:
         before: The array.
         row_map: Where each of its new rows comes from.
-        start: What the rows that start anew have: `NewRows`, the `OldMean`, `OldRows`,
-            one number for all, an array of them with the rows first, or the variable
-            whose rows, in their new places, they are equal to.
+        start: What the rows that start anew have: `NewRows`, a `MeanOfBase`, a
+            `CopyOfBase`, one number for all, an array of them with the rows first, or
+            the variable whose rows, in their new places, they are equal to.
         axis: The axis that has the rows.
         out: What the result is written into, apart from `before`: an array; or, for
             `axis=0`, anything that takes `out[first:last] = rows`, in their order; these
@@ -92,9 +92,9 @@ def values_of(start: Any, row_map: RowMap, axis: int, read: Callable) -> Callabl
     if isinstance(start, NewRows):
         # Of its own: the part that it keeps is to go when all have moved.
         return replace(start) if start.in_parts else start.made()
-    if isinstance(start, OldRows):
+    if isinstance(start, CopyOfBase):
         return lambda part: read(start.rows[part])
-    if isinstance(start, OldMean):
+    if isinstance(start, MeanOfBase):
         mean = mean_of_rows(read, start.rows) if len(row_map.new_rows) else 0
         return lambda part: mean
     if isinstance(start, keras.Variable):

@@ -10,7 +10,7 @@ import numpy as np
 
 from warmstart_keras.backend import tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows import BaseTable, NewRows, initializers, start_of
+from warmstart_keras.new_rows import BaseRows, NewRows, initializers, start_of
 from warmstart_keras.rows.arrays import move_rows
 from warmstart_keras.rows.files import (
     NpyRows,
@@ -90,7 +90,7 @@ def warmstart_embedding_matrix(
         row_map,
         (len(new), matrix.shape[1]),
         matrix.dtype,
-        BaseTable(base, lambda: matrix),
+        BaseRows(base, lambda: matrix),
         seed=("warmstart_embedding_matrix", base.fingerprint, new.fingerprint),
     )
     result = tensors.handed_over(move_rows(matrix, row_map, rows))
@@ -190,7 +190,7 @@ def remap(
             row_map,
             rows_first,
             values.dtype,
-            BaseTable(row_map.base, lambda: read_only(np.moveaxis(values, axis, 0))),
+            BaseRows(row_map.base, lambda: read_only(np.moveaxis(values, axis, 0))),
             seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
             axis=axis,
         )

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import Stored, give, put, sharded, tensors
+from warmstart_keras.backend import LazyArray, give, put, sharded, tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows import NewRows, OldMean, OldRows, Start, mean_of_rows
+from warmstart_keras.new_rows import CopyOfBase, MeanOfBase, NewRows, Start, mean_of_rows
 from warmstart_keras.rows.arrays import move_rows
 from warmstart_keras.rows.variables import move_on_device, move_on_host
 from warmstart_keras.vocabulary import RowMap
@@ -24,7 +24,7 @@ _SMALL = 2**16
 
 
 @dataclass(frozen=True, eq=False)
-class Move:
+class MoveRows:
     """The rows of one variable, a model's or an optimizer's, that go to new places.
 
     Attributes:
@@ -40,20 +40,20 @@ class Move:
     axis: int
     row_map: RowMap
     start: Start | keras.Variable | float
-    source: Stored | None = None
+    source: LazyArray | None = None
 
     @property
     def remark(self) -> str | None:
         """What the user should know about the new rows."""
         return getattr(self.start, "remark", None)
 
-    def fitted(self) -> "Move":
+    def fitted(self) -> "MoveRows":
         """The same, after what new rows are made of was learned, if it must be."""
         if not isinstance(self.start, NewRows):
             return self
         return replace(self, start=self.start.fitted())
 
-    def prepared(self) -> "Move":
+    def prepared(self) -> "MoveRows":
         """The same with all asked of the user's code that can be asked ahead.
 
         Raises:
@@ -142,9 +142,9 @@ class Move:
             places = np.full(len(row_map), -1)
             places[row_map.new_rows] = row_map.new_rows
             after = sharded.merged(after, start.value, places, axis)
-        elif isinstance(start, OldMean):
+        elif isinstance(start, MeanOfBase):
             after = self._averaged_into(after, row_map.new_rows, before, start.rows)
-        elif isinstance(start, OldRows):
+        elif isinstance(start, CopyOfBase):
             places = np.full(len(row_map), -1)
             places[row_map.new_rows] = start.rows
             after = sharded.merged(after, before, places, axis)
@@ -183,7 +183,7 @@ class Move:
 
 
 @dataclass(frozen=True, eq=False)
-class Load:
+class SetValue:
     """The value of one variable, as a whole.
 
     Attributes:
@@ -193,13 +193,13 @@ class Load:
     """
 
     variable: Any
-    source: Stored | keras.Variable | float
+    source: LazyArray | keras.Variable | float
 
     def digest(self) -> str:
         """What must be the same in every process; of a large array, its shape."""
         shape = tuple(map(int, self.variable.shape))
         found = ""
-        if isinstance(self.source, Stored) and np.prod(shape) <= _SMALL:
+        if isinstance(self.source, LazyArray) and np.prod(shape) <= _SMALL:
             found = hashlib.sha256(self.source[...].tobytes()).hexdigest()[:16]
         return f"value of '{self.variable.path}' {shape} {found}"
 
@@ -218,14 +218,14 @@ class Load:
     def _part(self, place: tuple[slice, ...]) -> np.ndarray:
         shape = np.broadcast_to(0, tuple(self.variable.shape))[place].shape
         dtype = np.dtype(self.variable.dtype)
-        if isinstance(self.source, Stored):
+        if isinstance(self.source, LazyArray):
             # A live model's own memory is not to be shared with another one.
             return np.array(self.source[place or ...], dtype)
         return np.full(shape, self.source, dtype)
 
 
 @dataclass(frozen=True, eq=False)
-class LoadOwn:
+class LoadState:
     """What a layer saves in a form of its own, and alone can read.
 
     Attributes:
@@ -234,7 +234,7 @@ class LoadOwn:
     """
 
     layer: keras.Layer
-    values: dict[str, Stored]
+    values: dict[str, LazyArray]
 
     def digest(self) -> str:
         """What must be the same in every process."""

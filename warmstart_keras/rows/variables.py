@@ -22,7 +22,7 @@ from warmstart_keras.vocabulary import RowMap
 def move_on_host(
     variable: Any, axis: int, row_map: RowMap, start: Any, undo: ExitStack
 ) -> None:
-    """Moves the rows of a variable in the host's memory; arguments as of `Move`."""
+    """Moves the rows of a variable in the host's memory; arguments as of `MoveRows`."""
     before = tensors.to_numpy(variable)
     left = rows_at(before, axis, row_map.left_rows)
     after = move_rows(before, row_map, start, axis=axis)

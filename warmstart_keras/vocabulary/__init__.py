@@ -5,14 +5,3 @@ from warmstart_keras.vocabulary.row_map import NEW, RowMap
 from warmstart_keras.vocabulary.sources import is_plain
 from warmstart_keras.vocabulary.tokens import Token
 from warmstart_keras.vocabulary.vocabulary import Vocabulary, read
-
-__all__ = [
-    "NEW",
-    "RowMap",
-    "Token",
-    "Vocabulary",
-    "is_plain",
-    "read",
-    "read_as",
-    "read_saved_lookup",
-]
