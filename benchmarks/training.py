@@ -31,7 +31,6 @@ import pandas as pd
 import streams
 from tqdm import tqdm
 from training_tables import (
-    AT_MEAN,
     BY_HAND,
     CARRIED,
     COLUMNS,
@@ -269,7 +268,6 @@ ARMS = {
     "pretrained": Arm(carried(from_elsewhere), follows=True),
     # With the default new rows.
     CARRIED: Arm(carried(), follows=True, optimizers=EVERY),
-    AT_MEAN: Arm(carried(new_slots="mean"), follows=True, optimizers=EVERY),
     FRESH: Arm(fresh, follows=True, optimizers=EVERY),
     STALE: Arm(stale, optimizers=EVERY),
 }

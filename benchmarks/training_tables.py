@@ -9,7 +9,7 @@ EPOCHS = 3  # over each part; arms with more are measured after these too
 
 SCRATCH, FULL, SCRAMBLED = "scratch", "full retraining", "scrambled"
 BY_HAND = "Keras 2.15 by hand"
-CARRIED, AT_MEAN = "carried", "carried, new slots at the mean"
+CARRIED = "carried"
 FRESH, STALE = "fresh", "stale"
 NEW_ROWS = ["uniform", "mean", "gaussian", "oov", "subword", "context", "pretrained"]
 COLUMNS = [
@@ -120,7 +120,7 @@ def optimizer_table(results: pd.DataFrame) -> pd.DataFrame:
     accuracy = by_seed(results)
     lines = {}
     for optimizer in accuracy.index.unique("optimizer"):
-        for arm in (CARRIED, AT_MEAN, FRESH, STALE, SCRAMBLED, FULL):
+        for arm in (CARRIED, FRESH, STALE, SCRAMBLED, FULL):
             if (optimizer, arm) not in accuracy:
                 continue
             line = lines[optimizer, arm] = {}

@@ -961,7 +961,7 @@ def test_rows_of_a_bag_of_words_kernel_start_from_its_oov_row(counts):
         ("Adam", {"use_ema": True}),
     ],
 )
-def test_slots_of_new_rows_start_at_the_mean_of_those_of_kept_words(name, how, where):
+def test_slots_of_new_rows_start_as_a_fresh_optimizers(name, how, where):
     def built(vocabulary):
         words = WarmStartEmbedding(output_dim=3, vocabulary=vocabulary, name="words")
         return on_ids(words, getattr(keras.optimizers, name)(name="slots", **how))
@@ -976,16 +976,18 @@ def test_slots_of_new_rows_start_at_the_mean_of_those_of_kept_words(name, how, w
     model = built(BASE)
     ids = np.random.default_rng(0).integers(0, len(BASE), (8, LENGTH))
     model.fit(ids, np.ones((8, 1)), verbose=0)
-    before = slots(model)
+    before, other = slots(model), built(NEW)
+    other.optimizer.build(other.trainable_variables)
+    fresh = slots(other)
     assert before
     if where == "previous":
         previous, model = model, built(NEW)
-        warm_start(model, previous=previous, new_slots="mean", verbose=0)
+        warm_start(model, previous=previous, verbose=0)
     else:
-        warm_start(model, NEW, new_slots="mean", verbose=0)
+        warm_start(model, NEW, verbose=0)
     for path, slot in slots(model).items():
         kept = before[path][[4, 5, 2]]  # of "plot", "bad", "film"
-        wanted = kept.mean(axis=0, dtype="float64").astype("float32")
+        wanted = fresh[path][3]
         if "average" in path:
             wanted = array(model.get_layer("words").embeddings)[3]
         assert slot[3].tobytes() == wanted.tobytes(), path
@@ -999,25 +1001,19 @@ def test_slots_start_as_fresh_ones_where_none_is_kept(how, name):
     model = on_ids(words, getattr(keras.optimizers, name)())
     model.fit(np.ones((8, LENGTH)), np.ones((8, 1)), verbose=0)
     new = ["", "[UNK]", "none", "of", "these", "stayed"] if "min_kept" in how else NEW
-    warm_start(model, new, new_slots="mean", verbose=0, **how)
+    warm_start(model, new, verbose=0, **how)
     for variable in model.optimizer.variables:
         if variable.shape == (len(new), 3):
             assert not array(variable)[2:].any()
 
 
-def test_gradients_that_wait_to_be_applied_are_no_ones_mean():
+def test_gradients_that_wait_to_be_applied_stay_with_their_words():
     adam = keras.optimizers.Adam(gradient_accumulation_steps=3)
     model = on_ids(WarmStartEmbedding(output_dim=3, vocabulary=BASE, name="words"), adam)
     model.fit(np.arange(10).reshape(2, LENGTH) % 6, np.ones((2, 1)), verbose=0)
-    warm_start(model, NEW, new_slots="mean", verbose=0)
+    warm_start(model, NEW, verbose=0)
     pending = [v for v in adam.variables if "accumul" in v.path and v.shape == (7, 3)]
     assert pending
     for variable in pending:
         assert array(variable)[[2, 4, 6]].any()
         assert not array(variable)[[3, 5]].any()
-
-
-def test_where_slots_start_is_one_of_two():
-    message = '`new_slots` must be "initial" or "mean". Received: new_slots=\'zero\''
-    with pytest.raises(WarmStartError, match=message):
-        VocabularyWarmStart(new_slots="zero")

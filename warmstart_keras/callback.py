@@ -51,7 +51,6 @@ class VocabularyWarmStart(keras.callbacks.Callback):
             today's vocabulary as what its rows stand for, and says so.
         new_embeddings_initializer: As in `warm_start`.
         optimizer_state: As in `warm_start`.
-        new_slots: As in `warm_start`.
         min_kept: As in `warm_start`.
         missing_ok: As in `warm_start`.
         also: As in `warm_start`.
@@ -78,7 +77,6 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         base_vocabularies: Any = None,
         new_embeddings_initializer: Any = None,
         optimizer_state: str = "carry",
-        new_slots: str = "initial",
         min_kept: float | None = None,
         missing_ok: bool = False,
         also: Any = (),
@@ -96,7 +94,6 @@ class VocabularyWarmStart(keras.callbacks.Callback):
             base_vocabularies=base_vocabularies,
             new_embeddings_initializer=new_embeddings_initializer,
             optimizer_state=optimizer_state,
-            new_slots=new_slots,
             min_kept=min_kept,
             missing_ok=missing_ok,
             also=also,

@@ -39,7 +39,6 @@ from warmstart_keras.keras_internals.metrics import (
     replace_content,
 )
 from warmstart_keras.keras_internals.optimizers import (
-    accumulated_gradients,
     attributes_not_tracked,
     forget_build,
     inner_optimizers,

@@ -79,11 +79,6 @@ def moving_averages(optimizer: Any) -> list:
     return [average for average in averages if average is not None]
 
 
-def accumulated_gradients(optimizer: Any) -> list:
-    """The sums of gradients that wait to be applied (`gradient_accumulation_steps`)."""
-    return list(getattr(optimizer, "_accumulated_gradients", []))
-
-
 def separate_averages(optimizer: Any) -> None:
     """Gives each average of weights a buffer of its own.
 

@@ -35,19 +35,12 @@ class Slot:
         axis: The axis that has the vocabulary; None where it has none (the column
             statistics of Adafactor).
         initial: What it starts at; None where it starts at the owner's own value.
-        is_pending: Whether it holds gradients that are not applied yet.
     """
 
     variable: Any
     owner: Any
     axis: int | None
     initial: float | None
-    is_pending: bool
-
-    @property
-    def is_statistic(self) -> bool:
-        """Whether it says something about how its variable was trained."""
-        return self.initial is not None and not self.is_pending
 
     @property
     def start(self) -> Any:
@@ -85,7 +78,6 @@ def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
         )
     owners = {size + i: v for v in asked for size in [sizes[id(v)]] for i in range(4)}
     averages = {id(v) for v in keras_internals.moving_averages(optimizer)}
-    pending = {id(v) for v in keras_internals.accumulated_gradients(optimizer)}
     slots = []
     for variable, one, other in zip(real, small, large, strict=True):
         owner = next((owners[n] for n in one.shape if n in owners), None)
@@ -111,7 +103,6 @@ def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
                 owner,
                 differing[0] if differing else None,
                 None if own_value else float(start),
-                id(variable) in pending,
             )
         )
     return slots

@@ -218,8 +218,7 @@ class AxisPlan:
             return
 
         self.slots.append(slot)
-        start = self._start_of_slot(slot, row_map)
-        self.moves.append(MoveRows(slot.variable, axis, row_map, start))
+        self.moves.append(MoveRows(slot.variable, axis, row_map, slot.start))
 
     def keep(self, moves: int, slots: int) -> None:
         """Forgets all moves and slots that were planned after the first so many."""
@@ -235,15 +234,7 @@ class AxisPlan:
             fresh = self.row_map.all_new(rows, self.table.rows)
             return MoveRows(slot.variable, slot.axis, fresh, slot.start)
         row_map = self._rows(self.binding_of(slot.owner))
-        start = self._start_of_slot(slot, row_map)
-        return MoveRows(slot.variable, slot.axis, row_map, start, stored)
-
-    def _start_of_slot(self, slot: Slot, row_map: RowMap) -> Any:
-        """What the slots of new rows start from."""
-        if self.options.new_slots == "initial" or not slot.is_statistic:
-            return slot.start
-        kept = row_map.indices[row_map.kept_words]
-        return MeanOfBase(kept) if len(kept) else slot.start
+        return MoveRows(slot.variable, slot.axis, row_map, slot.start, stored)
 
     def report(self) -> list[VariableChange]:
         """What becomes of its variables; to be asked before they move."""

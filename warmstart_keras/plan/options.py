@@ -22,7 +22,6 @@ class Options:
     base_vocabularies: Any = None
     new_embeddings_initializer: Any = None
     optimizer_state: str = "carry"
-    new_slots: str = "initial"
     min_kept: float | None = None
     missing_ok: bool = False
     also: Any = ()
@@ -37,11 +36,6 @@ class Options:
             raise WarmStartError(
                 '`optimizer_state` must be "carry" or "reset". '
                 f"Received: optimizer_state={self.optimizer_state!r}"
-            )
-        if self.new_slots not in ("initial", "mean"):
-            raise WarmStartError(
-                '`new_slots` must be "initial" or "mean". '
-                f"Received: new_slots={self.new_slots!r}"
             )
         if self.min_kept is not None and not 0 <= self.min_kept <= 1:
             raise WarmStartError(

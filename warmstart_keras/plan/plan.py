@@ -318,7 +318,6 @@ class WarmStartPlan:
         facts = [
             f"seed={options.seed}",
             f"optimizer_state={options.optimizer_state!r}",
-            f"new_slots={options.new_slots!r}",
         ]
         for table in self._found.tables:
             base = None if table.base is None else table.base.fingerprint

@@ -17,7 +17,6 @@ def plan_warm_start(
     base_vocabularies: Any = None,
     new_embeddings_initializer: Any = None,
     optimizer_state: str = "carry",
-    new_slots: str = "initial",
     min_kept: float | None = None,
     missing_ok: bool = False,
     also: Any = (),
@@ -49,7 +48,6 @@ def plan_warm_start(
         base_vocabularies: What the rows stand for now, or stood for in `previous`.
         new_embeddings_initializer: What the rows of new words start from.
         optimizer_state: `"carry"` or `"reset"`.
-        new_slots: `"initial"` or `"mean"`.
         min_kept: The least share of the old words that the new vocabulary must have.
         missing_ok: Whether `previous` may not be there.
         also: Other models over the same layers.
@@ -71,7 +69,6 @@ def plan_warm_start(
             base_vocabularies=base_vocabularies,
             new_embeddings_initializer=new_embeddings_initializer,
             optimizer_state=optimizer_state,
-            new_slots=new_slots,
             min_kept=min_kept,
             missing_ok=missing_ok,
             also=also,
@@ -90,7 +87,6 @@ def warm_start(
     base_vocabularies: Any = None,
     new_embeddings_initializer: Any = None,
     optimizer_state: str = "carry",
-    new_slots: str = "initial",
     min_kept: float | None = None,
     missing_ok: bool = False,
     also: Any = (),
@@ -138,10 +134,9 @@ def warm_start(
             callable `(tokens, base) -> rows`, with `tokens` the list of new tokens, and
             `base.matrix` (NumPy array) and `base.vocabulary` of before. None: what each
             layer says.
-        optimizer_state: `"carry"` moves the slots with their rows; `"reset"` starts the
-            slots of these variables anew.
-        new_slots: What the slots of new rows start from: `"initial"`, what a fresh
-            optimizer would have, or `"mean"`, the mean of the kept words' slots.
+        optimizer_state: `"carry"` moves the slots with their rows, and those of new rows
+            start as a fresh optimizer's; `"reset"` starts all slots of these variables
+            so.
         min_kept: The least share of the old words that the new vocabulary must have,
             from 0 (no check) to 1. None: at least one word.
         missing_ok: Whether `previous` may not be there, as on the first day: the model
@@ -168,7 +163,6 @@ def warm_start(
         base_vocabularies=base_vocabularies,
         new_embeddings_initializer=new_embeddings_initializer,
         optimizer_state=optimizer_state,
-        new_slots=new_slots,
         min_kept=min_kept,
         missing_ok=missing_ok,
         also=also,
