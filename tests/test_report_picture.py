@@ -472,9 +472,9 @@ def test_a_table_that_no_process_holds_is_left_out_and_the_figure_says_so(monkey
 
 
 def report_rows_sides(layer):
-    from warmstart_keras.layers.layer_axes import sides_of
+    from warmstart_keras.layers.layer_axes import layer_axes_of
 
-    return sides_of(layer, "words")
+    return layer_axes_of(layer, "words")
 
 
 @on_tensorflow

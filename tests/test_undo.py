@@ -23,11 +23,11 @@ from warmstart_keras import (
     plan_warm_start,
     warm_start,
 )
-from warmstart_keras.backend import tensors
-from warmstart_keras.layers import row_record
-from warmstart_keras.model import VocabularyAxis, optimizer_keys
+from warmstart_keras.backend import Transaction, tensors
+from warmstart_keras.layers import recorded_vocabulary
+from warmstart_keras.model import VocabularyAxis
 from warmstart_keras.new_rows import start
-from warmstart_keras.plan import following
+from warmstart_keras.plan import plan
 from warmstart_keras.rows import updates, variables
 
 WIDTH = 6
@@ -134,7 +134,7 @@ class Subject:
             state[f"gradient of {variable.path}"] = gradient(variable)
         for layer in self.tables:
             state[f"input_dim of {layer.name}"] = layer.input_dim
-            known = row_record.recorded_vocabulary(layer)
+            known = recorded_vocabulary(layer)
             state[f"what {layer.name} stand for"] = known and known.fingerprint
         state["get_vocabulary()"] = words.get_vocabulary()
         state["source"] = id(words.vocabulary_source)
@@ -208,8 +208,8 @@ DOING = {
     "old storage is let go": (keras_internals, "let_go"),
     "a gradient is forgotten": (keras_internals, "clear_gradient"),
     "rows are moved": (updates.MoveRows, "apply"),
-    "a key is replaced": (optimizer_keys, "replace_key"),
-    "input_dim is set": (following, "set_attribute"),
+    "a key is replaced": (plan, "replace_key"),
+    "input_dim is set": (Transaction, "set_attribute"),
     "compiled functions are renewed": (keras_internals, "renew_compiled_functions"),
     "the train function is made": (keras.Model, "make_train_function"),
     "a vocabulary is recorded": (VocabularyAxis, "record"),

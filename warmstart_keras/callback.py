@@ -2,16 +2,13 @@
 
 import warnings
 import weakref
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import keras
 
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.layers import recorded_vocabulary
-from warmstart_keras.model import find_tables
-from warmstart_keras.plan import Options, WarmStartPlan
+from warmstart_keras.plan import Options, make_plan, record_untouched
 from warmstart_keras.report import WarmStartReport, tensorboard
 from warmstart_keras.vocabulary import Vocabulary
 
@@ -137,7 +134,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         if options.verbose == "auto":
             verbose = (self.params or {}).get("verbose", 1)
             options = replace(options, verbose=verbose if verbose in (0, 1, 2) else 1)
-        plan = WarmStartPlan(self.model, options)
+        plan = make_plan(self.model, options)
         if only_if_changed and not plan.changed:
             return
         report = plan.apply()
@@ -156,13 +153,8 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         if self.report is not None:
             tensorboard.write_since(self._log_dir, self.report, self.model.optimizer)
         try:
-            found = find_tables(self.model, self._options.vocabularies)
+            record_untouched(self.model, self._options.vocabularies, self._unbuilt)
         except WarmStartError as error:  # no reason to lose what was trained
             warnings.warn(f"VocabularyWarmStart: {error}", stacklevel=2)
             return
-        for table in found.tables:
-            if recorded_vocabulary(table.layer, table.side.name) is None:
-                # The ids of this training were those of its begin.
-                trained_on = self._unbuilt.get(table.layer, table.new)
-                replace(table, new=trained_on).record(ExitStack())
         self._unbuilt = {}

@@ -1,4 +1,4 @@
-"""Giving variables values, so that it can be undone; reading some of their rows."""
+"""Giving variables values of any number of rows; reading some of their rows."""
 
 from contextlib import ExitStack
 from typing import Any
@@ -8,19 +8,6 @@ import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.backend import sharded, tensors
-
-
-def put(variable: Any, value: Any, undo: ExitStack) -> None:
-    """Gives a variable a value, and leaves with `undo` what takes that back."""
-    same_shape = tuple(value.shape) == tuple(variable.shape)
-    if not same_shape and keras_internals.storage_is_held():
-        keras_internals.replace_storage(variable, value, undo)
-        return
-    before = variable.value
-    if keras.backend.backend() != "jax":  # arrays of JAX never change
-        before = np.array(tensors.to_numpy(variable))
-    undo.callback(give, variable, before)
-    give(variable, value)
 
 
 def give(variable: Any, value: Any) -> None:
@@ -36,12 +23,6 @@ def give(variable: Any, value: Any) -> None:
     except BaseException:
         undo.close()
         raise
-
-
-def set_attribute(owner: Any, name: str, value: Any, undo: ExitStack) -> None:
-    """Sets an attribute, and leaves with `undo` what takes that back."""
-    undo.callback(setattr, owner, name, getattr(owner, name))
-    setattr(owner, name, value)
 
 
 def read_rows(variable: Any, axis: int, rows: np.ndarray) -> np.ndarray | None:

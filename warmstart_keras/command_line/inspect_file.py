@@ -127,7 +127,7 @@ def reading(path: str | os.PathLike) -> Iterator[FileContent]:
         return
     previous = open_previous(path)
     try:
-        run = previous.run
+        run = previous
         with previous.reading():
             lookups = run.lookups(run.root, 0)
             held_layers = [_held(previous, saved) for saved in run.root.walk()]
@@ -158,7 +158,7 @@ def _held(previous: Any, saved: SavedLayer) -> Held | None:
                 f"layer '{path}' has {rows} rows, and stores {len(stored)} tokens"
             )
         return Held(path, table.shape, stored, "layer", saved)
-    feeding = previous.run.lookups(saved, rows, in_graph=True)
+    feeding = previous.lookups(saved, rows, in_graph=True)
     fits = [(name, v) for name, v in feeding.items() if v is not None and len(v) <= rows]
     if len(feeding) == len(fits) > 0 and all(v.same_rows(fits[0][1]) for _, v in fits):
         return Held(path, table.shape, fits[0][1], f"lookup {fits[0][0]}", saved)

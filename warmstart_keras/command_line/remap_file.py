@@ -120,7 +120,7 @@ def _check(old: Path, new: Path, files: list, base_files: list) -> None:
 def _has_slots(path: Path) -> bool:
     """Whether a file has the slots of an optimizer; a broken one is refused."""
     previous = open_previous(path)
-    optimizer = previous.run.optimizer
+    optimizer = previous.optimizer
     previous.close()
     return optimizer is not None and any(stored.shape for stored in optimizer.values)
 

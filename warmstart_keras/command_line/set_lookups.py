@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import keras
 
 from warmstart_keras import keras_internals
+from warmstart_keras.backend import Transaction
 from warmstart_keras.command_line.inspect_file import source_of
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import recorded_vocabulary
-from warmstart_keras.model import find_tables, record_lookup
+from warmstart_keras.model import find_axes, find_sources, record_lookup
 from warmstart_keras.vocabulary import Vocabulary, read, read_as
 
 
@@ -83,13 +84,13 @@ def layer_named(model: Any, name: str) -> Any:
 def _known_layers(model: Any) -> list[_Known]:
     """The embeddings and lookup layers of which it is known what they stand for."""
     with no_warnings():
-        found = find_tables(model)
+        found = find_axes(find_sources(model))
     # What lookup layers feed in the graph stands for what these say in the file.
-    for table in found.tables:
-        if table.base is None:
-            table.record(ExitStack())
-    for lookup in found.watched:
-        record_lookup(lookup, ExitStack())
+    for axis in found.axes:
+        if axis.base is None:
+            axis.record(Transaction())
+    for lookup in found.sources.watched:
+        record_lookup(lookup, Transaction())
     layers = list(keras_internals.walk(model))
     works = [(p, each, keras_internals.lookup_of(each)) for p, each in layers]
     # Those inside a `TextVectorization` are set through it.

@@ -1,22 +1,22 @@
 """What one layer has for each token, and what that stands for."""
 
-from warmstart_keras.layers.binding import Binding, Size
+from warmstart_keras.layers.binding import AxisVariable, Binding, Size
 from warmstart_keras.layers.embedding import WarmStartEmbedding
 from warmstart_keras.layers.layer_axes import (
     LayerAxis,
     behind_head,
     check_quantized,
-    has_sides,
-    sides_of,
+    has_layer_axes,
+    layer_axes_of,
     variables_of,
 )
 from warmstart_keras.layers.row_record import (
     RowRecord,
     adapted_values,
     has_moved,
-    put_row_record,
+    put_record,
+    record_of,
     recorded_vocabulary,
-    row_record,
-    row_records,
+    records_of,
 )
 from warmstart_keras.layers.row_vocabulary import VOCABULARY_KEY

@@ -1,7 +1,7 @@
 """Which variables of a model have which vocabulary along which axis."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -52,11 +52,6 @@ class Binding:
             it (`"encoder.items"`). They follow when the size changes.
         initializer: Keras initializer that the entries of new tokens start from. None:
             the mean of the old words' entries; of an embedding, what it says itself.
-        path: The layer's path of names, where it was found in a model.
-        averaged: Whether new entries start from the mean of the old words'.
-        asked: Whether `new_embeddings_initializer` is for its new entries, if given.
-        is_factor: Whether it is a factor of LoRA, added to another variable's entries:
-            of what is given, methods that take old entries as they are serve it too.
 
     Raises:
         WarmStartError: If `axis` is no integer, or `size` is neither a name nor a list of
@@ -68,10 +63,6 @@ class Binding:
     axis: int = 0
     size: str | Sequence[str] = ()
     initializer: Any = None
-    path: str = field(default="", kw_only=True)
-    averaged: bool = field(default=False, kw_only=True)
-    asked: bool = field(default=False, kw_only=True)
-    is_factor: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         names = [self.size] if isinstance(self.size, str) else self.size
@@ -90,6 +81,24 @@ class Binding:
     def rows(self) -> int:
         """Number of entries along the axis, now."""
         return int(self.variable.shape[self.axis])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AxisVariable(Binding):
+    """A `Binding` that was found in a model, with what is known of it.
+
+    Attributes:
+        path: The layer's path of names.
+        averaged: Whether new entries start from the mean of the base's words.
+        asked: Whether `new_embeddings_initializer` applies to its new entries.
+        is_factor: Whether it is a LoRA factor, added to another variable's entries: of
+            the methods for new rows, those that copy base entries apply to it too.
+    """
+
+    path: str = ""
+    averaged: bool = False
+    asked: bool = False
+    is_factor: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """`WarmStartEmbedding`: an `Embedding` that knows which token each row stands for."""
 
-from contextlib import ExitStack
 from typing import Any
 
 import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import sharded, tensors
+from warmstart_keras.backend import Transaction, sharded, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import plain_embedding
 from warmstart_keras.layers.row_vocabulary import RowVocabulary
@@ -194,7 +193,7 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         self._check_shards()
         super().build(input_shape)
         if vocabulary is not None:
-            self.stand_for(vocabulary)
+            self.stand_for(vocabulary, Transaction())
 
     def _check_shards(self) -> None:
         """Refuses rows that `keras.distribution` could not cut into equal shards."""
@@ -259,9 +258,9 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
             matrix if isinstance(matrix, np.ndarray | list) else tensors.to_numpy(matrix)
         )
         source = self.vocabulary_source
-        vocabulary = self._row_vocabulary
+        vocabulary = self.row_vocabulary
         if source is not None:
-            vocabulary = read_as(source, self._row_vocabulary)
+            vocabulary = read_as(source, self.row_vocabulary)
         rows = self.input_dim
         if self.follows_vocabulary and source is not None:
             rows = len(vocabulary)  # type: ignore[arg-type]
@@ -281,7 +280,7 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         if rows == self.input_dim:
             self.embeddings.assign(tensor)
         else:
-            keras_internals.replace_storage(self.embeddings, tensor, ExitStack())
+            keras_internals.replace_storage(self.embeddings, tensor, Transaction())
         self._stand_for_assigned(vocabulary, key, resized=rows != self.input_dim)
         self.input_dim = rows
 

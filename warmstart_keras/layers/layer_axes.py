@@ -1,6 +1,6 @@
 """Which variables of Keras's own layers have an entry for each token.
 
-An embedding has one side, its rows. A `Dense` may have a vocabulary along its outputs (a
+An embedding has one axis, its rows. A `Dense` may have a vocabulary along its outputs (a
 softmax over words, labels) or along its inputs (vectors of counts, one entry a word), or
 both. What normalises such vectors has an entry for each feature.
 """
@@ -13,7 +13,7 @@ import keras
 
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.layers.binding import Binding, Size
+from warmstart_keras.layers.binding import AxisVariable, Size
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class LayerAxis:
     layer: keras.Layer
     path: str
     name: str
-    bindings: tuple[Binding, ...]
+    bindings: tuple[AxisVariable, ...]
     sizes: tuple[Size, ...] = ()
     keeps_width: bool = False
     declared: bool = False
@@ -51,7 +51,7 @@ class LayerAxis:
         return f"{self.path}{of}"
 
 
-_WITH_SIDES = (
+_WITH_AXES = (
     keras.layers.Embedding,
     keras.layers.Dense,
     keras.layers.EinsumDense,
@@ -62,14 +62,14 @@ _WITH_SIDES = (
 )
 
 
-def has_sides(layer: Any) -> bool:
+def has_layer_axes(layer: Any) -> bool:
     """Whether a layer is of a kind that may have a vocabulary, built or not."""
-    return isinstance(layer, _WITH_SIDES)
+    return isinstance(layer, _WITH_AXES)
 
 
-def sides_of(layer: keras.Layer, path: str) -> list[LayerAxis]:
-    """The sides of a layer that may have a vocabulary; none if it is not built."""
-    if not layer.built or not has_sides(layer):
+def layer_axes_of(layer: keras.Layer, path: str) -> list[LayerAxis]:
+    """The axes of a layer that may have a vocabulary; none if it is not built."""
+    if not layer.built or not has_layer_axes(layer):
         return []
     if isinstance(layer, keras.layers.Embedding):
         return [_rows(layer, path)]
@@ -80,26 +80,34 @@ def sides_of(layer: keras.Layer, path: str) -> list[LayerAxis]:
         outputs = _outputs(layer, path, kernel, 1, Size(layer, "units"), 0)
         return [_inputs(layer, path, kernel, 0), outputs]
     if isinstance(layer, keras.layers.EinsumDense):
-        return _einsum_sides(layer, path)
+        return _einsum_axes(layer, path)
     return _features(layer, path)
 
 
-def behind_head(side: LayerAxis) -> LayerAxis:
+def behind_head(layer_axis: LayerAxis) -> LayerAxis:
     """What normalises logits, which are means where they are new, as its numbers then."""
-    bindings = tuple(replace(binding, averaged=True) for binding in side.bindings)
-    return replace(side, bindings=bindings) if side.name == "features" else side
+    bindings = tuple(replace(binding, averaged=True) for binding in layer_axis.bindings)
+    return (
+        replace(layer_axis, bindings=bindings)
+        if layer_axis.name == "features"
+        else layer_axis
+    )
 
 
-def variables_of(sides: list[LayerAxis]) -> set[int]:
-    """The `id`s of all variables of some sides."""
-    return {id(binding.variable) for side in sides for binding in side.bindings}
+def variables_of(layer_axes: list[LayerAxis]) -> set[int]:
+    """The `id`s of all variables of some axes."""
+    return {
+        id(binding.variable)
+        for layer_axis in layer_axes
+        for binding in layer_axis.bindings
+    }
 
 
 def _rows(layer: Any, path: str) -> LayerAxis:
     # A tied head has the outputs for its new words in the very same rows.
     tied = getattr(layer, "tie_weights", None) is True
     fresh = layer.embeddings_initializer
-    table = Binding(
+    table = AxisVariable(
         layer,
         keras_internals.embeddings_variable(layer),
         initializer=fresh,
@@ -121,7 +129,7 @@ def _rows(layer: Any, path: str) -> LayerAxis:
 
 def _inputs(layer: Any, path: str, kernel: Any, axis: int) -> LayerAxis:
     fresh = layer.kernel_initializer
-    bindings = [Binding(layer, kernel, axis, (), fresh, path=path, asked=True)]
+    bindings = [AxisVariable(layer, kernel, axis, (), fresh, path=path, asked=True)]
     if layer.lora_enabled:
         factor, axis = _lora_factor(layer, kernel, axis)
         how = {"variable": factor, "axis": axis, "initializer": "zeros"}
@@ -139,7 +147,7 @@ def _lora_factor(layer: Any, kernel: Any, axis: int) -> tuple[Any, int]:
 def _outputs(
     layer: Any, path: str, kernel: Any, axis: int, size: Size, bias_axis: int | None
 ) -> LayerAxis:
-    mean = Binding(layer, kernel, axis, (), layer.kernel_initializer, path=path)
+    mean = AxisVariable(layer, kernel, axis, (), layer.kernel_initializer, path=path)
     bindings = [mean]
     if layer.lora_enabled:
         factor, at = _lora_factor(layer, kernel, axis)
@@ -153,14 +161,14 @@ def _outputs(
     return LayerAxis(layer, path, "outputs", averaged, (size,))
 
 
-def _einsum_sides(layer: Any, path: str) -> list[LayerAxis]:
+def _einsum_axes(layer: Any, path: str) -> list[LayerAxis]:
     """Of the last axis that goes in, if it is summed over, and the last that goes out."""
     inputs, weights, output = re.split(r",|->", layer.equation.replace(" ", ""))
     kernel = keras_internals.kernel_variable(layer)
-    sides = []
+    layer_axes = []
     last = inputs[-1]
     if last.isalpha() and last in weights and last not in output:
-        sides.append(_inputs(layer, path, kernel, weights.index(last)))
+        layer_axes.append(_inputs(layer, path, kernel, weights.index(last)))
     last = output[-1]
     made = {o: int(kernel.shape[weights.index(o)]) for o in output if o in weights}
     # Of several axes of one size it has to be declared which is meant.
@@ -169,8 +177,10 @@ def _einsum_sides(layer: Any, path: str) -> list[LayerAxis]:
         has_it = last in (layer.bias_axes or "")
         bias_axis = len(layer.bias.shape) - 1 if has_it else None
         size = Size(layer, "partial_output_shape", -1)
-        sides.append(_outputs(layer, path, kernel, weights.index(last), size, bias_axis))
-    return sides
+        layer_axes.append(
+            _outputs(layer, path, kernel, weights.index(last), size, bias_axis)
+        )
+    return layer_axes
 
 
 def _features(layer: Any, path: str) -> list[LayerAxis]:
@@ -190,7 +200,7 @@ def _features(layer: Any, path: str) -> list[LayerAxis]:
         fresh = [getattr(layer, f"{name}_initializer") for name in names]
     values = [getattr(layer, name, None) for name in names]
     bindings = tuple(
-        Binding(layer, value, 0, (), start, path=path)
+        AxisVariable(layer, value, 0, (), start, path=path)
         for value, start in zip(values, fresh, strict=True)
         if value is not None and len(value.shape) == 1
     )

@@ -6,12 +6,11 @@ that itself; of all other layers it is kept here, beside the layer object.
 
 import weakref
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import keras
 
-from warmstart_keras.backend import tensors
+from warmstart_keras.backend import Transaction, tensors
 from warmstart_keras.layers.embedding import WarmStartEmbedding
 from warmstart_keras.vocabulary import Vocabulary
 
@@ -43,38 +42,38 @@ _records: "weakref.WeakKeyDictionary[keras.Layer, Mapping[str, RowRecord]]"
 _records = weakref.WeakKeyDictionary()
 
 
-def row_records(layer: keras.Layer) -> Mapping[str, RowRecord]:
+def records_of(layer: keras.Layer) -> Mapping[str, RowRecord]:
     """All records of a layer, by the name of the axis."""
     return _records.get(layer, {})
 
 
-def row_record(layer: keras.Layer, axis: str) -> RowRecord:
+def record_of(layer: keras.Layer, axis: str) -> RowRecord:
     """The record of one axis of a layer; an empty one if there is none."""
-    return row_records(layer).get(axis, RowRecord())
+    return records_of(layer).get(axis, RowRecord())
 
 
-def put_row_record(
-    layer: keras.Layer, axis: str, record: RowRecord, undo: ExitStack
+def put_record(
+    layer: keras.Layer, axis: str, record: RowRecord, transaction: Transaction
 ) -> None:
-    """Records what is known of one axis; leaves with `undo` the way back."""
+    """Records what is known of one axis."""
     before = _records.get(layer)
     if before is None:
-        undo.callback(_records.pop, layer, None)
+        transaction.on_rollback(_records.pop, layer, None)
     else:
-        undo.callback(_records.__setitem__, layer, before)
-    _records[layer] = {**row_records(layer), axis: record}
+        transaction.on_rollback(_records.__setitem__, layer, before)
+    _records[layer] = {**records_of(layer), axis: record}
 
 
 def recorded_vocabulary(layer: keras.Layer, axis: str = "rows") -> Vocabulary | None:
     """What the entries along one axis stand for now, where that is known."""
     if isinstance(layer, WarmStartEmbedding):
         return layer.row_vocabulary
-    return row_record(layer, axis).vocabulary
+    return record_of(layer, axis).vocabulary
 
 
 def has_moved(layer: keras.Layer) -> bool:
     """Whether a warm start in this process has moved rows of a layer."""
-    return any(record.has_moved for record in row_records(layer).values())
+    return any(record.has_moved for record in records_of(layer).values())
 
 
 def adapted_values(layer: keras.Layer) -> tuple[bytes, ...]:

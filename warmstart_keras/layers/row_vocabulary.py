@@ -2,13 +2,13 @@
 
 import os
 import warnings
-from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import tensors
+from warmstart_keras.backend import Transaction, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.vocabulary import Token, Vocabulary, read
 
@@ -27,6 +27,30 @@ class _Untracked:
         self.value = value
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What a layer knows of its rows.
+
+    Attributes:
+        vocabulary: What they stand for now; None where not known.
+        slots: What the optimizer's slots stand for, after a matrix was assigned by hand.
+        assigned: Digest of a matrix that was assigned by hand since rows and slots last
+            agreed.
+        former_key: What optimizers knew the table by before it was resized by hand.
+        resized: Whether it was resized by hand, and nobody was warned yet.
+        loaded: Whether they were loaded since it was recorded what they stand for.
+        compared: What the source said when last looked at.
+    """
+
+    vocabulary: Vocabulary | None = None
+    slots: Vocabulary | None = None
+    assigned: str | None = None
+    former_key: Any = None
+    resized: bool = False
+    loaded: bool = False
+    compared: Vocabulary | None = None
+
+
 class RowVocabulary:
     """The part of a layer that knows which token each of its rows stands for.
 
@@ -43,19 +67,13 @@ class RowVocabulary:
     def _know_nothing(self, source: Any) -> None:
         """How a layer starts; `source` is where its vocabulary will be read, or None."""
         self._source = _Untracked(source)
-        self._row_vocabulary: Vocabulary | None = None
-        self._slot_vocabulary: Vocabulary | None = None
-        self._assigned: str | None = None  # digest of a matrix assigned by hand
-        self._former_key: Any = None  # of the storage before it was resized by hand
-        self._resized_by_hand = False
-        self.loaded_since = False  # since it was recorded what its rows stand for
+        self._rows = _Rows()
         self._refused: WarmStartError | None = None  # why a file was not loaded
-        self._compared = _Untracked(None)  # what the source said when last looked at
 
     @property
     def row_vocabulary(self) -> Vocabulary | None:
         """The `Vocabulary` that the rows stand for now; None where not known."""
-        return self._row_vocabulary
+        return self._rows.vocabulary
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Token]:
         """The tokens that the rows stand for now, in the order of the rows.
@@ -72,7 +90,7 @@ class RowVocabulary:
         Raises:
             WarmStartError: If it is not known what the rows stand for.
         """
-        if self._row_vocabulary is None:
+        if self._rows.vocabulary is None:
             raise WarmStartError(
                 f"The rows of layer '{self.name}' must stand for a known vocabulary "
                 "before it can be asked for. Received: a layer that is "
@@ -80,7 +98,7 @@ class RowVocabulary:
                 "Build the layer with `vocabulary=`, or name what the rows stand for: "
                 f"`warm_start(model, base_vocabularies={{'{self.name}': tokens}})`."
             )
-        return self._row_vocabulary.get_vocabulary(include_special_tokens)
+        return self._rows.vocabulary.get_vocabulary(include_special_tokens)
 
     @property
     def vocabulary_source(self) -> Any:
@@ -94,28 +112,19 @@ class RowVocabulary:
         lookups = keras_internals.feeding_lookups(self)
         return lookups[0] if len(lookups) == 1 else None
 
-    def follow(self, source: Any, undo: ExitStack) -> None:
+    def follow(self, source: Any, transaction: Transaction) -> None:
         """Makes `source` the one where the layer reads its vocabulary."""
-        undo.callback(setattr, self, "_source", self._source)
-        self._source = _Untracked(source)
+        transaction.set_attribute(self, "_source", _Untracked(source))
 
-    def stand_for(self, vocabulary: Vocabulary, undo: ExitStack | None = None) -> None:
-        """Records that rows and slots stand for `vocabulary`.
+    def stand_for(self, vocabulary: Vocabulary, transaction: Transaction) -> None:
+        """Records that rows and slots stand for `vocabulary`."""
+        rows = _Rows(vocabulary, compared=vocabulary)
+        transaction.set_attribute(self, "_rows", rows)
 
-        Leaves with `undo`, where that is given, the way back.
-        """
-        for name, value in {
-            "_row_vocabulary": vocabulary,
-            "_slot_vocabulary": None,
-            "_assigned": None,
-            "_former_key": None,
-            "_resized_by_hand": False,
-            "_compared": _Untracked(vocabulary),
-            "loaded_since": False,
-        }.items():
-            if undo is not None:
-                undo.callback(setattr, self, name, getattr(self, name))
-            setattr(self, name, value)
+    @property
+    def loaded_since(self) -> bool:
+        """Whether a file was loaded since it was recorded what the rows stand for."""
+        return self._rows.loaded
 
     # --- the recipe of Keras 2.15: `layer.embeddings = matrix` ---
 
@@ -127,27 +136,31 @@ class RowVocabulary:
         The slots still follow the tokens of before. They are carried at the next warm
         start, if no step has trained the assigned rows by then.
         """
-        self._slot_vocabulary = self._slot_vocabulary or self._row_vocabulary
-        self._row_vocabulary = vocabulary
-        self._assigned = self._digest()
-        self._former_key = self._former_key or former_key
-        self._resized_by_hand = self._resized_by_hand or resized
+        before = self._rows
+        self._rows = replace(
+            before,
+            vocabulary=vocabulary,
+            slots=before.slots or before.vocabulary,
+            assigned=self._digest(),
+            former_key=before.former_key or former_key,
+            resized=before.resized or resized,
+        )
 
     @property
     def assigned_by_hand(self) -> bool:
         """Whether `embeddings` was assigned since rows and slots last agreed."""
-        return self._assigned is not None
+        return self._rows.assigned is not None
 
     @property
     def former_key(self) -> Any:
         """What optimizers knew the table by before it was resized by hand, or None."""
-        return self._former_key
+        return self._rows.former_key
 
     def slot_vocabulary(self) -> Vocabulary | None:
         """What the optimizer's slots of this layer stand for; None where not known."""
-        if self._assigned is None:
-            return self._row_vocabulary
-        return self._slot_vocabulary if self._assigned == self._digest() else None
+        if self._rows.assigned is None:
+            return self._rows.vocabulary
+        return self._rows.slots if self._rows.assigned == self._digest() else None
 
     def _digest(self) -> str:
         return tensors.digest(self.embeddings)
@@ -156,8 +169,8 @@ class RowVocabulary:
 
     def _warn_if_rebuilt(self) -> None:
         """Warns, once for each rebuild, that rows stand for other tokens than ids do."""
-        if self._resized_by_hand and not keras_internals.in_symbolic_call():
-            self._resized_by_hand = False
+        if self._rows.resized and not keras_internals.in_symbolic_call():
+            self._rows = replace(self._rows, resized=False)
             warnings.warn(
                 f"Layer '{self.name}' was given a matrix with another number of rows: "
                 "optimizer and compiled functions still hold the old one. Call "
@@ -166,16 +179,17 @@ class RowVocabulary:
                 stacklevel=3,
             )
         source = self.vocabulary_source
-        if self._row_vocabulary is None or not self._is_watched(source):
+        known = self._rows.vocabulary
+        if known is None or not self._is_watched(source):
             return
         vocabulary = read(source)
-        if vocabulary is self._compared.value or keras_internals.in_symbolic_call():
+        if vocabulary is self._rows.compared or keras_internals.in_symbolic_call():
             return
-        self._compared = _Untracked(vocabulary)
-        if not _same_rows(vocabulary, self._row_vocabulary):
+        self._rows = replace(self._rows, compared=vocabulary)
+        if not _same_rows(vocabulary, known):
             warnings.warn(
                 f"The vocabulary of layer '{self.name}' was rebuilt, but its rows still "
-                f"stand for the old tokens ({len(self._row_vocabulary)} then, "
+                f"stand for the old tokens ({len(known)} then, "
                 f"{len(vocabulary)} now): ids and rows do not agree. Call "
                 "`warmstart_keras.warm_start(model)`, or "
                 "`model.fit(..., callbacks=[VocabularyWarmStart()])`.",
@@ -194,8 +208,8 @@ class RowVocabulary:
     def save_own_variables(self, store: Any) -> None:
         """Saves the weights, and beside them the vocabulary that they stand for."""
         super().save_own_variables(store)  # type: ignore[misc]
-        if self.built and self._row_vocabulary is not None:
-            data = self._row_vocabulary.to_bytes()
+        if self.built and self._rows.vocabulary is not None:
+            data = self._rows.vocabulary.to_bytes()
             store[VOCABULARY_KEY] = np.frombuffer(data, dtype=np.uint8)
 
     def load_own_variables(self, store: Any) -> None:
@@ -206,7 +220,7 @@ class RowVocabulary:
         self._refused = None
         # A plain `Embedding` counts the keys, and refuses one too many (L2b).
         weights = {key: store[key] for key in keys - {VOCABULARY_KEY}}
-        vocabulary = self._row_vocabulary
+        vocabulary = self._rows.vocabulary
         if VOCABULARY_KEY in keys:
             data = np.asarray(store[VOCABULARY_KEY][()], np.uint8)
             vocabulary = Vocabulary.from_bytes(data.tobytes())
@@ -218,9 +232,7 @@ class RowVocabulary:
                 raise
         super().load_own_variables(weights)  # type: ignore[misc]
         if vocabulary is not None:
-            self.stand_for(vocabulary)
-            self._compared = _Untracked(None)  # the source may say something else
-            self.loaded_since = True
+            self._rows = _Rows(vocabulary, loaded=True)
 
     def _check_stored(self, shape: tuple, vocabulary: Vocabulary | None) -> None:
         """Refuses rows that are not this layer's, before anything is taken over."""
@@ -246,9 +258,9 @@ class RowVocabulary:
 
     def save_assets(self, dir_path: str) -> None:
         """Saves the vocabulary once more, for formats that keep weights alone."""
-        if self._row_vocabulary is not None:
+        if self._rows.vocabulary is not None:
             with open(os.path.join(dir_path, _ASSET_NAME), "wb") as file:
-                file.write(self._row_vocabulary.to_bytes())
+                file.write(self._rows.vocabulary.to_bytes())
 
     def load_assets(self, dir_path: str) -> None:
         """Takes over the vocabulary of an archive."""
@@ -257,8 +269,7 @@ class RowVocabulary:
             with open(path, "rb") as file:
                 vocabulary = Vocabulary.from_bytes(file.read())
             self._check_stored((self.input_dim,), vocabulary)
-            self.stand_for(vocabulary)
-            self._compared = _Untracked(None)
+            self._rows = _Rows(vocabulary)
 
 
 VOCABULARY_KEY = "vocabulary"  # what an embedding of ours saves beside its weights

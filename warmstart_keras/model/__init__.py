@@ -1,6 +1,7 @@
 """What of a model follows a vocabulary."""
 
-from warmstart_keras.model.find_axes import find_tables, unnamed_heads, vocabulary_axes
+from warmstart_keras.model.axis_sources import find_sources
+from warmstart_keras.model.find_axes import find_axes, unnamed_heads
 from warmstart_keras.model.optimizer_keys import (
     check_wrapper,
     is_lost,
@@ -8,5 +9,13 @@ from warmstart_keras.model.optimizer_keys import (
     replace_key,
 )
 from warmstart_keras.model.optimizer_slots import Slot, find_slots
-from warmstart_keras.model.optimizer_state import other_rates, pair_variables, starts_anew
-from warmstart_keras.model.vocabulary_axis import ModelAxes, VocabularyAxis, record_lookup
+from warmstart_keras.model.optimizer_state import (
+    other_rates,
+    pair_variables,
+    starts_anew,
+)
+from warmstart_keras.model.vocabulary_axis import (
+    ModelAxes,
+    VocabularyAxis,
+    record_lookup,
+)

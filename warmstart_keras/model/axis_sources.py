@@ -1,4 +1,4 @@
-"""Where it is read what the rows of each layer shall stand for."""
+"""Finds each layer's vocabulary source: named, in the layer, or in the graph."""
 
 from collections.abc import Collection
 from functools import cached_property
@@ -14,49 +14,57 @@ from warmstart_keras.layers import (
     behind_head,
     check_quantized,
     recorded_vocabulary,
-    row_records,
+    records_of,
 )
-from warmstart_keras.model.named_layers import LayerIndex, NamedAxis
+from warmstart_keras.model.named_layers import LayerIndex, NamedAxis, resolve
 from warmstart_keras.model.vector_flow import Reached, VectorFlow
-from warmstart_keras.model.vocabulary_axis import AxisSource, ModelAxes
-from warmstart_keras.vocabulary import Vocabulary, is_plain, read
+from warmstart_keras.model.vocabulary_axis import AxisSource, Sources
+from warmstart_keras.previous import origin_in_model
+from warmstart_keras.vocabulary import is_plain, read
 
 
-def sourced_sides(
+def find_sources(
     model: keras.Layer,
-    layers: LayerIndex,
-    given: list[NamedAxis],
-    bases: list[NamedAxis],
-    found: ModelAxes,
-    arrivals: Any = None,
-    *,
-    as_new: bool = False,
+    vocabularies: Any = None,
+    base_vocabularies: Any = None,
+    without_base: Collection[keras.Layer] = (),
     besides: Collection[keras.Layer] = (),
-) -> list[AxisSource]:
-    """The sides of all layers of which it is known where their vocabulary is read.
+    as_new: bool = False,
+) -> Sources:
+    """Finds where the vocabulary of each layer is read.
 
     Args:
-        model: The model.
-        layers: Its layers.
-        given: What the user named in `vocabularies`.
-        bases: The same in `base_vocabularies`.
-        found: Gets what has no rows yet, or no source.
-        arrivals: The `MatchedRun` of a previous run, if there is one.
+        model: A model, or a layer alone.
+        vocabularies: A mapping from a layer, its name or a `Binding` to a source, or one
+            source.
+        base_vocabularies: What the rows stand for now, likewise.
+        without_base: Layers for which `base_vocabularies` no longer holds.
+        besides: Other models over the same layers.
         as_new: Whether the model was built for today's vocabulary, to start from a
             previous run.
-        besides: Other models over the same layers.
 
     Raises:
-        WarmStartError: If it is not certain which side of a layer is meant, or a layer
-            is quantised or has a base and no source.
+        WarmStartError: If a name is unknown or borne by two layers, a layer has no
+            vocabulary axis, it is not certain which one is meant, or a layer is quantised
+            or has a base and no source.
     """
-    graph = _Graph([model, *besides], layers)
-    sourced = _of_embeddings(layers, given, bases, found, arrivals)
-    sourced += _of_others(layers, given, bases, found, sourced, graph, as_new)
-    sourced += _in_graph(graph, sourced, found)
-    _check_all_have_sources(layers, sourced, bases, found)
+    index = LayerIndex(model)
+    named = resolve(index, vocabularies, "vocabularies")
+    bases = resolve(index, base_vocabularies, "base_vocabularies")
+    bases = [base for base in bases if base.layer not in without_base]
+    found = Sources(index, bases)
+    graph = _Graph([model, *besides], index)
+    _find_embeddings(found, named)
+    _find_named(found, named, graph, as_new)
+    _find_in_graph(found, graph)
+    _check_all_have_sources(found)
     # A kernel may be remapped along both axes: first along that whose size stays.
-    return sorted(sourced, key=lambda one: one.side.name == "outputs")
+    found.axes.sort(key=lambda one: one.layer_axis.name == "outputs")
+    return found
+
+
+def _source(axis: LayerAxis, source: Any, named: bool) -> AxisSource:
+    return AxisSource(axis, source, named, origin_in_model(axis))
 
 
 class _Graph:
@@ -80,132 +88,116 @@ class _Graph:
     @cached_property
     def ways(self) -> VectorFlow:
         """The ways of all vectors."""
-        return VectorFlow(self._models, self._layers.sides, self._layers.paths)
+        return VectorFlow(self._models, self._layers.layer_axes, self._layers.paths)
 
     @cached_property
     def followed(self) -> list[tuple[keras.Layer, Reached]]:
         """Each lookup layer whose tokens vectors are of, with what handles these."""
         return [(lookup, self.ways.given_by(layer)) for lookup, layer in self.starts]
 
-    def lookup_of(self, side: LayerAxis) -> keras.Layer | None:
-        """The lookup layer whose vectors go into one side of a layer."""
+    def lookup_of(self, axis: LayerAxis) -> keras.Layer | None:
+        """The lookup layer whose vectors go into one axis of a layer."""
         for lookup, reached in self.followed:
-            if any((s.layer, s.name) == (side.layer, side.name) for s in reached.sides):
+            if any(
+                (s.layer, s.name) == (axis.layer, axis.name) for s in reached.layer_axes
+            ):
                 return lookup
         return None
 
 
-def _of_embeddings(
-    layers: LayerIndex,
-    given: list[NamedAxis],
-    bases: list[NamedAxis],
-    found: ModelAxes,
-    arrivals: Any,
-) -> list[AxisSource]:
-    """The embeddings: ours, those that were named, and those that a lookup feeds."""
+def _find_embeddings(found: Sources, named: list[NamedAxis]) -> None:
+    """Finds the embeddings: ours, those named, and those that a lookup feeds."""
+    index = found.index
     lookups = {
-        id(layer)
-        for layer in layers.paths
-        if keras_internals.lookup_of(layer) is not None
+        id(layer) for layer in index.paths if keras_internals.lookup_of(layer) is not None
     }
-    sourced: list[AxisSource] = []
-    plain: list[str] = []
-    for layer in layers.embeddings:
-        path = layers.paths[layer]
-        side = next((s for s in layers.sides(layer) if s.name == "rows"), None)
-        named = [one for one in given if one.layer is layer]
-        named = [one for one in named if side is None or one.is_for(side)]
-        source = named[0].given if named else None
+    for layer in index.embeddings:
+        path = index.paths[layer]
+        rows = next((s for s in index.layer_axes(layer) if s.name == "rows"), None)
+        meant = [one for one in named if one.layer is layer]
+        meant = [one for one in meant if rows is None or one.is_for(rows)]
+        source = meant[0].given if meant else None
         if source is None:
             source = _source_in_model(layer, lookups)
-        if source is None and arrivals is not None and side and arrivals.has(side):
-            source = _known_alone(side, arrivals)
         if source is None:
-            # A plain layer that was never named may well have no vocabulary.
+            # A plain layer that was never named may have no vocabulary at all.
             ours = isinstance(layer, WarmStartEmbedding)
             if ours or recorded_vocabulary(layer) is not None:
                 found.sourceless.append(path)
-            elif side is not None:  # else its model is not built: what feeds it may show
-                plain.append(path)
-            continue
-        if side is None:
-            if named or any(base.layer is layer for base in bases):
-                found.unbuilt.setdefault(layer, []).append(source)
-            continue
-        sourced.append(AxisSource(side, _followed(source, given), bool(named)))
-    found.plain = plain if len(plain) == len(layers.embeddings) else []
-    return sourced
+            elif rows is not None:  # else its model is not built: what feeds it may show
+                found.plain.append(path)
+            found.alone += [] if rows is None else [rows]
+        elif rows is not None:
+            found.axes.append(_source(rows, _end_of_chain(source, named), bool(meant)))
+        elif meant or any(base.layer is layer for base in found.bases):
+            found.unbuilt.setdefault(layer, []).append(source)
+    if len(found.plain) < len(index.embeddings):
+        found.plain = []
 
 
-def _of_others(
-    layers: LayerIndex,
-    given: list[NamedAxis],
-    bases: list[NamedAxis],
-    found: ModelAxes,
-    sourced: list[AxisSource],
-    graph: _Graph,
-    as_new: bool,
-) -> list[AxisSource]:
-    """The sides of other layers that were named."""
-    others = []
-    for one in given:
-        if one.layer in layers.embeddings and one.side in (None, "rows"):
+def _find_named(
+    found: Sources, named: list[NamedAxis], graph: _Graph, as_new: bool
+) -> None:
+    """Finds the axes of other layers that were named."""
+    index, embeddings = found.index, list(found.axes)
+    for one in named:
+        if one.layer in index.embeddings and one.axis in (None, "rows"):
             continue
-        source = _followed(one.given, given)
+        source = _end_of_chain(one.given, named)
         if not one.layer.built:
             found.unbuilt.setdefault(one.layer, []).append(source)
             continue
-        check_quantized(one.layer, layers.paths[one.layer])
-        sides = [side for side in layers.sides(one.layer) if one.is_for(side)]
-        if one.side is None:  # it is not said which
-            sides = _left_by_graph(graph, sides, source)
-            base = next((b.given for b in bases if b.layer is one.layer), None)
-            sizes = _sizes(source, None if as_new else base, [] if as_new else sourced)
-            sides = [_meant(layers, one.layer, sides, source, sizes)]
-        others.append(AxisSource(sides[0], source, True))
-    return others
+        check_quantized(one.layer, index.paths[one.layer])
+        axes = [a for a in index.layer_axes(one.layer) if one.is_for(a)]
+        if one.axis is None:  # it is not said which
+            axes = _left_by_graph(graph, axes, source)
+            base = next((b.given for b in found.bases if b.layer is one.layer), None)
+            sizes = [len(read(source))]
+            if not as_new:
+                sizes = _sizes(source, base, embeddings)
+            path = index.paths[one.layer]
+            axes = [_meant(one.layer, path, axes, source, sizes)]
+        found.axes.append(_source(axes[0], source, True))
 
 
-def _left_by_graph(graph: _Graph, sides: list[LayerAxis], source: Any) -> list[LayerAxis]:
-    """Those sides of a layer that the vectors of no other lookup layer go into."""
-    fed = {side: graph.lookup_of(side) for side in sides if graph.starts}
-    by_it = [side for side in sides if fed.get(side) is source]
-    return by_it or [side for side in sides if fed.get(side) is None]
+def _left_by_graph(graph: _Graph, axes: list[LayerAxis], source: Any) -> list[LayerAxis]:
+    """Those axes of a layer that the vectors of no other lookup layer go into."""
+    fed = {axis: graph.lookup_of(axis) for axis in axes if graph.starts}
+    by_it = [axis for axis in axes if fed.get(axis) is source]
+    return by_it or [axis for axis in axes if fed.get(axis) is None]
 
 
-def _sizes(source: Any, base: Any, sourced: list[AxisSource]) -> list[int]:
-    """How many tokens a side has now that stands for the tokens of a source."""
+def _sizes(source: Any, base: Any, sources: list[AxisSource]) -> list[int]:
+    """How many tokens an axis has now that stands for the tokens of a source."""
     if base is not None:
         return [len(read(base))]
-    before = [recorded_vocabulary(o.side.layer) for o in sourced if o.source is source]
-    known = [len(vocabulary) for vocabulary in before if vocabulary is not None]
-    return known or [len(read(source))]
+    known = [o.origin.vocabulary for o in sources if o.source is source]
+    return [len(v) for v in known if v is not None] or [len(read(source))]
 
 
 def _meant(
-    layers: LayerIndex,
     layer: keras.Layer,
-    sides: list[LayerAxis],
+    path: str,
+    axes: list[LayerAxis],
     source: Any,
     sizes: list[int],
 ) -> LayerAxis:
-    """The one side of a layer that a vocabulary fits.
+    """The one axis of a layer that a vocabulary fits.
 
     Raises:
         WarmStartError: If it fits none, or several.
     """
-    path = layers.paths[layer]
-    records = row_records(layer)
-    named = [s for s in sides if s.name in records and records[s.name].is_named]
+    records = records_of(layer)
+    named = [s for s in axes if s.name in records and records[s.name].is_named]
     if len(named) == 1:
         return named[0]
     lookup = keras_internals.lookup_of(source)
     exact = [*sizes, None if lookup is None else lookup.max_tokens]
     # More outputs than tokens are spare; other inputs are no counts of tokens.
     fits = [
-        side
-        for side in sides
-        if side.rows in exact or (not side.keeps_width and side.rows > max(sizes))
+        axis
+        for axis in axes
+        if axis.rows in exact or (not axis.keeps_width and axis.rows > max(sizes))
     ]
     if len(fits) == 1:
         return fits[0]
@@ -213,16 +205,16 @@ def _meant(
         raise WarmStartError(
             "`vocabularies` must name layers with one row per token. Received: "
             f"'{path}' of type {type(layer).__name__}, for {sizes[0]} tokens, with "
-            f"{[f'{s.rows} {s.name}' for s in sides]}. If it stands for an older "
+            f"{[f'{s.rows} {s.name}' for s in axes]}. If it stands for an older "
             f"vocabulary, say that: `base_vocabularies={{'{layer.name}': old_tokens}}`; "
             "else build a new model of today's size, and warm start it from this one: "
             "`warm_start(new_model, ..., previous=this_model)`."
         )
     meant = " or ".join(
         f"`Binding('{layer.name}', '{main.variable.name}', axis={main.axis})` for its "
-        f"{side.name}"
-        for side in fits
-        for main in side.bindings[:1]
+        f"{axis.name}"
+        for axis in fits
+        for main in axis.bindings[:1]
     )
     raise WarmStartError(
         f"It must be certain along which axis layer '{path}' has the vocabulary. "
@@ -232,40 +224,42 @@ def _meant(
     )
 
 
-def _in_graph(
-    graph: _Graph, sourced: list[AxisSource], found: ModelAxes
-) -> list[AxisSource]:
-    """The sides that vectors with one number for each token go into, in the graph."""
+def _find_in_graph(found: Sources, graph: _Graph) -> None:
+    """Finds the axes that take vectors with one number for each token."""
+    sources = list(found.axes)
     starts = [
         one
-        for one in sourced
-        if not one.side.declared
-        and (one.side.name != "rows" or one.side.bindings[0].averaged)
+        for one in sources
+        if not one.layer_axis.declared
+        and (one.layer_axis.name != "rows" or one.layer_axis.bindings[0].averaged)
     ]
     if not graph.starts and not starts:
-        return []
+        return
     followed: list[tuple[Any, Reached, bool]] = [
         (lookup, reached, False) for lookup, reached in graph.followed
     ]
     followed += [
-        (one.source, graph.ways.around(one.side), one.side.name in ("rows", "outputs"))
+        (
+            one.source,
+            graph.ways.around(one.layer_axis),
+            one.layer_axis.name in ("rows", "outputs"),
+        )
         for one in starts
     ]
-    known = {(one.side.layer, one.side.name): one.source for one in sourced}
-    named = [one.side.layer for one in sourced if one.named]
-    more: list[AxisSource] = []
+    known = {(o.layer_axis.layer, o.layer_axis.name): o.source for o in sources}
+    named = [one.layer_axis.layer for one in sources if one.named]
     for source, reached, of_head in followed:
-        for side in reached.sides:
-            key = (side.layer, side.name)
+        for axis in reached.layer_axes:
+            key = (axis.layer, axis.name)
             if key not in known:
                 known[key] = source
-                side = behind_head(side) if of_head else side
-                more.append(AxisSource(side, source, False))
-            elif not _is_alike(known[key], source) and side.layer not in named:
+                axis = behind_head(axis) if of_head else axis
+                found.axes.append(_source(axis, source, False))
+            elif not _is_alike(known[key], source) and axis.layer not in named:
                 message = (
-                    f"Layer '{side.path}' must have one vocabulary along its "
-                    f"{side.name}. Received: vectors of two. Name the one that its "
-                    f"entries stand for: `vocabularies={{'{side.layer.name}': ...}}`."
+                    f"Layer '{axis.path}' must have one vocabulary along its "
+                    f"{axis.name}. Received: vectors of two. Name the one that its "
+                    f"entries stand for: `vocabularies={{'{axis.layer.name}': ...}}`."
                 )
                 found.problems += [(source, message), (known[key], message)]
         problems = [
@@ -276,7 +270,6 @@ def _in_graph(
         found.problems += problems
         if problems and any(source is lookup for lookup, _ in graph.starts):
             found.watched.append(source)
-    return more
 
 
 def _is_alike(one: Any, other: Any) -> bool:
@@ -286,29 +279,25 @@ def _is_alike(one: Any, other: Any) -> bool:
     return is_plain(one) and is_plain(other) and read(one).same_rows(read(other))
 
 
-def _check_all_have_sources(
-    layers: LayerIndex,
-    sourced: list[AxisSource],
-    bases: list[NamedAxis],
-    found: ModelAxes,
-) -> None:
-    """Refuses a base of what has no vocabulary; tells of what had one before."""
-    sides = [one.side for one in sourced]
-    for base in bases:
-        if base.layer in found.unbuilt or any(map(base.is_for, sides)):
+def _check_all_have_sources(found: Sources) -> None:
+    """Refuses a base of what has no source; notes layers that had a vocabulary before."""
+    index = found.index
+    axes = [one.layer_axis for one in found.axes]
+    for base in found.bases:
+        if base.layer in found.unbuilt or any(map(base.is_for, axes)):
             continue
         raise WarmStartError(
             f"A layer in `base_vocabularies` must have a source for what its rows "
-            f"shall stand for. Received: layer '{layers.paths[base.layer]}', which no "
+            f"shall stand for. Received: layer '{index.paths[base.layer]}', which no "
             f"lookup layer feeds. Name one: `vocabularies={{'{base.layer.name}': ...}}`."
         )
-    known = {(side.layer, side.name) for side in sides}
-    for layer, path in layers.paths.items():
-        if layer in layers.embeddings or keras_internals.lookup_of(layer) is not None:
+    known = {(axis.layer, axis.name) for axis in axes}
+    for layer, path in index.paths.items():
+        if layer in index.embeddings or keras_internals.lookup_of(layer) is not None:
             continue
         found.sourceless += [
             path
-            for name, record in row_records(layer).items()
+            for name, record in records_of(layer).items()
             if record.vocabulary is not None and (layer, name) not in known
         ]
 
@@ -325,29 +314,13 @@ def _source_in_model(layer: keras.Layer, lookups: set[int]) -> Any | None:
     return feeding[0] if len(feeding) == 1 else None
 
 
-def _known_alone(side: LayerAxis, arrivals: Any) -> Vocabulary | None:
-    """What the rows of a layer without a source stand for, if it has a vocabulary."""
-    layer = side.layer
-    known = recorded_vocabulary(layer)
-    if known is None and (
-        isinstance(layer, WarmStartEmbedding) or arrivals.knows_vocabulary(side)
-    ):
-        raise WarmStartError(
-            f"It must be known what the rows of layer '{side.path}' shall stand for, "
-            f"since they had a vocabulary in {arrivals.previous.name}. Received: a layer "
-            "that no lookup layer feeds. Name one: "
-            f"`vocabularies={{'{layer.name}': ...}}`."
-        )
-    return known
-
-
-def _followed(source: Any, given: list[NamedAxis]) -> Any:
+def _end_of_chain(source: Any, named: list[NamedAxis]) -> Any:
     """The source at the end of a chain of layers that follow one another."""
     seen: list = []
     while isinstance(source, WarmStartEmbedding) and not any(source is s for s in seen):
         seen.append(source)
-        named = (one.given for one in given if one.layer is source)
-        further = next(named, source.vocabulary_source)
+        given = (one.given for one in named if one.layer is source)
+        further = next(given, source.vocabulary_source)
         if further is None:
             break
         source = further

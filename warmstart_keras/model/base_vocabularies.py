@@ -1,6 +1,6 @@
-"""What the rows of a layer stand for now, or stood for in a previous run."""
+"""What the rows of an axis stand for before the warm start: its base vocabulary."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 
@@ -10,125 +10,167 @@ from warmstart_keras.layers import (
     WarmStartEmbedding,
     adapted_values,
     has_moved,
-    recorded_vocabulary,
-    row_record,
+    record_of,
 )
 from warmstart_keras.model.named_layers import NamedAxis
-from warmstart_keras.model.vocabulary_axis import AxisSource, VocabularyAxis
-from warmstart_keras.previous import as_given
-from warmstart_keras.vocabulary import Vocabulary, read_as
+from warmstart_keras.model.vocabulary_axis import AxisSource
+from warmstart_keras.previous import MatchedRun
+from warmstart_keras.vocabulary import Vocabulary, is_plain, read, read_as
 
 
-def _given_base(
-    one: AxisSource, bases: list[NamedAxis], sourced: list[AxisSource]
-) -> Any:
-    """What the user says that the rows of a side stand for; None if nothing."""
-    of_layer = [other for other in sourced if other.side.layer is one.side.layer]
+def named_base(one: AxisSource, bases: list[NamedAxis], sources: list[AxisSource]) -> Any:
+    """What the user says that the rows of an axis stand for; None if nothing."""
+    of_layer = [o for o in sources if o.layer_axis.layer is one.layer_axis.layer]
     for base in bases:
-        if not base.is_for(one.side):
+        if not base.is_for(one.layer_axis):
             continue
         # Of a layer with two vocabularies it is about the one that the user named.
-        if base.side is None and not one.named and any(o.named for o in of_layer):
+        if base.axis is None and not one.named and any(o.named for o in of_layer):
             continue
         return base.given
     return None
 
 
-def _was_adapted_today(one: AxisSource, arrivals: Any) -> bool:
-    """Whether a layer keeps what `adapt` made of today's vectors, and takes no other."""
-    return arrivals is not None and arrivals.keeps_its_own(one.side)
+def known_base(one: AxisSource, named: Any, run: MatchedRun | None) -> Vocabulary | None:
+    """What the rows of an axis stand for now, or stood for in a previous run.
 
+    Args:
+        one: The axis.
+        named: What the user says of that; None if nothing.
+        run: The previous run, if there is one.
 
-def _check_adapted(tables: list[VocabularyAxis], arrivals: Any) -> None:
-    """Refuses to leave what a `Normalization` learned of vectors of other words."""
-    for table in tables:
-        if not isinstance(table.layer, keras.layers.Normalization):
-            continue
-        alike = [t.base for t in tables if t.source is table.source and t is not table]
-        changed = any(base and not base.same_rows(table.new) for base in alike)
-        if arrivals is None and table.base is None and changed:
-            raise WarmStartError(
-                f"It must be known what the entries of layer '{table.side.path}' stand "
-                "for. Received: a `Normalization` of which it is not known whether it "
-                "was adapted to today's vectors. Adapt it and say so: "
-                f"`base_vocabularies={{'{table.layer.name}': vectorizer}}`; or, if it "
-                f"was adapted to those of before: `{{'{table.layer.name}': old_tokens}}`."
-            )
-        if table.stored and table.base and not table.base.same_rows(table.new):
-            raise WarmStartError(
-                f"Layer '{table.side.path}' must be adapted to today's vectors before "
-                f"the model starts from {arrivals.previous.name}. Received: a "
-                "`Normalization` that is not. Call its `adapt`."
-            )
-
-
-def _known_base(one: AxisSource, given: Any, arrivals: Any) -> Vocabulary | None:
-    """What the rows of a side stand for now, or stood for in a previous run."""
-    side = one.side
-    if arrivals is not None and arrivals.has(side):
-        return arrivals.vocabulary(side, given, one.source)
-    known = recorded_vocabulary(side.layer, side.name)
-    if given is not None and arrivals is None:
-        return _named_base(side, known, given, one.source)
-    if arrivals is not None and arrivals.previous.is_there and known is None:
+    Raises:
+        WarmStartError: If what the user says cannot be so.
+    """
+    axis, known = one.layer_axis, one.origin.vocabulary
+    if one.origin.run is not None:
+        return _base_in_run(one, named, one.origin.run)
+    if named is not None and run is None:
+        return _named_now(axis, known, named, one.source)
+    if run is not None and run.previous.is_there and known is None:
         return read_as(one.source, None)  # as it was initialised, for today's tokens
-    adapts = isinstance(side.layer, keras.layers.Normalization)
-    if adapts and known is not None and _was_adapted_since(side):
-        return read_as(one.source, known)  # on vectors of today
+    adapts = isinstance(axis.layer, keras.layers.Normalization)
+    if adapts and known is not None:
+        was_adapted_since = record_of(axis.layer, axis.name).adapted != adapted_values(
+            axis.layer
+        )
+        return read_as(one.source, known) if was_adapted_since else known
     return known
 
 
-def _was_adapted_since(side: LayerAxis) -> bool:
-    """Whether a layer was adapted since it was recorded what its entries stand for."""
-    return row_record(side.layer, side.name).adapted != adapted_values(side.layer)
+def _base_in_run(one: AxisSource, named: Any, run: MatchedRun) -> Vocabulary | None:
+    origin, known = one.origin, one.origin.vocabulary
+    if named is None and known is None and one.layer_axis.name == "rows":
+        return run.lookup_vocabulary(origin, one.source)
+    if named is None:
+        return known
+    base = _as_given(named, one.source, origin.rows, origin.path)
+    if known is not None and not known.same_rows(base):
+        raise WarmStartError(
+            f"`base_vocabularies` must say what the rows of layer '{origin.path}' "
+            f"stood for in {run.previous.name}. Received: {base!r}, where that "
+            f"says itself: {known!r}. Leave it out: it is needed only where the "
+            "previous run does not know."
+        )
+    return base
 
 
-def _base_of_alike(
+def spare_rows(one: AxisSource, named: Any, base: Vocabulary | None) -> list[str]:
+    """A note, where a run has more rows than the base that the user named."""
+    origin = one.origin
+    if named is None or base is None or not origin.run or len(base) >= origin.rows:
+        return []
+    return [
+        f"layer '{origin.path}' had {origin.rows} rows, and `base_vocabularies` has "
+        f"a token for the first {len(base)}; the others are taken as spare."
+    ]
+
+
+def base_of_alike(
     one: AxisSource,
     own: Vocabulary | None,
-    sourced: list[AxisSource],
-    known: list[Vocabulary | None],
-    arrivals: Any,
+    others: list[tuple[AxisSource, Vocabulary | None]],
 ) -> Vocabulary | None:
-    """What the rows of another side with the same source stand for, if these fit it.
+    """What the rows of another axis with the same source stand for, if these fit it.
 
     What was trained on the ids, or on the vectors, of one source stands for the same
     tokens. Not so if the rows of the other have moved alone in the meantime.
+
+    Raises:
+        WarmStartError: If the rows come from a previous run and stand for no known
+            vocabulary.
     """
-    side = one.side
-    arrives = arrivals is not None and arrivals.has(side)
-    rows_of = arrivals.old_rows if arrives else lambda side: side.rows
-    if isinstance(side.layer, WarmStartEmbedding | keras.layers.Normalization):
-        return own if own is not None or not arrives else arrivals.refuse_unknown(side)
-    for other, base in zip(sourced, known, strict=True):
+    in_run, rows = one.origin.run is not None, one.origin.rows
+    if isinstance(one.layer_axis.layer, WarmStartEmbedding | keras.layers.Normalization):
+        others = []
+    for other, base in others:
         if other is one or other.source is not one.source or base is None:
             continue
-        if arrives and not arrivals.has(other.side):
+        if in_run and other.origin.run is None:
             continue
-        layer = arrivals.layer_then(other.side) if arrives else other.side.layer
+        layer = other.origin.layer if in_run else other.layer_axis.layer
         # Weights that were loaded into an embedding brought what it stands for; those
         # of a plain layer came with them.
-        loaded = not arrives and getattr(layer, "loaded_since", False)
+        loaded = not in_run and getattr(layer, "loaded_since", False)
         alone = layer is not None and has_moved(layer)
-        if rows_of(side) in (len(base), rows_of(other.side)) and (
-            loaded or (own is None and not alone)
-        ):
+        other_rows = other.origin.rows if in_run else other.layer_axis.rows
+        if rows in (len(base), other_rows) and (loaded or (own is None and not alone)):
             return base
-    if arrives and own is None:
-        arrivals.refuse_unknown(side)
+    if one.origin.run is not None and own is None:
+        _refuse_unknown(one, one.origin.run)
     return own
 
 
-def _named_base(
-    side: LayerAxis, recorded: Vocabulary | None, given: Any, source: Any
+def _refuse_unknown(one: AxisSource, run: MatchedRun) -> NoReturn:
+    raise WarmStartError(
+        f"It must be known what the rows of layer '{one.origin.path}' stood for in "
+        f"the previous run. Received: {run.previous.name}, which does not say "
+        f"it for its {one.origin.rows} rows. Say it: "
+        f"`base_vocabularies={{'{one.layer_axis.layer.name}': old_tokens}}`."
+    )
+
+
+def _named_now(
+    axis: LayerAxis, recorded: Vocabulary | None, named: Any, source: Any
 ) -> Vocabulary:
     """What the user says that the rows stand for, where that can be so."""
-    base = as_given(given, source, side.rows, side.path)
-    used = row_record(side.layer, side.name).named_base
+    base = _as_given(named, source, axis.rows, axis.path)
+    used = record_of(axis.layer, axis.name).named_base
     if recorded is not None and used == base.fingerprint and not recorded.same_rows(base):
         raise WarmStartError(
-            f"`base_vocabularies` must say what the rows of layer '{side.path}' stand "
+            f"`base_vocabularies` must say what the rows of layer '{axis.path}' stand "
             "for now. Received: the vocabulary that they were moved from before; by now "
             f"they stand for {recorded!r}. Leave it out: it is needed only once."
+        )
+    return base
+
+
+def _as_given(given: Any, source: Any, rows: int, path: str) -> Vocabulary:
+    """What the user says that `rows` rows stand for, special rows included.
+
+    Raises:
+        WarmStartError: If it is not certain whether special rows are missing.
+    """
+    base = read(given)
+    if not is_plain(given):
+        return base
+    specials = read(source).special_rows
+    if base.special_rows and (
+        len(base) >= rows or len(base.special_rows) >= len(specials)
+    ):
+        return base
+    if not base.special_rows:
+        # Names of special rows other than "" and "[UNK]" are known to the source alone.
+        named = read_as(given, read(source))
+        if len(named) == len(base):
+            return named
+    if len(base) < rows:
+        raise WarmStartError(
+            f"The base vocabulary of layer '{path}' must say whether its rows begin with "
+            f"mask and OOV rows. Received: {len(base)} tokens, {len(base.special_rows)} "
+            f"of them special, for {rows} rows, where the new vocabulary has "
+            f"{len(specials)} special ones. Pass all entries, "
+            "as `get_vocabulary()` gives them, or `Vocabulary(tokens, mask=..., "
+            "oov=...)`."
         )
     return base

@@ -1,6 +1,5 @@
-"""The tables of a model, with what their rows stand for, and what they shall."""
+"""The axes of a model with their vocabularies: what its rows stand for, and will."""
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -8,112 +7,121 @@ import keras
 
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.layers import LayerAxis, variables_of
-from warmstart_keras.model.axis_sources import sourced_sides
-from warmstart_keras.model.base_vocabularies import (
-    _base_of_alike,
-    _check_adapted,
-    _given_base,
-    _known_base,
-    _was_adapted_today,
+from warmstart_keras.layers import (
+    LayerAxis,
+    WarmStartEmbedding,
+    recorded_vocabulary,
+    variables_of,
 )
-from warmstart_keras.model.named_layers import LayerIndex, resolve, unwrapped
-from warmstart_keras.model.vocabulary_axis import AxisSource, ModelAxes, VocabularyAxis
+from warmstart_keras.model.base_vocabularies import (
+    base_of_alike,
+    known_base,
+    named_base,
+    spare_rows,
+)
+from warmstart_keras.model.named_layers import LayerIndex, unwrapped
+from warmstart_keras.model.vocabulary_axis import (
+    AxisSource,
+    ModelAxes,
+    Sources,
+    VocabularyAxis,
+)
+from warmstart_keras.previous import MatchedRun, was_adapted
 from warmstart_keras.vocabulary import Vocabulary, read, read_as
 
 
-def find_tables(
-    model: keras.Layer,
-    vocabularies: Any = None,
-    base_vocabularies: Any = None,
-    without_base: Collection[keras.Layer] = (),
-    arrivals: Any = None,
-    besides: Collection[keras.Layer] = (),
-) -> ModelAxes:
-    """All tables of a model whose source is known.
+def find_axes(sources: Sources, run: MatchedRun | None = None) -> ModelAxes:
+    """Reads base and new vocabulary of every axis whose source is known.
 
     Args:
-        model: A model, or a layer alone.
-        vocabularies: A mapping from a layer, its name or a `Binding` to a source, or one
-            source.
-        base_vocabularies: What the rows stand for now, likewise.
-        without_base: Layers for which `base_vocabularies` no longer holds.
-        arrivals: The `MatchedRun` of a previous run, if there is one.
-        besides: Other models over the same layers.
+        sources: Where the vocabularies of a model are read.
+        run: The previous run that the model starts from, if there is one.
 
     Raises:
-        WarmStartError: If a name is unknown or borne by two layers, a layer has no
-            vocabulary axis, or a vocabulary does not fit the rows.
+        WarmStartError: If a vocabulary does not fit the rows.
     """
-    layers = LayerIndex(model)
-    given = resolve(layers, vocabularies, "vocabularies")
-    bases = resolve(layers, base_vocabularies, "base_vocabularies")
-    bases = [base for base in bases if base.layer not in without_base]
-    found = ModelAxes()
-    as_new = arrivals is not None
-    sourced = sourced_sides(
-        model, layers, given, bases, found, arrivals, as_new=as_new, besides=besides
-    )
-    found.problems += _of_wrappers(layers, sourced)
-    sourced = [one for one in sourced if not _was_adapted_today(one, arrivals)]
-    given_bases = [_given_base(one, bases, sourced) for one in sourced]
-    known = [
-        _known_base(one, base, arrivals)
-        for one, base in zip(sourced, given_bases, strict=True)
-    ]
+    found = sources.axes
+    if run is not None:
+        sources, found = _with_origins(sources, run)
+    problems = [*sources.problems, *_of_wrappers(sources.index, found)]
+    sources = replace(sources, problems=problems)
+    named = [named_base(one, sources.bases, found) for one in found]
+    known = [known_base(o, n, run) for o, n in zip(found, named, strict=True)]
+    axes: list[VocabularyAxis] = []
+    notes: list[str] = []
     seen: set[tuple[int, int]] = set()
-    for place, (one, base) in enumerate(zip(sourced, given_bases, strict=True)):
-        keys = [(id(b.variable), b.axis) for b in one.side.bindings]
-        left = _without(one.side, seen)
+    for place, (one, base) in enumerate(zip(found, named, strict=True)):
+        keys = [(id(b.variable), b.axis) for b in one.layer_axis.bindings]
+        left = _without(one.layer_axis, seen)
         seen.update(keys)
         if not left.bindings:
             continue  # shared between layers: moved once
         if base is None:
-            known[place] = _base_of_alike(one, known[place], sourced, known, arrivals)
-        one = replace(one, side=left)
-        found.tables.append(_table(one, known[place], base is not None, arrivals))
-    _check_adapted(found.tables, arrivals)
-    return found
+            others = list(zip(found, known, strict=True))
+            known[place] = base_of_alike(one, known[place], others)
+        notes += spare_rows(one, base, known[place])
+        one = replace(one, layer_axis=left)
+        axes.append(_vocabulary_axis(one, known[place], base is not None))
+    _check_adapted(axes, run)
+    return ModelAxes(axes, sources, notes)
 
 
-def unnamed_heads(model: keras.Layer, tables: list[VocabularyAxis]) -> list[LayerAxis]:
-    """The outputs of layers of a model that are in no table."""
-    bound = variables_of([table.side for table in tables])
-    layers = LayerIndex(model)
+def _with_origins(sources: Sources, run: MatchedRun) -> tuple[Sources, list[AxisSource]]:
+    """The axes with what a run has of each; embeddings without a source included."""
+    alone = []
+    for axis in sources.alone:
+        origin, known = run.origin(axis), recorded_vocabulary(axis.layer)
+        if origin is None:
+            continue
+        ours = isinstance(axis.layer, WarmStartEmbedding)
+        if known is None and (ours or origin.vocabulary is not None):
+            raise WarmStartError(
+                f"It must be known what the rows of layer '{axis.path}' shall stand for, "
+                f"since they had a vocabulary in {run.previous.name}. Received: a layer "
+                "that no lookup layer feeds. Name one: "
+                f"`vocabularies={{'{axis.layer.name}': ...}}`."
+            )
+        if known is not None:
+            alone.append(AxisSource(axis, known, False, origin))
+    paths = [one.layer_axis.path for one in alone]
+    left = [path for path in sources.sourceless if path not in paths]
+    found = [
+        replace(one, origin=run.origin(one.layer_axis) or one.origin)
+        for one in sources.axes
+        # What `adapt` has made of today's vectors stays.
+        if not (was_adapted(one.layer_axis.layer) and run.has(one.layer_axis))
+    ]
+    return replace(sources, sourceless=left), [*alone, *found]
+
+
+def unnamed_heads(model: keras.Layer, axes: list[VocabularyAxis]) -> list[LayerAxis]:
+    """The outputs of layers of a model that follow no vocabulary."""
+    bound = variables_of([axis.layer_axis for axis in axes])
+    index = LayerIndex(model)
     parts = {  # the projections inside a `MultiHeadAttention`, say
         part
-        for layer in layers.paths
+        for layer in index.paths
         if type(layer).__module__.startswith("keras.")
         and not isinstance(layer, keras.Model | keras.layers.Wrapper)
         for part in keras_internals.sublayers(layer)
     }
-    sides = [
-        s for layer in layers.paths if layer not in parts for s in layers.sides(layer)
+    heads = [a for layer in index.paths for a in index.layer_axes(layer)]
+    return [
+        axis
+        for axis in heads
+        if axis.name == "outputs"
+        and axis.layer not in parts
+        and not variables_of([axis]) & bound
     ]
-    return [s for s in sides if s.name == "outputs" and not variables_of([s]) & bound]
 
 
-def vocabulary_axes(model: keras.Layer, options: Any) -> dict[int, frozenset[int]]:
-    """For the `id` of each variable the axes along which it may have a vocabulary.
-
-    Those of embeddings, and of all layers whose vocabulary has a source.
-    """
-    layers = LayerIndex(model)
-    given = resolve(layers, options.vocabularies, "vocabularies")
-    resolve(layers, options.base_vocabularies, "base_vocabularies")
-    sourced = sourced_sides(model, layers, given, [], ModelAxes(), as_new=True)
-    asked = [one.side for one in sourced]
-    asked += [side for layer in layers.embeddings for side in layers.sides(layer)]
-    axes: dict[int, frozenset[int]] = {}
-    for binding in (binding for side in asked for binding in side.bindings):
-        key = id(binding.variable)
-        axes[key] = axes.get(key, frozenset()) | {binding.axis}
-    return axes
-
-
-def _without(side: LayerAxis, seen: set[tuple[int, int]]) -> LayerAxis:
-    left = tuple(b for b in side.bindings if (id(b.variable), b.axis) not in seen)
-    return side if len(left) == len(side.bindings) else replace(side, bindings=left)
+def _without(layer_axis: LayerAxis, seen: set[tuple[int, int]]) -> LayerAxis:
+    left = tuple(b for b in layer_axis.bindings if (id(b.variable), b.axis) not in seen)
+    return (
+        layer_axis
+        if len(left) == len(layer_axis.bindings)
+        else replace(layer_axis, bindings=left)
+    )
 
 
 def _of_wrappers(layers: LayerIndex, sourced: list[AxisSource]) -> list[tuple[Any, str]]:
@@ -126,7 +134,9 @@ def _of_wrappers(layers: LayerIndex, sourced: list[AxisSource]) -> list[tuple[An
         known = {id(variable) for variable in inside.weights}
         own = [v for v in wrapper.weights if id(v) not in known]
         for one in sourced:
-            if one.side.layer is inside and any(one.side.rows in v.shape for v in own):
+            if one.layer_axis.layer is inside and any(
+                one.layer_axis.rows in v.shape for v in own
+            ):
                 message = (
                     f"Layer '{path}' must have no variable of the vocabulary's size, "
                     f"since it is around '{inside.name}', which has one. Received: "
@@ -138,28 +148,57 @@ def _of_wrappers(layers: LayerIndex, sourced: list[AxisSource]) -> list[tuple[An
     return problems
 
 
-def _table(
-    one: AxisSource, base: Vocabulary | None, base_named: bool, arrivals: Any
+def _check_adapted(axes: list[VocabularyAxis], run: MatchedRun | None) -> None:
+    """Refuses to leave what a `Normalization` learned of vectors of other words."""
+    for axis in axes:
+        if not isinstance(axis.layer, keras.layers.Normalization):
+            continue
+        alike = [a.base for a in axes if a.source is axis.source and a is not axis]
+        changed = any(base and not base.same_rows(axis.new) for base in alike)
+        if run is None and axis.base is None and changed:
+            raise WarmStartError(
+                f"It must be known what the entries of layer '{axis.layer_axis.path}' "
+                "stand for. Received: a `Normalization` of which it is not known whether "
+                "it was adapted to today's vectors. Adapt it and say so: "
+                f"`base_vocabularies={{'{axis.layer.name}': vectorizer}}`; or, if it "
+                f"was adapted to those of before: `{{'{axis.layer.name}': old_tokens}}`."
+            )
+        if (
+            run is not None
+            and axis.stored
+            and axis.base
+            and not axis.base.same_rows(axis.new)
+        ):
+            raise WarmStartError(
+                f"Layer '{axis.layer_axis.path}' must be adapted to today's vectors "
+                f"before the model starts from {run.previous.name}. Received: a "
+                "`Normalization` that is not. Call its `adapt`."
+            )
+
+
+def _vocabulary_axis(
+    one: AxisSource, base: Vocabulary | None, base_named: bool
 ) -> VocabularyAxis:
-    """A table whose vocabularies fit its rows."""
-    side, source = one.side, one.source
-    arrives = arrivals is not None and arrivals.has(side)
-    stored = arrivals.rows(side) if arrives else {}
+    """An axis whose vocabularies fit its rows.
+
+    Raises:
+        WarmStartError: If they do not fit.
+    """
+    layer_axis, source, origin = one.layer_axis, one.source, one.origin
+    in_run = origin.run is not None
     new = read_as(source, base)
-    rows, path = side.rows, side.title
-    follows = getattr(side.layer, "follows_vocabulary", None)
-    cure = f"`base_vocabularies={{'{side.layer.name}': old_tokens}}`"
-    main = side.bindings[0]
-    old = int(stored[id(main.variable)].shape[main.axis]) if stored else rows
+    rows, path = layer_axis.rows, layer_axis.title
+    follows = getattr(layer_axis.layer, "follows_vocabulary", None)
+    cure = f"`base_vocabularies={{'{layer_axis.layer.name}': old_tokens}}`"
     if base is not None and (
-        len(base) > old or (follows and not stored and len(base) != old)
+        len(base) > origin.rows or (follows and not in_run and len(base) != rows)
     ):
         raise WarmStartError(
             f"The base vocabulary of layer '{path}' must have a token for each of its "
-            f"{old} rows. Received: {len(base)} tokens. Pass what these very rows stand "
-            f"for: {cure}."
+            f"{origin.rows} rows. Received: {len(base)} tokens. Pass what these very "
+            f"rows stand for: {cure}."
         )
-    if follows is None and stored:
+    if follows is None and in_run:
         follows = False  # a plain layer is built for today's vocabulary already
     if follows is None:
         lookup = keras_internals.lookup_of(source)
@@ -172,13 +211,13 @@ def _table(
             f"stand for: {cure}; or, if they stand for nothing yet, raise `input_dim` or "
             "limit the vocabulary (`max_tokens`)."
         )
-    if side.keeps_width and (len(new) > rows or (follows and len(new) != rows)):
+    if layer_axis.keeps_width and (len(new) > rows or (follows and len(new) != rows)):
         raise WarmStartError(
-            f"The vectors that go into layer '{side.path}' must stay {rows} wide, as its "
-            f"configuration says. Received: {len(new)} tokens. Give them a fixed width "
-            "(`max_tokens=..., pad_to_max_tokens=True`); or build a new model for "
+            f"The vectors that go into layer '{layer_axis.path}' must stay {rows} wide, "
+            f"as its configuration says. Received: {len(new)} tokens. Give them a fixed "
+            "width (`max_tokens=..., pad_to_max_tokens=True`); or build a new model for "
             "today's vocabulary, and take over what this one has learned: "
-            f"`warm_start(new_model, vocabularies={{'{side.layer.name}': ...}}, "
+            f"`warm_start(new_model, vocabularies={{'{layer_axis.layer.name}': ...}}, "
             "previous=this_model)`."
         )
     if not follows and len(new) > rows:
@@ -190,14 +229,13 @@ def _table(
         )
     completed = base is not None and len(read(source)) < len(new)
     return VocabularyAxis(
-        side=side,
+        layer_axis=layer_axis,
         base=base,
         new=new,
         source=source,
         named=one.named,
-        base_named=base_named and not arrives,
+        base_named=base_named and not in_run,
         rows=len(new) if follows else rows,
         completed=completed,
-        known_as=arrivals.name(side) if arrives else side.layer.name,
-        stored=stored,
+        origin=origin,
     )

@@ -10,13 +10,20 @@ import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.layers import Binding, LayerAxis, Size, has_sides, sides_of
+from warmstart_keras.layers import (
+    AxisVariable,
+    Binding,
+    LayerAxis,
+    Size,
+    has_layer_axes,
+    layer_axes_of,
+)
 from warmstart_keras.new_rows import initializers
 
 
 def unwrapped(layer: Any) -> Any:
     """The layer inside a `TimeDistributed`, or another that wraps one."""
-    while isinstance(layer, keras.layers.Wrapper) and not has_sides(layer):
+    while isinstance(layer, keras.layers.Wrapper) and not has_layer_axes(layer):
         inside = getattr(layer, "layer", None)
         if isinstance(layer, keras.layers.Bidirectional) or inside is None:
             break
@@ -25,7 +32,7 @@ def unwrapped(layer: Any) -> Any:
 
 
 class LayerIndex:
-    """All layers of a model, with those sides that may have a vocabulary.
+    """All layers of a model, with those axes that may have a vocabulary.
 
     Args:
         model: The model, or a layer alone.
@@ -38,22 +45,22 @@ class LayerIndex:
     def __init__(self, model: keras.Layer) -> None:
         self._all = list(keras_internals.walk(model))
         self.paths = {layer: path or layer.name for path, layer in self._all}
-        self._sides: dict[keras.Layer, list[LayerAxis]] = {}
+        self._layer_axes: dict[keras.Layer, list[LayerAxis]] = {}
         self.embeddings = [
             layer for layer in self.paths if isinstance(layer, keras.layers.Embedding)
         ]
 
-    def sides(self, layer: Any) -> list[LayerAxis]:
-        """The sides of one of the layers that may have a vocabulary."""
+    def layer_axes(self, layer: Any) -> list[LayerAxis]:
+        """The axes of one of the layers that may have a vocabulary."""
         if layer not in self.paths:
             return []
-        if layer not in self._sides:  # not all are asked for, most of the time
-            self._sides[layer] = sides_of(layer, self.paths[layer])
-        return self._sides[layer]
+        if layer not in self._layer_axes:  # not all are asked for, most of the time
+            self._layer_axes[layer] = layer_axes_of(layer, self.paths[layer])
+        return self._layer_axes[layer]
 
     def may_have(self, layer: keras.Layer) -> bool:
         """Whether a layer is of a kind that may have a vocabulary, or was declared."""
-        return has_sides(layer) or bool(self.sides(layer))
+        return has_layer_axes(layer) or bool(self.layer_axes(layer))
 
     def named(self, key: Any, argument: str) -> keras.Layer:
         """The layer that a key of `argument` names, by its name or itself.
@@ -83,9 +90,9 @@ class LayerIndex:
         """What a model has that may have a vocabulary, for messages."""
         embeddings = [self.paths[layer] for layer in self.embeddings]
         others = [
-            f"{self.paths[layer]} {[tuple(b.variable.shape) for b in side.bindings]}"
+            f"{self.paths[layer]} {[tuple(b.variable.shape) for b in axis.bindings]}"
             for layer in self.paths
-            for side in self.sides(layer)[-1:]
+            for axis in self.layer_axes(layer)[-1:]
             if layer not in self.embeddings
         ]
         said = "no embedding layer"
@@ -100,27 +107,29 @@ class NamedAxis:
 
     Attributes:
         layer: The layer.
-        side: The name of the side that is meant, if the user said so.
+        axis: The name of the axis that is meant, if the user said so.
         given: The vocabulary source that it was named with.
     """
 
     layer: keras.Layer
-    side: str | None
+    axis: str | None
     given: Any
 
-    def is_for(self, side: LayerAxis) -> bool:
-        """Whether it says something of a side."""
-        if self.layer is not side.layer:
+    def is_for(self, layer_axis: LayerAxis) -> bool:
+        """Whether it says something of an axis."""
+        if self.layer is not layer_axis.layer:
             return False
-        # A layer of Keras's has sides of its own; one of the user's has what is declared.
-        alone = self.side is None and not (side.declared and has_sides(self.layer))
-        return alone or self.side == side.name
+        # A layer of Keras's has axes of its own; one of the user's has what is declared.
+        alone = self.axis is None and not (
+            layer_axis.declared and has_layer_axes(self.layer)
+        )
+        return alone or self.axis == layer_axis.name
 
 
 def resolve(layers: LayerIndex, given: Any, argument: str) -> list[NamedAxis]:
     """What the user gave, by layer, in its order.
 
-    A side that is declared, of a layer that has none by itself, is added to `layers`.
+    A axis that is declared, of a layer that has none by itself, is added to `layers`.
 
     Raises:
         WarmStartError: If a name or a declaration does not fit the model.
@@ -143,11 +152,15 @@ def resolve(layers: LayerIndex, given: Any, argument: str) -> list[NamedAxis]:
         if isinstance(key, Binding):
             one = _declared(layers, key, source, argument)
         else:
-            one = NamedAxis(_with_sides(layers, key, argument), None, source)
-        sides = [side for side in layers.sides(one.layer) if one.is_for(side)]
-        if any(other.is_for(side) for other in found for side in sides) or any(
-            one.layer is other.layer and one.side == other.side for other in found
-        ):
+            one = NamedAxis(_with_axes(layers, key, argument), None, source)
+        layer_axes = [
+            layer_axis
+            for layer_axis in layers.layer_axes(one.layer)
+            if one.is_for(layer_axis)
+        ]
+        if any(
+            other.is_for(layer_axis) for other in found for layer_axis in layer_axes
+        ) or any(one.layer is other.layer and one.axis == other.axis for other in found):
             raise WarmStartError(
                 f"`{argument}` must name a layer once. Received: "
                 f"'{layers.paths[one.layer]}', named twice"
@@ -163,7 +176,7 @@ def _is_token_mapping(given: Mapping) -> bool:
     )
 
 
-def _with_sides(layers: LayerIndex, key: Any, argument: str) -> keras.Layer:
+def _with_axes(layers: LayerIndex, key: Any, argument: str) -> keras.Layer:
     layer = layers.named(key, argument)
     if not layers.may_have(layer):
         layer = unwrapped(layer)
@@ -178,7 +191,7 @@ def _with_sides(layers: LayerIndex, key: Any, argument: str) -> keras.Layer:
 
 
 def _declared(layers: LayerIndex, key: Binding, source: Any, argument: str) -> NamedAxis:
-    """What a `Binding` names: a side that the layer has, or one that it declares."""
+    """What a `Binding` names: an axis that the layer has, or one that it declares."""
     if key.initializer is not None:
         initializers.get(key.initializer, as_keras=True)
     layer = layers.named(key.layer, argument)
@@ -194,11 +207,11 @@ def _declared(layers: LayerIndex, key: Binding, source: Any, argument: str) -> N
             f"axis={key.axis} for '{variable.path}' of shape {tuple(variable.shape)}"
         )
     axis = key.axis % rank
-    own = layers.sides(layer)
-    for place, side in enumerate(own):
-        if any(b.variable is variable and b.axis == axis for b in side.bindings):
-            sizes = (*side.sizes, *_sizes(layers, layer, key, side.rows))
-            bindings = side.bindings
+    own = layers.layer_axes(layer)
+    for place, layer_axis in enumerate(own):
+        if any(b.variable is variable and b.axis == axis for b in layer_axis.bindings):
+            sizes = (*layer_axis.sizes, *_sizes(layers, layer, key, layer_axis.rows))
+            bindings = layer_axis.bindings
             if key.initializer is not None:
                 bindings = tuple(
                     replace(b, initializer=key.initializer, averaged=False, asked=False)
@@ -207,21 +220,21 @@ def _declared(layers: LayerIndex, key: Binding, source: Any, argument: str) -> N
                     for b in bindings
                 )
             own[place] = replace(
-                side, sizes=tuple(dict.fromkeys(sizes)), bindings=bindings
+                layer_axis, sizes=tuple(dict.fromkeys(sizes)), bindings=bindings
             )
-            return NamedAxis(layer, side.name, source)
-    binding = replace(
-        key,
-        layer=layer,
-        variable=variable,
-        axis=axis,
+            return NamedAxis(layer, layer_axis.name, source)
+    binding = AxisVariable(
+        layer,
+        variable,
+        axis,
+        initializer=key.initializer,
         path=layers.paths[layer],
         averaged=key.initializer is None,
     )
     sizes = _sizes(layers, layer, key, binding.rows)
     name = variable.name if axis == 0 else f"{variable.name} along {axis}"
-    side = LayerAxis(layer, binding.path, name, (binding,), sizes, declared=True)
-    own.append(side)
+    layer_axis = LayerAxis(layer, binding.path, name, (binding,), sizes, declared=True)
+    own.append(layer_axis)
     return NamedAxis(layer, name, source)
 
 

@@ -1,9 +1,9 @@
 """Optimizers inside optimizers, and what they keep by variable."""
 
-from contextlib import ExitStack
 from typing import Any
 
 from warmstart_keras import keras_internals
+from warmstart_keras.backend import Transaction
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.keras_internals import inner_optimizers
 from warmstart_keras.layers import Binding
@@ -23,13 +23,12 @@ def is_lost(optimizer: Any, binding: Binding) -> bool:
     return old_key(optimizer, binding) != now
 
 
-def replace_key(optimizer: Any, old: Any, new: Any, undo: ExitStack) -> None:
+def replace_key(optimizer: Any, old: Any, new: Any, transaction: Transaction) -> None:
     """Puts `new` for `old` in all that is keyed by variable (K3).
 
     That is the index of each variable, the exclusions from weight decay and their
     cache, and the choice of a MultiOptimizer; an optimizer of the user's own may have
-    more, so every container among the attributes is looked at. Leaves with `undo` the
-    way back.
+    more, so every container among the attributes is looked at.
     """
     if old == new:
         return
@@ -39,7 +38,7 @@ def replace_key(optimizer: Any, old: Any, new: Any, undo: ExitStack) -> None:
     for name, value in list(attributes.items()):
         renewed = _renamed(value, old, new)
         if renewed is not value:
-            undo.callback(attributes.__setitem__, name, value)
+            transaction.on_rollback(attributes.__setitem__, name, value)
             attributes[name] = renewed
 
 

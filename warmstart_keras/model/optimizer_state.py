@@ -9,6 +9,7 @@ an optimizer of the same class has that is built on stand-ins of the old variabl
 from types import SimpleNamespace
 from typing import Any
 
+import keras
 import numpy as np
 
 from warmstart_keras.backend import LazyArray, tensors
@@ -35,13 +36,10 @@ def other_rates(variables: list, pairs: dict[int, LazyArray]) -> list[str]:
 
 
 def pair_variables(
-    optimizer: Any,
-    saved: SavedOptimizer | None,
-    arrived: dict[int, LazyArray],
-    arrivals: MatchedRun,
+    optimizer: keras.optimizers.Optimizer, run: MatchedRun
 ) -> tuple[dict[int, LazyArray], str | None]:
     """What each variable of the optimizer was, where that is certain; and why not."""
-    variables = optimizer.variables
+    variables, saved = optimizer.variables, run.previous.optimizer
     if saved is None:
         return {}, starts_anew("there is none")
     # A model of mixed precision wraps the optimizer that it is compiled with.
@@ -50,11 +48,11 @@ def pair_variables(
         return {}, starts_anew(
             f"it is of another class: {kinds[0]} now, {saved.kind} there"
         )
-    held = trained_variables(optimizer)
+    held, arrived = trained_variables(optimizer), run.arrived()
     sources = [arrived.get(id(variable)) for variable in held]
     trained = saved.trained
     if trained is None:
-        if not arrivals.is_whole:
+        if not run.is_whole:
             return {}, starts_anew(
                 "the file does not tell which of its variables were whose, and the model "
                 "has not the same layers in the same order. A `.keras` file tells it, if "

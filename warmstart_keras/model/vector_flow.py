@@ -61,11 +61,11 @@ class Reached:
     """What handles vectors with one number for each token.
 
     Attributes:
-        sides: The sides of layers that have an entry for each of them.
+        axes: The axes of layers that have an entry for each of them.
         problems: Layers of which it is not certain what they do, and why.
     """
 
-    sides: list[LayerAxis] = field(default_factory=list)
+    layer_axes: list[LayerAxis] = field(default_factory=list)
     problems: list[tuple[Any, str]] = field(default_factory=list)
 
 
@@ -74,17 +74,17 @@ class VectorFlow:
 
     Args:
         models: The models; one without a graph has no ways.
-        sides: Gives the sides of one of the first one's layers.
+        axes: Gives the axes of one of the first one's layers.
         paths: The paths of these layers.
     """
 
     def __init__(
         self,
         models: list[keras.Layer],
-        sides: Callable[[Any], list[LayerAxis]],
+        axes: Callable[[Any], list[LayerAxis]],
         paths: dict[keras.Layer, str],
     ) -> None:
-        self._sides, self._paths = sides, paths
+        self._layer_axes, self._paths = axes, paths
         self._consumers: dict[int, list[keras_internals.Call]] = defaultdict(list)
         self._producer: dict[int, keras_internals.Call] = {}
         self._calls: dict[int, list[keras_internals.Call]] = defaultdict(list)
@@ -108,15 +108,15 @@ class VectorFlow:
         """What handles the vectors that a layer gives."""
         return self._after([t for call in self._calls[id(layer)] for t in call.outputs])
 
-    def around(self, side: LayerAxis) -> Reached:
-        """What handles the vectors that go into, or come out of, one side of a layer."""
-        calls = self._calls[id(side.layer)]
-        if side.name == "rows":
+    def around(self, axis: LayerAxis) -> Reached:
+        """What handles the vectors that go into, or come out of, one axis of a layer."""
+        calls = self._calls[id(axis.layer)]
+        if axis.name == "rows":
             # A tied head gives one number for each row where it is called in reverse.
             calls = [
                 c for c in calls if len(c.outputs[0].shape) == len(c.inputs[0].shape)
             ]
-        if side.name in ("rows", "outputs"):
+        if axis.name in ("rows", "outputs"):
             return self._after([tensor for call in calls for tensor in call.outputs])
         return self._after([t for call in calls for t in self._origins(call.inputs[0])])
 
@@ -142,8 +142,8 @@ class VectorFlow:
 
     def _is_source(self, call: keras_internals.Call) -> bool:
         """Whether what an operation gives is not by place what goes in."""
-        sides = self._sides(unwrapped(call.operation))
-        return any(side.name in ("rows", "outputs") for side in sides)
+        axes = self._layer_axes(unwrapped(call.operation))
+        return any(axis.name in ("rows", "outputs") for axis in axes)
 
     def _is_elementwise(self, call: keras_internals.Call) -> bool:
         operation, width = unwrapped(call.operation), _width(call.outputs[0])
@@ -157,7 +157,7 @@ class VectorFlow:
             return len(call.inputs[0].shape) == 2
         if isinstance(operation, keras.layers.Concatenate):
             return operation.axis not in (-1, len(call.outputs[0].shape) - 1)
-        by_feature = any(s.name == "features" for s in self._sides(operation))
+        by_feature = any(s.name == "features" for s in self._layer_axes(operation))
         return isinstance(operation, _ELEMENTWISE) or by_feature
 
     def _after(self, tensors: Iterable[Any]) -> Reached:
@@ -185,16 +185,16 @@ class VectorFlow:
         """What a call makes of such a vector, and where that goes on to."""
         operation = unwrapped(call.operation)
         name = self._paths.get(operation, operation.name)
-        sides = [
-            side
-            for side in self._sides(operation)
-            if side.name in ("inputs", "features") and side.rows == width
+        axes = [
+            axis
+            for axis in self._layer_axes(operation)
+            if axis.name in ("inputs", "features") and axis.rows == width
         ]
         if doubt is None:
-            found.sides += sides
-        elif sides:
+            found.layer_axes += axes
+        elif axes:
             found.problems.append((operation, _asks(name, doubt)))
-        problem = self._problem(call, operation, name, width, sides)
+        problem = self._problem(call, operation, name, width, axes)
         if problem is not None:
             found.problems.append((operation, problem))
             return []
@@ -203,7 +203,7 @@ class VectorFlow:
             for other in (o for t in others for o in self._origins(t)):
                 found.problems += self._other_head(other, name)
             return [(output, doubt) for output in call.outputs]
-        if sides:
+        if axes:
             return []  # a kernel: what it gives has nothing to do with the tokens
         kept = [output for output in call.outputs if _width(output) == width]
         return [(output, doubt or name) for output in kept]
@@ -214,15 +214,15 @@ class VectorFlow:
         if call is None:
             return []
         operation = unwrapped(call.operation)
-        sides = [s for s in self._sides(operation) if s.name == "outputs"]
+        axes = [s for s in self._layer_axes(operation) if s.name == "outputs"]
         return [
             (
                 operation,
-                f"Layer '{side.path}' must be named too: what it gives is combined in "
+                f"Layer '{axis.path}' must be named too: what it gives is combined in "
                 f"'{name}' with vectors that have one number for each token. Received: "
-                f"`vocabularies` without it. Add `'{side.layer.name}': ...`.",
+                f"`vocabularies` without it. Add `'{axis.layer.name}': ...`.",
             )
-            for side in sides
+            for axis in axes
         ]
 
     def _problem(
@@ -231,7 +231,7 @@ class VectorFlow:
         operation: Any,
         name: str,
         width: int,
-        sides: list[LayerAxis],
+        axes: list[LayerAxis],
     ) -> str | None:
         """Why it is not certain what an operation makes of such vectors."""
         if _has_constant(call, width):
@@ -250,12 +250,12 @@ class VectorFlow:
             return None if kept else self._joined(call, name)
         if not isinstance(operation, keras.Layer):
             return None
-        known = {id(b.variable) for side in sides for b in side.bindings}
+        known = {id(b.variable) for axis in axes for b in axis.bindings}
         known |= {
             id(b.variable)
-            for side in self._sides(operation)
-            if side.name in ("rows", "outputs") and sides
-            for b in side.bindings
+            for axis in self._layer_axes(operation)
+            if axis.name in ("rows", "outputs") and axes
+            for b in axis.bindings
         }
         own = [
             f"{variable.path} {tuple(variable.shape)}"

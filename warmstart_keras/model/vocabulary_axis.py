@@ -1,42 +1,101 @@
-"""An axis of a layer with its vocabularies: what it stands for, and what it shall."""
+"""An axis of a layer with its vocabularies: where they are read, and what they say."""
 
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 
-from warmstart_keras.backend import LazyArray
+from warmstart_keras.backend import LazyArray, Transaction
 from warmstart_keras.layers import (
-    Binding,
+    AxisVariable,
     LayerAxis,
     WarmStartEmbedding,
     adapted_values,
-    put_row_record,
-    row_record,
+    put_record,
+    record_of,
 )
+from warmstart_keras.model.named_layers import LayerIndex, NamedAxis
+from warmstart_keras.previous import AxisOrigin
 from warmstart_keras.vocabulary import Vocabulary, read
 
 
 @dataclass(frozen=True, eq=False)
-class VocabularyAxis:
-    """One side of a layer with its vocabularies: what it stands for, and what it shall.
+class AxisSource:
+    """An axis of a layer, and where its new vocabulary is read.
 
     Attributes:
-        side: The side, with its variables.
+        layer_axis: The axis.
+        source: A vocabulary source.
+        named: Whether the user named it.
+        origin: Where its rows come from: the model itself, or a previous run.
+    """
+
+    layer_axis: LayerAxis
+    source: Any
+    named: bool
+    origin: AxisOrigin
+
+
+@dataclass(eq=False)
+class Sources:
+    """Where the vocabulary of each layer of a model is read.
+
+    Attributes:
+        index: The layers of the model.
+        bases: What the user named in `base_vocabularies`.
+        axes: The axes whose source is known.
+        alone: Embeddings without a source.
+        unbuilt: The sources of each layer that was named and has no rows yet.
+        sourceless: Paths of layers with a vocabulary whose source is not known.
+        plain: Paths of all embeddings, if they are built, and a vocabulary is known of
+            none.
+        watched: Lookup layers whose vectors go where it is not certain what follows them.
+        problems: Sources, and what forbids to move the rows that follow them.
+    """
+
+    index: LayerIndex
+    bases: list[NamedAxis]
+    axes: list[AxisSource] = field(default_factory=list)
+    alone: list[LayerAxis] = field(default_factory=list)
+    unbuilt: dict[keras.Layer, list[Any]] = field(default_factory=dict)
+    sourceless: list[str] = field(default_factory=list)
+    plain: list[str] = field(default_factory=list)
+    watched: list[keras.Layer] = field(default_factory=list)
+    problems: list[tuple[Any, str]] = field(default_factory=list)
+
+    def by_variable(self) -> dict[int, frozenset[int]]:
+        """For the `id` of each variable the axes along which it may have a vocabulary.
+
+        Those of embeddings, and of all layers whose vocabulary has a source.
+        """
+        layer_axes = [one.layer_axis for one in self.axes]
+        for layer in self.index.embeddings:
+            layer_axes += self.index.layer_axes(layer)
+        axes: dict[int, frozenset[int]] = {}
+        for binding in (b for layer_axis in layer_axes for b in layer_axis.bindings):
+            key = id(binding.variable)
+            axes[key] = axes.get(key, frozenset()) | {binding.axis}
+        return axes
+
+
+@dataclass(frozen=True, eq=False)
+class VocabularyAxis:
+    """One axis of a layer with its base and its new vocabulary.
+
+    Attributes:
+        layer_axis: The axis, with its variables.
         base: What its rows stand for now; None where that is not known.
-        new: What they shall stand for.
+        new: What they will stand for.
         source: Where `new` was read.
         named: Whether the user named the layer in `vocabularies`.
         base_named: Whether the user said what `base` is.
-        rows: How many rows there shall be.
+        rows: How many rows there will be.
         completed: Whether special rows of the base were added to what was read.
-        stored: For the `id` of each variable where its old rows are, if not in itself:
-            in a previous run.
-        known_as: What the layer was called when the old rows were its own.
+        origin: Where the rows come from: the model itself, or a previous run.
     """
 
-    side: LayerAxis
+    layer_axis: LayerAxis
     base: Vocabulary | None
     new: Vocabulary
     source: Any
@@ -44,16 +103,12 @@ class VocabularyAxis:
     base_named: bool
     rows: int
     completed: bool
-    known_as: str
-    stored: dict[int, LazyArray] = field(default_factory=dict)
+    origin: AxisOrigin
 
-    def record(self, undo: ExitStack) -> None:
-        """Records that the rows stand for the new vocabulary from now on.
-
-        Leaves with `undo` the way back.
-        """
-        layer, name = self.layer, self.side.name
-        record = row_record(layer, name)
+    def record(self, transaction: Transaction) -> None:
+        """Records that the rows stand for the new vocabulary from now on."""
+        layer, name = self.layer, self.layer_axis.name
+        record = record_of(layer, name)
         if self.base is not None and self.base_named:
             record = replace(record, named_base=self.base.fingerprint)
         if self.base is not None and not self.is_current:
@@ -61,27 +116,32 @@ class VocabularyAxis:
         if self.named:
             record = replace(record, is_named=True)
         if isinstance(layer, WarmStartEmbedding):
-            layer.stand_for(self.new, undo)
+            layer.stand_for(self.new, transaction)
             if self.named:
-                layer.follow(self.source, undo)
+                layer.follow(self.source, transaction)
         else:
             record = replace(record, vocabulary=self.new)
         if hasattr(layer, "adapt"):
             record = replace(record, adapted=adapted_values(layer))
-        put_row_record(layer, name, record, undo)
+        put_record(layer, name, record, transaction)
 
     @property
     def layer(self) -> keras.Layer:
         """The layer."""
-        return self.side.layer
+        return self.layer_axis.layer
+
+    @property
+    def stored(self) -> Mapping[int, LazyArray]:
+        """For the `id` of each variable what a previous run has of it, if it has."""
+        return self.origin.arrays
 
     @property
     def resizes(self) -> bool:
         """Whether the number of rows changes."""
-        return self.rows != self.side.rows
+        return self.rows != self.layer_axis.rows
 
-    def base_rows(self, binding: Binding) -> int:
-        """How many old rows a variable has."""
+    def base_rows(self, binding: AxisVariable) -> int:
+        """How many rows a variable has where the rows come from."""
         stored = self.stored.get(id(binding.variable))
         return binding.rows if stored is None else int(stored.shape[binding.axis])
 
@@ -89,9 +149,9 @@ class VocabularyAxis:
         """Whether both say the same of the same variables."""
         ours, theirs = self.base, other.base
         return (
-            [id(b.variable) for b in self.side.bindings]
-            == [id(b.variable) for b in other.side.bindings]
-            and (self.side.rows, self.rows) == (other.side.rows, other.rows)
+            [id(b.variable) for b in self.layer_axis.bindings]
+            == [id(b.variable) for b in other.layer_axis.bindings]
+            and (self.layer_axis.rows, self.rows) == (other.layer_axis.rows, other.rows)
             and (
                 ours is theirs
                 or (ours is not None and theirs is not None and ours.same_rows(theirs))
@@ -101,57 +161,36 @@ class VocabularyAxis:
 
     @property
     def is_current(self) -> bool:
-        """Whether rows and optimizer slots stand for what they shall already."""
+        """Whether rows and optimizer slots stand for the new vocabulary already."""
         if self.base is None or self.stored:
             return False
         assigned = getattr(self.layer, "assigned_by_hand", False)
         return self.base.same_rows(self.new) and not assigned
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class ModelAxes:
-    """What was found in a model: tables, and layers that cannot be warm-started now.
+    """What was found in a model: its axes with their vocabularies, and what has none.
 
     Attributes:
-        tables: The tables whose source is known.
-        unbuilt: The sources of each layer that was named and has no rows yet.
-        sourceless: Paths of layers with a vocabulary whose source is not known.
-        plain: Paths of all embeddings, if they are built, and of none a vocabulary is
-            known.
-        watched: Lookup layers that have problems, and maybe no table.
-        problems: Sources, and what forbids to move the rows that follow them.
+        axes: The axes whose source is known.
+        sources: Where they are read, and what has no source or no rows yet.
+        notes: What the user should know, one sentence each.
     """
 
-    tables: list[VocabularyAxis] = field(default_factory=list)
-    unbuilt: dict[keras.Layer, list[Any]] = field(default_factory=dict)
-    sourceless: list[str] = field(default_factory=list)
-    plain: list[str] = field(default_factory=list)
-    watched: list[keras.Layer] = field(default_factory=list)
-    problems: list[tuple[Any, str]] = field(default_factory=list)
+    axes: list[VocabularyAxis]
+    sources: Sources
+    notes: list[str]
 
     @property
     def is_in_vain(self) -> bool:
-        """Whether there are embeddings, and nothing to be watched in the model."""
-        has_any = self.tables or self.unbuilt or self.sourceless or self.watched
-        return bool(self.plain) and not has_any
+        """Whether the model has embeddings, and nothing of it is watched."""
+        found = self.sources
+        has_any = self.axes or found.unbuilt or found.sourceless or found.watched
+        return bool(found.plain) and not has_any
 
 
-@dataclass(frozen=True, eq=False)
-class AxisSource:
-    """A side of a layer, and where it is read what its rows shall stand for.
-
-    Attributes:
-        side: The side.
-        source: A vocabulary source.
-        named: Whether the user named it.
-    """
-
-    side: LayerAxis
-    source: Any
-    named: bool
-
-
-def record_lookup(lookup: keras.Layer, undo: ExitStack) -> None:
+def record_lookup(lookup: keras.Layer, transaction: Transaction) -> None:
     """Records what a lookup layer says now, of whose vectors not all ways are known."""
-    record = replace(row_record(lookup, "vectors"), vocabulary=read(lookup))
-    put_row_record(lookup, "vectors", record, undo)
+    record = replace(record_of(lookup, "vectors"), vocabulary=read(lookup))
+    put_record(lookup, "vectors", record, transaction)

@@ -1,14 +1,13 @@
-"""Which rows of which variables move, for one table and its optimizer slots."""
+"""Which rows move along one vocabulary axis, and what its new rows start from."""
 
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
 
+import keras
 import numpy as np
 
 from warmstart_keras.backend import LazyArray, sharded, tensors
-from warmstart_keras.layers import Binding, WarmStartEmbedding
-from warmstart_keras.model import Slot, VocabularyAxis
+from warmstart_keras.layers import AxisVariable, WarmStartEmbedding
+from warmstart_keras.model import VocabularyAxis
 from warmstart_keras.new_rows import (
     BaseRows,
     CopyingMethod,
@@ -20,270 +19,225 @@ from warmstart_keras.new_rows import (
 )
 from warmstart_keras.plan.checks import check_kept, check_other_variables, check_sharding
 from warmstart_keras.plan.options import Options
-from warmstart_keras.report import VariableChange
-from warmstart_keras.rows import MoveRows, SetValue, move_rows
+from warmstart_keras.rows import MoveRows, move_rows
 from warmstart_keras.vocabulary import RowMap
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class AxisPlan:
-    """A table whose rows, or whose optimizer slots, must move.
+    """A vocabulary axis whose rows, or whose optimizer slots, must move.
 
     Attributes:
-        table: The table.
-        options: How it shall be done.
+        axis: The axis, with its vocabularies.
         row_map: From the base vocabulary to the new one, without spare rows.
-        moves: What moves: the variable first, then its slots.
-        slots: The slots that move.
+        moves: What becomes of its variables.
         notes: What the user should know about it, one sentence each.
-        remarks: The same about new words' rows; printed as well as reported.
+        remarks: The same about the rows of new words; printed as well as reported.
     """
 
-    table: VocabularyAxis
-    options: Options
+    axis: VocabularyAxis
     row_map: RowMap
-    moves: list[MoveRows] = field(default_factory=list)
-    slots: list[Slot] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, table: VocabularyAxis, options: Options, moved: set[int]) -> "AxisPlan":
-        """The change that a table's vocabularies ask for; no move is planned yet.
-
-        Args:
-            table: The table.
-            options: How it shall be done.
-            moved: The `id`s of all variables that have a vocabulary.
-
-        Raises:
-            WarmStartError: If the vocabularies, or the layer, do not allow it.
-        """
-        base, new = table.base, table.new
-        assert base is not None
-        row_map = RowMap(base, new)
-        change = cls(table, options, row_map)
-        remark = check_other_variables(table, moved)
-        change.notes += [] if remark is None else [remark]
-        check_sharding(table)
-        check_kept(change.name, row_map, options.min_kept)
-        if not base.has_words:
-            change.row_map = row_map.without_past()
-            change.notes.append(
-                "it was built before its vocabulary had a word; every word's row takes "
-                "the `embeddings_initializer`."
-            )
-        if len(row_map.averaged_rows):
-            change.notes.append(
-                f"{len(base.oov_rows)} OOV rows before, {len(new.oov_rows)} now, or "
-                "hashed in another way: all start from the mean of the old ones."
-            )
-        if table.completed:
-            change.notes.append(
-                "the given tokens had no special rows; the mask and OOV rows of the base "
-                "were added."
-            )
-        return change
+    moves: tuple[MoveRows, ...] = ()
+    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
-    def bindings(self) -> tuple[Binding, ...]:
-        """The table's variables and axes."""
-        return self.table.side.bindings
+    def bindings(self) -> tuple[AxisVariable, ...]:
+        """The variables of the axis."""
+        return self.axis.layer_axis.bindings
 
     @property
     def name(self) -> str:
-        """The layer's path, and which side of it."""
-        return self.table.side.title
+        """The layer's path, and which axis of it."""
+        return self.axis.layer_axis.title
 
-    def binding_of(self, variable: Any) -> Binding:
+    def binding_of(self, variable: keras.Variable) -> AxisVariable:
         """The binding of one of its variables."""
         return next(b for b in self.bindings if b.variable is variable)
 
-    def remark(self, remark: str | None) -> None:
-        """Adds what the user should know about new words' rows, once."""
-        if remark is not None and remark not in self.remarks:
-            self.remarks.append(remark)
+    def rows_of(self, binding: AxisVariable) -> RowMap:
+        """Where the rows of one of its variables come from, spare ones included."""
+        return self.row_map.within_capacity(self.axis.base_rows(binding), self.axis.rows)
 
-    def plan_variables(self, others: list["AxisPlan"]) -> None:
-        """Plans the moves of its variables.
-
-        Args:
-            others: The changes whose moves come before. If one of them brings a kernel
-                over along its inputs, it brings it remapped along its outputs.
-        """
-        for binding in self.bindings:
-            key = id(binding.variable)
-            brings = next((one for one in others if key in one.table.stored), None)
-            if brings is None:
-                self._plan_variable(binding)
-            else:
-                brings._bring_remapped(binding, self)
-
-    def _bring_remapped(self, binding: Binding, other: "AxisPlan") -> None:
-        variable = binding.variable
-        start = other._start(binding, other._rows(binding))
-        stored = self.table.stored[id(variable)]
-        source = other.remapped(stored, binding.axis, start)
-        self.table.stored[id(variable)] = source
-        self.moves = [
-            replace(move, source=source) if move.variable is variable else move
-            for move in self.moves
-        ]
-
-    def remapped(self, stored: LazyArray, axis: int, start: Any) -> LazyArray:
-        """What a previous run has, with its rows along an axis where they shall be."""
-        row_map = self.row_map.within_capacity(int(stored.shape[axis]), self.table.rows)
-
-        def read(place: Any) -> np.ndarray:
-            return move_rows(stored[...], row_map, start, axis=axis)[place]
-
-        shape = list(stored.shape)
-        shape[axis] = self.table.rows
-        return LazyArray(tuple(shape), stored.dtype, read)
-
-    def _plan_variable(self, binding: Binding) -> None:
-        stored = self.table.stored.get(id(binding.variable))
-        rows = self._rows(binding)
-        if rows.is_identity and stored is None:
-            return
-        start = self._start(binding, rows)
-        self.moves.append(MoveRows(binding.variable, binding.axis, rows, start, stored))
-
-    def _rows(self, binding: Binding) -> RowMap:
-        before = self.table.base_rows(binding)
-        return self.row_map.within_capacity(before, self.table.rows)
-
-    def _start(self, binding: Binding, rows: RowMap) -> Start:
-        """What the entries of new tokens start from."""
-        base, new = self.row_map.base, self.row_map.new
-        initializer = self._initializer(binding)
-        if initializer is None:
-            return MeanOfBase(base.word_rows)
-        if len(rows.new_rows) and initializers.is_array(initializer.function):
-            self.notes.append(
-                "new words take the rows that an array has at their places. If it was "
-                "made for other words, as pretrained vectors are, pass another "
-                "`new_embeddings_initializer`."
-            )
-        shape = list(map(int, binding.variable.shape))
-        del shape[binding.axis]
-        start = start_of(
-            initializer,
-            rows,
-            (self.table.rows, *shape),
-            np.dtype(binding.variable.dtype),
-            self._base_table(binding),
-            seed=(
-                self.options.seed,
-                self.table.known_as,
-                *self._seed_of(binding),
-                base.fingerprint,
-                new.fingerprint,
-            ),
-            axis=binding.axis,
+    def remapped(self, stored: LazyArray, axis: int, start: Start | float) -> LazyArray:
+        """What a previous run has, with its rows along an axis in their new places."""
+        row_map = self.row_map.within_capacity(int(stored.shape[axis]), self.axis.rows)
+        shape = (*stored.shape[:axis], self.axis.rows, *stored.shape[axis + 1 :])
+        return LazyArray(
+            shape,
+            stored.dtype,
+            lambda place: move_rows(stored[...], row_map, start, axis=axis)[place],
         )
-        self.remark(start.remark)
-        return start
-
-    def _seed_of(self, binding: Binding) -> list[str]:
-        """So that two variables of a layer do not start alike; the main one has none."""
-        return [] if binding is self.bindings[0] else [binding.variable.name]
-
-    def _base_table(self, binding: Binding) -> BaseRows:
-        """The old rows, of which a sharded table is not gathered for a few."""
-        base, variable = self.row_map.base, binding.variable
-        read_rows = None
-        if id(variable) not in self.table.stored and sharded.sharding_of(variable):
-            read_rows = partial(_read_sharded, variable, binding.axis)
-        return BaseRows(base, lambda: self._old_rows(binding)[: len(base)], read_rows)
-
-    def _old_rows(self, binding: Binding) -> np.ndarray:
-        stored = self.table.stored.get(id(binding.variable))
-        values = tensors.to_numpy(binding.variable) if stored is None else stored[...]
-        return np.moveaxis(values, binding.axis, 0)
-
-    def plan_slot(self, slot: Slot) -> None:
-        """Plans the move of one of its slots, in an optimizer at hand."""
-        # Slots of rows that come from elsewhere are of no use.
-        reset = self.options.optimizer_state == "reset" or bool(self.table.stored)
-        if slot.axis is None and not reset:
-            return
-        axis = slot.axis or 0
-        rows = int(slot.variable.shape[axis])
-        row_map = self._slot_rows(rows)
-        if reset:
-            after = rows if slot.axis is None else self.table.rows
-            row_map = row_map.all_new(rows, after)
-        if row_map.is_identity:
-            return
-
-        self.slots.append(slot)
-        self.moves.append(MoveRows(slot.variable, axis, row_map, slot.start))
-
-    def keep(self, moves: int, slots: int) -> None:
-        """Forgets all moves and slots that were planned after the first so many."""
-        del self.moves[moves:], self.slots[slots:]
-
-    def arriving_slot(self, slot: Slot, stored: LazyArray | None) -> MoveRows | SetValue:
-        """What one of its slots gets from a previous run; `stored` is None if nothing."""
-        self.slots.append(slot)
-        if slot.axis is None:
-            return SetValue(slot.variable, slot.start if stored is None else stored)
-        rows = int(slot.variable.shape[slot.axis])
-        if stored is None:
-            fresh = self.row_map.all_new(rows, self.table.rows)
-            return MoveRows(slot.variable, slot.axis, fresh, slot.start)
-        row_map = self._rows(self.binding_of(slot.owner))
-        return MoveRows(slot.variable, slot.axis, row_map, slot.start, stored)
-
-    def report(self) -> list[VariableChange]:
-        """What becomes of its variables; to be asked before they move."""
-        return [self._report(binding) for binding in self.bindings]
-
-    def _report(self, binding: Binding) -> VariableChange:
-        variable, axis = binding.variable, binding.axis
-        stored = self.table.stored.get(id(variable))
-        before = tuple(map(int, variable.shape)) if stored is None else stored.shape
-        after = (*before[:axis], self.table.rows, *before[axis + 1 :])
-        slots = [s.variable.path for s in self.slots if s.owner is variable]
-        return VariableChange(variable.path, axis, before, after, slots)
-
-    def _initializer(self, binding: Binding) -> RowInitializer | None:
-        """The way to new entries; None for the mean of the old words'."""
-        layer, fresh = binding.layer, binding.initializer
-        own = None if fresh is None else initializers.get(fresh, as_keras=True)
-        if not self.row_map.base.has_words:
-            # Nothing was learned: the entries are the variable's first.
-            return initializers.get("zeros") if own is None else own
-        given = self.options.new_embeddings_initializer if binding.asked else None
-        if given is None and binding.asked and isinstance(layer, WarmStartEmbedding):
-            given = layer.new_embeddings_initializer
-        if given is not None:
-            found = initializers.get(given)
-            if not binding.is_factor or isinstance(found.function, CopyingMethod):
-                return found
-        return None if binding.averaged else own
-
-    def _slot_rows(self, rows: int) -> RowMap:
-        """Where the rows of a slot come from.
-
-        After `layer.embeddings = matrix` the slots still stand for older tokens than the
-        table does.
-        """
-        layer, after = self.table.layer, self.table.rows
-        row_map = self.row_map
-        if isinstance(layer, WarmStartEmbedding) and layer.assigned_by_hand:
-            vocabulary = layer.slot_vocabulary()
-            if vocabulary is not None and (
-                len(vocabulary) == rows
-                or (len(vocabulary) < rows and not layer.follows_vocabulary)
-            ):
-                row_map = RowMap(vocabulary, self.row_map.new)
-                return row_map.within_capacity(rows, after)
-        if rows != self.table.side.rows:
-            return row_map.all_new(rows, after)
-        return row_map.within_capacity(rows, after)
 
 
-def _read_sharded(variable: Any, axis: int, rows: np.ndarray) -> np.ndarray:
-    return sharded.read_rows(variable.value, axis, rows)
+def plan_axes(
+    axes: list[VocabularyAxis], moved: set[int], options: Options
+) -> list[AxisPlan]:
+    """Plans which rows move, along each axis that is not up to date.
+
+    Args:
+        axes: The axes, in the order in which they move.
+        moved: The `id`s of all variables that have a vocabulary.
+        options: What the user asked for.
+
+    Raises:
+        WarmStartError: If a vocabulary, or a layer, does not allow it.
+    """
+    stale = [axis for axis in axes if axis.base is not None and not axis.is_current]
+    return [_plan_axis(axis, moved, options) for axis in stale]
+
+
+def plan_variables(plans: list[AxisPlan], options: Options) -> list[AxisPlan]:
+    """The same plans, with the moves of their variables.
+
+    A kernel that comes from a previous run may have a vocabulary along both of its axes:
+    the first plan brings it, with its rows remapped along the other axis. So the last
+    plan is made first.
+
+    Args:
+        plans: The plans of the axes.
+        options: What the user asked for.
+    """
+    planned: list[AxisPlan] = []
+    sources: dict[int, LazyArray] = {}
+    for place in reversed(range(len(plans))):
+        earlier = {key for plan in plans[:place] for key in plan.axis.stored}
+        planned.insert(0, _plan_variables(plans[place], earlier, sources, options))
+    return planned
+
+
+def _plan_axis(axis: VocabularyAxis, moved: set[int], options: Options) -> AxisPlan:
+    """The plan of one axis, before its variables are looked at."""
+    base, new = axis.base, axis.new
+    assert base is not None
+    row_map = RowMap(base, new)
+    notes = check_other_variables(axis, moved)
+    check_sharding(axis)
+    check_kept(axis.layer_axis.title, row_map, options.min_kept)
+    if not base.has_words:
+        row_map = row_map.without_past()
+        notes.append(
+            "it was built before its vocabulary had a word; every word's row takes "
+            "the `embeddings_initializer`."
+        )
+    if len(row_map.averaged_rows):
+        notes.append(
+            f"{len(base.oov_rows)} OOV rows before, {len(new.oov_rows)} now, or "
+            "hashed in another way: all start from the mean of the old ones."
+        )
+    if axis.completed:
+        notes.append(
+            "the given tokens had no special rows; the mask and OOV rows of the base "
+            "were added."
+        )
+    return AxisPlan(axis, row_map, notes=tuple(notes))
+
+
+def _plan_variables(
+    plan: AxisPlan, earlier: set[int], sources: dict[int, LazyArray], options: Options
+) -> AxisPlan:
+    """The plan with the moves of its variables.
+
+    Args:
+        plan: The plan of an axis.
+        earlier: The `id`s of variables that an earlier axis brings from a previous run.
+        sources: What those have in the run that a later axis has remapped. Gets what
+            this one has.
+        options: What the user asked for.
+    """
+    moves: list[MoveRows] = []
+    notes, remarks = list(plan.notes), list(plan.remarks)
+    for binding in plan.bindings:
+        variable, rows = binding.variable, plan.rows_of(binding)
+        key = id(variable)
+        source = sources.get(key, plan.axis.stored.get(key))
+        if rows.is_identity and source is None:
+            continue
+        start = _start(plan, binding, rows, source, options)
+        remark = getattr(start, "remark", None)
+        remarks += [remark] if remark and remark not in remarks else []
+        notes += _note_on_array(plan, binding, rows, options)
+        if source is not None and key in earlier:
+            sources[key] = plan.remapped(source, binding.axis, start)
+        else:
+            moves.append(MoveRows(variable, binding.axis, rows, start, source))
+    return AxisPlan(plan.axis, plan.row_map, tuple(moves), tuple(notes), tuple(remarks))
+
+
+def _note_on_array(
+    plan: AxisPlan, binding: AxisVariable, rows: RowMap, options: Options
+) -> list[str]:
+    initializer = _initializer(plan, binding, options)
+    if initializer is None or not len(rows.new_rows):
+        return []
+    if not initializers.is_array(initializer.function):
+        return []
+    return [
+        "new words take the rows that an array has at their places. If it was "
+        "made for other words, as pretrained vectors are, pass another "
+        "`new_embeddings_initializer`."
+    ]
+
+
+def _start(
+    plan: AxisPlan,
+    binding: AxisVariable,
+    rows: RowMap,
+    source: LazyArray | None,
+    options: Options,
+) -> Start:
+    """What the entries of new tokens start from."""
+    base, new = plan.row_map.base, plan.row_map.new
+    initializer = _initializer(plan, binding, options)
+    if initializer is None:
+        return MeanOfBase(base.word_rows)
+    shape = list(map(int, binding.variable.shape))
+    del shape[binding.axis]
+    # So that two variables of a layer do not start alike; the main one has no name.
+    which = [] if binding is plan.bindings[0] else [binding.variable.name]
+    known_as = plan.axis.origin.name
+    return start_of(
+        initializer,
+        rows,
+        (plan.axis.rows, *shape),
+        np.dtype(binding.variable.dtype),
+        _base_rows(plan, binding, source),
+        seed=(options.seed, known_as, *which, base.fingerprint, new.fingerprint),
+        axis=binding.axis,
+    )
+
+
+def _base_rows(
+    plan: AxisPlan, binding: AxisVariable, source: LazyArray | None
+) -> BaseRows:
+    """The base rows, of which a sharded table is not gathered for a few."""
+    base, variable, axis = plan.row_map.base, binding.variable, binding.axis
+
+    def matrix() -> np.ndarray:
+        values = tensors.to_numpy(variable) if source is None else source[...]
+        return np.moveaxis(values, axis, 0)[: len(base)]
+
+    def read_sharded(rows: np.ndarray) -> np.ndarray:
+        return sharded.read_rows(variable.value, axis, rows)
+
+    in_shards = source is None and sharded.sharding_of(variable)
+    return BaseRows(base, matrix, read_sharded if in_shards else None)
+
+
+def _initializer(
+    plan: AxisPlan, binding: AxisVariable, options: Options
+) -> RowInitializer | None:
+    """The way to new entries; None for the mean of the base's words."""
+    layer, fresh = binding.layer, binding.initializer
+    own = None if fresh is None else initializers.get(fresh, as_keras=True)
+    if not plan.row_map.base.has_words:
+        # Nothing was learned: the entries are the variable's first.
+        return initializers.get("zeros") if own is None else own
+    given = options.new_embeddings_initializer if binding.asked else None
+    if given is None and binding.asked and isinstance(layer, WarmStartEmbedding):
+        given = layer.new_embeddings_initializer
+    if given is not None:
+        found = initializers.get(given)
+        if not binding.is_factor or isinstance(found.function, CopyingMethod):
+            return found
+    return None if binding.averaged else own

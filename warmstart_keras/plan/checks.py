@@ -6,7 +6,12 @@ import numpy as np
 
 from warmstart_keras.backend import sharded
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.layers import check_quantized, has_sides, sides_of, variables_of
+from warmstart_keras.layers import (
+    check_quantized,
+    has_layer_axes,
+    layer_axes_of,
+    variables_of,
+)
 from warmstart_keras.model import VocabularyAxis
 from warmstart_keras.vocabulary import NEW, RowMap
 
@@ -35,49 +40,54 @@ def check_kept(layer: str, row_map: RowMap, min_kept: float | None) -> None:
         )
 
 
-def check_other_variables(table: VocabularyAxis, moved: set[int]) -> str | None:
-    """Refuses a layer of Keras's with variables of the vocabulary's size besides its own.
+def check_other_variables(axis: VocabularyAxis, moved: set[int]) -> list[str]:
+    """Refuses a layer of Keras with further variables of the vocabulary's size.
 
     Args:
-        table: One side of the layer, with its vocabularies.
+        axis: One axis of the layer, with its vocabularies.
         moved: The `id`s of all variables that have a vocabulary.
 
     Returns:
         What to know of such variables in a layer of the user's.
+
+    Raises:
+        WarmStartError: If there are any in a layer of Keras, or its size changes.
     """
-    side, layer = table.side, table.layer
-    check_quantized(layer, side.path)
-    known = moved | variables_of(sides_of(layer, side.path))
+    rows, path, layer = axis.layer_axis.rows, axis.layer_axis.path, axis.layer
+    check_quantized(layer, path)
+    known = moved | variables_of(layer_axes_of(layer, path))
     others = [
         f"{variable.path} {tuple(variable.shape)}"
         for variable in layer.weights
-        if id(variable) not in known and side.rows in variable.shape
+        if id(variable) not in known and rows in variable.shape
     ]
-    if others and not has_sides(layer) and not table.resizes:
-        return (
+    if not others:
+        return []
+    if not has_layer_axes(layer) and not axis.resizes:
+        return [
             f"it has other variables of the vocabulary's size, which stay as they are: "
             f"{others}. Declare each that has an entry for each token."
-        )
-    if others:
-        raise WarmStartError(
-            f"Layer '{side.path}' must have no variable of the vocabulary's size besides "
-            f"those that are known. Received: {others}. Declare each that "
-            "has an entry for each token, as a further key in `vocabularies`: "
-            f"`Binding('{layer.name}', 'variable', axis=0)`."
-        )
-    return None
+        ]
+    raise WarmStartError(
+        f"Layer '{path}' must have no variable of the vocabulary's size besides "
+        f"those that are known. Received: {others}. Declare each that "
+        "has an entry for each token, as a further key in `vocabularies`: "
+        f"`Binding('{layer.name}', 'variable', axis=0)`."
+    )
 
 
-def check_sharding(table: VocabularyAxis) -> None:
+def check_sharding(axis: VocabularyAxis) -> None:
     """Refuses a number of rows that cannot be cut into equal shards."""
-    side, rows = table.side, table.rows
-    parts = math.lcm(*(sharded.shards_along(b.variable, b.axis) for b in side.bindings))
+    layer_axis, rows = axis.layer_axis, axis.rows
+    parts = math.lcm(
+        *(sharded.shards_along(b.variable, b.axis) for b in layer_axis.bindings)
+    )
     if rows % parts:
         raise WarmStartError(
-            f"The rows of layer '{side.title}' are sharded into {parts} parts, which "
-            f"must be equal. Received: {rows} rows for the new vocabulary, where it had "
-            f"{side.rows}. Limit the vocabulary to a multiple of {parts} tokens "
-            "(`max_tokens`); or build a model whose layer has a capacity that leaves "
+            f"The rows of layer '{layer_axis.title}' are sharded into {parts} parts, "
+            f"which must be equal. Received: {rows} rows for the new vocabulary, where "
+            f"it had {layer_axis.rows}. Limit the vocabulary to a multiple of {parts} "
+            "tokens (`max_tokens`); or build a model whose layer has a capacity that leaves "
             f"room to grow: `input_dim={sharded.rounded_up(rows, parts)}` or more. Rows "
             "past the vocabulary are spare."
         )

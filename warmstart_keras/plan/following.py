@@ -2,14 +2,13 @@
 
 import inspect
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import set_attribute
+from warmstart_keras.backend import Transaction
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import Size
 from warmstart_keras.model import VocabularyAxis
@@ -18,53 +17,53 @@ from warmstart_keras.plan.rebuilding import attributes_set, check_ancestors
 
 @dataclass
 class Resizing:
-    """What has to follow the tables of a model that change their number of rows.
+    """What has to follow the axes of a model that change their number of rows.
 
     Attributes:
         roots: The models.
-        tables: The tables.
+        axes: The axes.
         sizes: New values of attributes that hold a vocabulary's size.
         unchecked: Paths of layers whose configuration could not be checked.
     """
 
     roots: list[keras.Layer] = field(default_factory=list)
-    tables: list[VocabularyAxis] = field(default_factory=list)
+    axes: list[VocabularyAxis] = field(default_factory=list)
     sizes: dict[Size, Any] = field(default_factory=dict)
     unchecked: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, roots: list[keras.Layer], tables: list[VocabularyAxis]) -> "Resizing":
-        """What follows some tables, all of which change their number of rows.
+    def of(cls, roots: list[keras.Layer], axes: list[VocabularyAxis]) -> "Resizing":
+        """What follows some axes, all of which change their number of rows.
 
         Raises:
             WarmStartError: If the saved model could not be loaded, or a layer behind a
                 head does not take vectors of the new width.
         """
-        if not tables:
+        if not axes:
             return cls()
-        sizes = {s: s.value_for(t.rows) for t in tables for s in t.side.sizes}
-        paths = [p for root in roots for p in check_ancestors(root, tables, sizes)]
+        sizes = {s: s.value_for(t.rows) for t in axes for s in t.layer_axis.sizes}
+        paths = [p for root in roots for p in check_ancestors(root, axes, sizes)]
         with attributes_set(sizes):
-            _shapes_after(roots, tables)
-        return cls(roots, tables, sizes, list(dict.fromkeys(paths)))
+            _shapes_after(roots, axes)
+        return cls(roots, axes, sizes, list(dict.fromkeys(paths)))
 
-    def apply(self, undo: ExitStack) -> None:
-        """Sets what follows, and leaves with `undo` the way back."""
-        if not self.tables:
+    def apply(self, transaction: Transaction) -> None:
+        """Sets what follows."""
+        if not self.axes:
             return
         for size, value in self.sizes.items():
-            set_attribute(size.owner, size.attribute, value, undo)
-        for tensor, shape in _shapes_after(self.roots, self.tables):
-            keras_internals.set_shape(tensor, shape, undo)
+            transaction.set_attribute(size.owner, size.attribute, value)
+        for tensor, shape in _shapes_after(self.roots, self.axes):
+            keras_internals.set_shape(tensor, shape, transaction)
 
 
-def _shapes_after(roots: list[keras.Layer], tables: list[VocabularyAxis]) -> list[tuple]:
+def _shapes_after(roots: list[keras.Layer], axes: list[VocabularyAxis]) -> list[tuple]:
     """The symbolic tensors of the graph that get another shape, and which.
 
     Raises:
         WarmStartError: If a layer does not take what those before it give.
     """
-    resized = {table.layer for table in tables}
+    resized = {axis.layer for axis in axes}
     calls = list(keras_internals.calls(roots))
     depends = {
         operation
@@ -101,7 +100,7 @@ def _shapes_after(roots: list[keras.Layer], tables: list[VocabularyAxis]) -> lis
 
 
 def _followed(before: Any, now: tuple, after: Any) -> tuple:
-    """The shape of the same tensor on the other side of a model's border."""
+    """The shape of the same tensor on the other axis of a model's border."""
     own = tuple(after.shape)
     if len(own) != len(now):
         return own
@@ -142,18 +141,18 @@ class StaleMetrics:
 
     Args:
         models: The models.
-        tables: The tables that change.
+        axes: The axes that change.
 
     Attributes:
         notes: What the user should know of metrics that cannot be reset.
     """
 
-    def __init__(self, models: list[keras.Model], tables: list[VocabularyAxis]) -> None:
+    def __init__(self, models: list[keras.Model], axes: list[VocabularyAxis]) -> None:
         self.notes: list[str] = []
         self._reset: list[tuple[Any, Any]] = []
         self._models: list[keras.Model] = []
-        heads = [table for table in tables if table.side.name != "inputs"]
-        widths = {table.side.rows: table.rows for table in heads if table.resizes}
+        heads = [axis for axis in axes if axis.layer_axis.name != "inputs"]
+        widths = {axis.layer_axis.rows: axis.rows for axis in heads if axis.resizes}
         for model in models if heads else []:
             for metric in keras_internals.compiled_metrics(model):
                 self._look_at(model, metric, widths)
@@ -195,15 +194,15 @@ class StaleMetrics:
     def __bool__(self) -> bool:
         return bool(self._reset)
 
-    def reset(self, undo: ExitStack) -> None:
-        """Lets Keras build the metrics anew; leaves with `undo` the way back.
+    def reset(self, transaction: Transaction) -> None:
+        """Lets Keras build the metrics anew.
 
         The objects stay, since the user may hold them.
         """
         for metric, fresh in self._reset:
-            keras_internals.replace_content(metric, fresh, undo)
+            keras_internals.replace_content(metric, fresh, transaction)
         for model in self._models:
-            keras_internals.forget_metrics_build(model, undo)
+            keras_internals.forget_metrics_build(model, transaction)
 
 
 def _has_width(metric: Any, widths: set[int]) -> bool:

@@ -84,25 +84,36 @@ def _listed(value: Any) -> list:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def involved_models(model: keras.Layer, options: Options) -> list[keras.Model]:
-    """The model, those inside it, and those that the user named besides."""
-    roots = [model, *options.models_besides]
-    inside = [layer for root in roots for _, layer in keras_internals.walk(root)]
-    return list({id(m): m for m in inside if isinstance(m, keras.Model)}.values())
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """The models and optimizers that a warm start of a model has to do with.
 
+    Attributes:
+        roots: The model, and those that the user named besides.
+        models: These, and the models inside them.
+        optimizers: Those of these models, those that the user named, and all that they
+            wrap.
+        heir: The optimizer that a previous run's state is for: the model's, or the one
+            that the user named.
+    """
 
-def involved_optimizers(model: keras.Layer, options: Options) -> list[Any]:
-    """Those of these models, those that the user named, and all that they wrap."""
-    tops = [getattr(m, "optimizer", None) for m in involved_models(model, options)]
-    found: list[Any] = []
-    for top in [*tops, *options.optimizers_besides]:
-        inner = [] if top is None else inner_optimizers(top)
-        found += [o for o in inner if not any(o is known for known in found)]
-    return found
+    roots: list[keras.Layer]
+    models: list[keras.Model]
+    optimizers: list[keras.optimizers.Optimizer]
+    heir: keras.optimizers.Optimizer | None
 
-
-def heir_of(model: keras.Layer, options: Options) -> Any | None:
-    """The optimizer that a previous run's state is for: the model's, or the one named."""
-    optimizer = getattr(model, "optimizer", None)
-    listed = options.optimizers_besides
-    return listed[0] if optimizer is None and len(listed) == 1 else optimizer
+    @classmethod
+    def of(cls, model: keras.Layer, options: Options) -> "Scope":
+        """The scope of a warm start, as it is now."""
+        roots = [model, *options.models_besides]
+        inside = [layer for root in roots for _, layer in keras_internals.walk(root)]
+        models = [layer for layer in inside if isinstance(layer, keras.Model)]
+        models = list({id(m): m for m in models}.values())
+        named = options.optimizers_besides
+        tops = [getattr(m, "optimizer", None) for m in models]
+        tops = [top for top in [*tops, *named] if top is not None]
+        inner = [o for top in tops for o in inner_optimizers(top)]
+        heir = getattr(model, "optimizer", None)
+        if heir is None and len(named) == 1:
+            heir = named[0]
+        return cls(roots, models, list({id(o): o for o in inner}.values()), heir)

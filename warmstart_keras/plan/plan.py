@@ -1,43 +1,40 @@
-"""Planning a warm start, all of it checked before anything moves; and applying it."""
+"""`WarmStartPlan`: a warm start as a value, checked whole; and its execution."""
 
 import time
 import warnings
-from contextlib import ExitStack
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import keras
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import agreement, tensors
+from warmstart_keras.backend import Transaction, agreement
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.layers import (
-    Binding,
-    WarmStartEmbedding,
-    recorded_vocabulary,
-    variables_of,
-)
+from warmstart_keras.layers import Binding, WarmStartEmbedding, variables_of
 from warmstart_keras.model import (
     ModelAxes,
-    VocabularyAxis,
-    find_tables,
+    find_axes,
+    find_sources,
     old_key,
     record_lookup,
     replace_key,
-    unnamed_heads,
-    vocabulary_axes,
 )
 from warmstart_keras.plan.axis_plan import AxisPlan
 from warmstart_keras.plan.following import Resizing, StaleMetrics
-from warmstart_keras.plan.options import Options, involved_models, involved_optimizers
-from warmstart_keras.plan.slots import arriving_moves, plan_moves
-from warmstart_keras.plan.text import left_behind, listing
-from warmstart_keras.previous import MatchedRun, open_previous
-from warmstart_keras.report import VocabularyChange, WarmStartReport, sampled
+from warmstart_keras.plan.options import Options, Scope
+from warmstart_keras.plan.slots import SlotUpdate, slots_from_run
+from warmstart_keras.plan.text import Level, Note, listing
+from warmstart_keras.previous import MatchedRun
+from warmstart_keras.report import (
+    VariableChange,
+    VocabularyChange,
+    WarmStartReport,
+    sampled,
+)
 from warmstart_keras.rows import LoadState, MoveRows, SetValue
 from warmstart_keras.vocabulary import Vocabulary, read
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class WarmStartPlan:
     """What a warm start would do, checked; nothing has moved.
 
@@ -73,131 +70,49 @@ class WarmStartPlan:
         WarmStartError: As in `warm_start`.
     """
 
-    def __init__(self, model: keras.Layer, options: Options) -> None:
-        if keras_internals.in_step(model):
-            raise WarmStartError(
-                "A warm start must not run inside a training step or a compiled "
-                "function. Received: a call from within one. Call `warm_start(model)` "
-                "before `fit`, or use `VocabularyWarmStart()`, which acts in "
-                "`on_train_begin`. If a JAX loop of your own holds the values, assign "
-                "them to the variables first."
-            )
-        self.model = model
-        self._options = options
-        self._arrivals: MatchedRun | None = None
-        try:
-            with agreement(model, "plan a warm start", self._facts):
-                self._plan()
-        except BaseException:
-            if self._arrivals is not None:
-                self._arrivals.previous.close()
-            raise
-
-    def _plan(self) -> None:
-        options = self._options
-        if options.previous is not None:
-            self._arrivals = _matched(self.model, options)
-        self._found = self._find()
-        self._optimizers = involved_optimizers(self.model, self._options)
-        self.unknown: list[str] = []
-        self.unwatched = [
-            f"layer '{path}': it is not known where its vocabulary comes from, so a "
-            "rebuild of it is not seen. Name the source: "
-            f"`vocabularies={{'{path.rpartition('/')[2]}': vectorizer}}`."
-            for path in self._found.sourceless
-        ]
-        if self._found.is_in_vain:
-            plain = self._found.plain
-            self.unwatched.append(
-                f"nothing of model '{self.model.name}' is known to follow a vocabulary, "
-                f"so a rebuild is not seen. It has embeddings: {plain}. Name the source "
-                f"of each that does: `vocabularies={{'{plain[0].rpartition('/')[2]}': "
-                "vectorizer}`, or make it a `WarmStartEmbedding`."
-            )
-        self._of_slots: list[str] = []
-        self._by_place: list[str] = []
-        self._changes: list[AxisPlan] = []
-        bound = variables_of([table.side for table in self._found.tables])
-        for table in self._found.tables:
-            if table.base is None:
-                self._adopt(table)
-            elif not table.is_current:
-                self._changes.append(AxisPlan.of(table, options, bound))
-        rebuilt = [change.table.source for change in self._changes]
-        for lookup in self._found.watched:
-            before = recorded_vocabulary(lookup, "vectors")
-            if before is not None and not before.same_rows(read(lookup)):
-                rebuilt.append(lookup)
-        for source, problem in self._found.problems:
-            if any(source is other for other in rebuilt):
-                raise WarmStartError(problem)
-        resized = [c.table for c in self._changes if c.table.resizes]
-        self._resizing = Resizing.of([self.model, *options.models_besides], resized)
-        self.unchecked = self._resizing.unchecked
-        models = involved_models(self.model, options) if self._changes else []
-        self._stale = StaleMetrics(models, [c.table for c in self._changes])
-        if self._stale and options.adopt and keras.backend.backend() == "jax":
-            raise WarmStartError(
-                "Metrics that were made for another number of outputs must be reset "
-                "before `fit`, which on JAX has looked at them when its callbacks begin. "
-                f"Received: a callback, for {[c.name for c in self._changes]}. Call "
-                "`warm_start(model, ...)` before `fit`."
-            )
-        heads = unnamed_heads(self.model, self._found.tables) if self._changes else []
-        self._left_behind = left_behind(heads, self._changes)
-        self._changes = plan_moves(
-            self.model,
-            self._changes,
-            self._optimizers,
-            options,
-            from_previous=self._is_warm,
-        )
-        if self._arrivals is not None:
-            # What cannot come is refused now, though it is only read in `apply`.
-            moved = variables_of([change.table.side for change in self._changes])
-            self._arrivals.loads(moved)
-            self._by_place = self._arrivals.by_place(moved)
-        self._state = self._held()
+    model: keras.Layer
+    _options: Options
+    _scope: Scope
+    _run: MatchedRun | None
+    _found: ModelAxes
+    _plans: tuple[AxisPlan, ...]
+    _slots: tuple[SlotUpdate, ...]
+    _resizing: Resizing
+    _stale_metrics: StaleMetrics
+    _notes: tuple[Note, ...]
+    unknown: list[str]
+    unwatched: list[str]
+    _held: list[tuple[int, ...]]
 
     @property
     def bindings(self) -> list[Binding]:
         """Every variable that was looked at, with its vocabulary axis."""
-        return [b for table in self._found.tables for b in table.side.bindings]
+        return [b for axis in self._found.axes for b in axis.layer_axis.bindings]
 
     @property
     def changed(self) -> bool:
         """Whether there is anything to move."""
-        return bool(self._changes) or self._is_warm
+        return bool(self._plans) or self._is_from_run
 
     @property
-    def _is_warm(self) -> bool:
+    def _is_from_run(self) -> bool:
         """Whether there is a previous run."""
-        return self._arrivals is not None and self._arrivals.previous.is_there
+        return self._run is not None and self._run.previous.is_there
 
     @property
     def notes(self) -> list[str]:
         """What the user should know, one sentence each."""
-        of_changes = [
-            f"layer '{change.name}': {note}"
-            for change in self._changes
-            for note in [*change.notes, *change.remarks]
-        ]
-        of_previous = self._arrivals.notes if self._arrivals is not None else []
-        return [
-            *of_previous,
-            *self._by_place,
-            *self._of_slots,
-            *self.unwatched,
-            *self.unknown,
-            *of_changes,
-            *self._left_behind,
-            *self._stale.notes,
-        ]
+        return [note.text for note in self._notes]
+
+    @property
+    def unchecked(self) -> list[str]:
+        """Paths of layers whose configuration could not be checked."""
+        return self._resizing.unchecked
 
     @property
     def unbuilt(self) -> dict[keras.Layer, Vocabulary]:
         """Layers that were named and have no rows yet, and what their source says."""
-        unbuilt = self._found.unbuilt.items()
+        unbuilt = self._found.sources.unbuilt.items()
         return {layer: read(s[0]) for layer, s in unbuilt if len(s) == 1}
 
     def report(self, seconds: float = 0.0) -> WarmStartReport:
@@ -212,22 +127,41 @@ class WarmStartPlan:
         return WarmStartReport(
             changed=self.changed,
             vocabularies=[
-                VocabularyChange.between(change.name, change.row_map)
-                for change in self._changes
+                VocabularyChange.between(plan.name, plan.row_map) for plan in self._plans
             ],
-            variables=[said for change in self._changes for said in change.report()],
+            variables=[
+                _variable_change(plan, binding, self._slots)
+                for plan in self._plans
+                for binding in plan.bindings
+            ],
             notes=self.notes,
             unchecked=self.unchecked,
-            **({} if self._arrivals is None else self._arrivals.about()),
+            **({} if self._run is None else self._run.about()),
             seconds=seconds,
         )
 
     def __str__(self) -> str:
         lines = [self.report().text("Plan of a warm start; nothing has moved yet")]
-        if self._found.tables:
-            changed = [change.table for change in self._changes]
-            lines += ["", listing(self._found.tables, changed)]
+        if self._found.axes:
+            lines += ["", listing(self._found.axes, self._plans)]
         return "\n".join(lines)
+
+    def facts(self) -> list[str]:
+        """What must be the same in every process that trains the model."""
+        options = self._options
+        facts = [f"seed={options.seed}", f"optimizer_state={options.optimizer_state!r}"]
+        for axis in self._found.axes:
+            base = None if axis.base is None else axis.base.fingerprint
+            facts.append(
+                f"layer '{axis.layer_axis.title}': {len(axis.new)} tokens with "
+                f"fingerprint {axis.new.fingerprint}, base {base}, "
+                f"{axis.layer_axis.rows} rows"
+            )
+        for plan in self._plans:
+            slots = [slot for slot in self._slots if slot.axis is plan.axis]
+            moves = len(plan.moves) + len(slots)
+            facts.append(f"layer '{plan.name}' moves {moves} variables")
+        return facts
 
     def apply(self) -> WarmStartReport:
         """Does what was planned: all of it, or nothing.
@@ -240,10 +174,10 @@ class WarmStartPlan:
                 the plan was made. Whatever is raised, the model is as it was before.
         """
         start = time.perf_counter()
-        moves: list[MoveRows | SetValue | LoadState] = []
-        with ExitStack() as undo:
+        updates: list[MoveRows | SetValue | LoadState] = []
+        with Transaction() as transaction:
             with agreement(
-                self.model, "apply a warm start", lambda: [m.digest() for m in moves]
+                self.model, "apply a warm start", lambda: [u.digest() for u in updates]
             ):
                 if self._is_outdated():
                     raise WarmStartError(
@@ -251,189 +185,157 @@ class WarmStartPlan:
                         "Received: a model whose layers, optimizer or vocabularies (or "
                         "previous run) have changed since. Call `plan_warm_start` again."
                     )
-                arriving, self._of_slots = arriving_moves(
-                    self.model, self._arrivals, self._changes, self._options, undo
-                )
-                # Whatever is asked of the user's own code is asked before anything moves.
-                fitted = []
-                for change in self._changes:
-                    for move in change.moves:
-                        with agreement(self.model, "work out new rows", list):
-                            fitted.append(move.fitted())
-                        change.remark(fitted[-1].remark)
-                moves += [*(move.prepared() for move in fitted), *arriving]
-                report = self.report()  # of the shapes as they are before
+                whole = self._with_slots_from_run(transaction)._fitted()
+                # User callbacks run before anything is modified.
+                updates += whole._updates()
+                report = whole.report()  # of the shapes as they are before
             keys = self._old_keys()
-            for layer in self._adapted():
-                undo.callback(layer.finalize_state)  # after its variables are back
-            for each in moves:
-                each.apply(undo)
+            for layer in self._adapting():  # after its variables are back
+                transaction.on_rollback(layer.finalize_state)
+            for update in updates:
+                update.apply(transaction)
             # What fails in one process from here on is taken back in all.
             with agreement(self.model, "finish a warm start", list):
-                self._finish(keys, undo)
-                samples = sampled([(c.table.side, c.row_map) for c in self._changes])
+                self._finish(keys, transaction)
+                moved = [(plan.axis.layer_axis, plan.row_map) for plan in self._plans]
                 seconds = time.perf_counter() - start
-                report = replace(report, samples=samples, seconds=seconds)
-                self._say(report)
-            undo.pop_all()  # all went well: nothing is taken back
-        if self._arrivals is not None:
-            self._arrivals.previous.close()
+                report = replace(report, samples=sampled(moved), seconds=seconds)
+                whole._say(report)
+            transaction.commit()
+        if self._run is not None:
+            self._run.previous.close()
         return report
 
-    def _say(self, report: WarmStartReport) -> None:
-        """Prints what was done; warns of what could not be, and may be a mistake."""
-        verbose = 1 if self._options.verbose == "auto" else self._options.verbose
-        # Read only where it matters: mostly there is nothing to say of it.
-        trained = bool(self.unknown) and any(
-            tensors.to_numpy(optimizer.iterations) > 0 for optimizer in self._optimizers
+    def _is_outdated(self) -> bool:
+        """Whether anything that was looked at has changed since."""
+        if self._run is not None and not self._run.previous.is_as_it_was:
+            return True
+        try:
+            now, then = find(self.model, self._options, self._run), self._found
+        except WarmStartError:
+            return True
+        return (
+            len(now.axes) != len(then.axes)
+            or any(not a.is_same(b) for a, b in zip(now.axes, then.axes, strict=True))
+            or held(Scope.of(self.model, self._options), self._plans) != self._held
         )
-        for note in [
-            *self.unwatched,
-            *self._left_behind,
-            *(self.unknown if trained else []),
-        ]:
-            warnings.warn(f"Warm start: {note}", stacklevel=4)
-        if verbose and self._arrivals is not None:
-            for note in [*self._arrivals.notes, *self._by_place]:
-                keras_internals.print_message(f"Warm start: {note}")
-        if verbose and not trained:
-            for note in self.unknown:
-                keras_internals.print_message(f"Warm start: {note}")
-        if verbose:
-            for note in self._stale.notes:
-                keras_internals.print_message(f"Warm start: {note}")
-        if verbose:
-            for change in self._changes:
-                for remark in change.remarks:
-                    keras_internals.print_message(
-                        f"Warm start: layer '{change.name}': {remark}"
-                    )
+
+    def _with_slots_from_run(self, transaction: Transaction) -> "WarmStartPlan":
+        """The plan with what the optimizer gets from a previous run, if there is one."""
+        if self._run is None or not self._is_from_run:
+            return self
+        slots, texts = slots_from_run(
+            self.model, self._run, self._plans, self._scope, self._options, transaction
+        )
+        notes = (*self._notes, *(Note(text, Level.DETAIL) for text in texts))
+        return replace(self, _slots=(*self._slots, *slots), _notes=notes)
+
+    def _fitted(self) -> "WarmStartPlan":
+        """The plan after what new rows are made of was learned, if it must be."""
+        plans, notes = [], list(self._notes)
+        for plan in self._plans:
+            moves = []
+            for move in plan.moves:
+                with agreement(self.model, "work out new rows", list):
+                    moves.append(move.fitted())
+                note = Note(f"layer '{plan.name}': {moves[-1].remark}", Level.INFO)
+                if moves[-1].remark is not None and note not in notes:
+                    notes.append(note)
+            plans.append(replace(plan, moves=tuple(moves)))
+        return replace(self, _plans=tuple(plans), _notes=tuple(notes))
+
+    def _updates(self) -> list[MoveRows | SetValue | LoadState]:
+        """All that is done to variables, in this order."""
+        moves = [move.prepared() for plan in self._plans for move in plan.moves]
+        loads: list[SetValue | LoadState] = []
+        if self._run is not None:
+            axes = [plan.axis.layer_axis for plan in self._plans]
+            loads = self._run.loads(variables_of(axes))
+        return [*moves, *(slot.update for slot in self._slots), *loads]
+
+    def _old_keys(self) -> list[tuple]:
+        """By which key each optimizer knows each variable before anything moves."""
+        return [
+            (optimizer, binding.variable, old_key(optimizer, binding))
+            for optimizer in self._scope.optimizers
+            for plan in self._plans
+            for binding in plan.bindings
+        ]
+
+    def _adapting(self) -> list[keras.Layer]:
+        """Layers that work out more of their variables than these say."""
+        layers = [plan.axis.layer for plan in self._plans]
+        return [layer for layer in layers if hasattr(layer, "finalize_state")]
+
+    def _finish(self, keys: list[tuple], transaction: Transaction) -> None:
+        """Does all that there is to do besides moving rows."""
+        for optimizer, variable, old in keys:
+            new = keras_internals.variable_key(optimizer, variable)
+            replace_key(optimizer, old, new, transaction)
+        for layer in self._adapting():
+            layer.finalize_state()
+        self._resizing.apply(transaction)
+        self._stale_metrics.reset(transaction)
+        if self._plans or self.unknown:
+            for model in self._scope.models:
+                keras_internals.renew_compiled_functions(model, transaction)
+        for axis in self._found.axes:
+            axis.record(transaction)
+        for lookup in self._found.sources.watched:
+            record_lookup(lookup, transaction)
+        for layer, (source, *_) in self._found.sources.unbuilt.items():
+            if isinstance(layer, WarmStartEmbedding):
+                layer.follow(source, transaction)
+        for optimizer in self._scope.optimizers:
+            if optimizer.built:
+                keras_internals.separate_averages(optimizer)
+
+    def _say(self, report: WarmStartReport) -> None:
+        """Prints what was done, and warns of what may be a mistake."""
+        verbose = 1 if self._options.verbose == "auto" else self._options.verbose
+        for note in self._notes:
+            if note.level is Level.WARNING:
+                warnings.warn(f"Warm start: {note.text}", stacklevel=4)
+            elif note.level is Level.INFO and verbose:
+                keras_internals.print_message(f"Warm start: {note.text}")
         if verbose and report.changed:
             text = str(report) if verbose == 2 else report.one_line()
             keras_internals.print_message(text)
 
-    def _facts(self) -> list[str]:
-        """What must be the same in every process that trains the model."""
-        options = self._options
-        facts = [
-            f"seed={options.seed}",
-            f"optimizer_state={options.optimizer_state!r}",
-        ]
-        for table in self._found.tables:
-            base = None if table.base is None else table.base.fingerprint
-            facts.append(
-                f"layer '{table.side.title}': {len(table.new)} tokens with fingerprint "
-                f"{table.new.fingerprint}, base {base}, {table.side.rows} rows"
-            )
-        return facts + [
-            f"layer '{change.name}' moves {len(change.moves)} variables"
-            for change in self._changes
-        ]
 
-    # --- planning ---
-
-    def _find(self) -> ModelAxes:
-        options = self._options
-        found = find_tables(
-            self.model,
-            options.vocabularies,
-            options.base_vocabularies,
-            options.without_base,
-            self._arrivals,
-            options.models_besides,
-        )
-        if found.unbuilt and not options.adopt:
-            raise WarmStartError(
-                "A layer whose rows are to be moved must be built. Received: "
-                f"{[layer.name for layer in found.unbuilt]}, not built yet. Call the "
-                "model on a batch first."
-            )
-        return found
-
-    def _adopt(self, table: VocabularyAxis) -> None:
-        layer, title = table.layer, table.side.title
-        if table.named and not self._options.adopt:
-            raise WarmStartError(
-                f"It must be known what the rows of layer '{title}' stand "
-                "for now. Received: a layer for which nothing was recorded in this "
-                f"process. Say it: `base_vocabularies={{'{layer.name}': old_tokens}}`."
-            )
-        self.unknown.append(
-            f"layer '{title}': nothing was known about its rows; today's "
-            f"{len(table.new):,} tokens are taken as what they stand for. If they were "
-            "trained on another vocabulary, name it: "
-            f"`base_vocabularies={{'{layer.name}': old_tokens}}`."
-        )
-
-    # --- applying ---
-
-    def _is_outdated(self) -> bool:
-        """Whether anything that was looked at has changed since."""
-        if self._arrivals is not None and not self._arrivals.previous.is_as_it_was:
-            return True
-        try:
-            now, then = self._find().tables, self._found.tables
-        except WarmStartError:
-            return True
-        return (
-            len(now) != len(then)
-            or any(not a.is_same(b) for a, b in zip(now, then, strict=True))
-            or self._held() != self._state
-        )
-
-    def _held(self) -> list:
-        """The variables of the optimizers, and their shapes, if any may have to move."""
-        if not self._changes:
-            return []
-        return [
-            (id(variable), *map(int, variable.shape))
-            for optimizer in involved_optimizers(self.model, self._options)
-            for variable in optimizer.variables
-        ]
-
-    def _adapted(self) -> list[Any]:
-        """Layers that work out more of their variables than these say."""
-        layers = [change.table.layer for change in self._changes]
-        return [layer for layer in layers if hasattr(layer, "finalize_state")]
-
-    def _old_keys(self) -> list[tuple[Any, Binding, Any]]:
-        """By which key each optimizer knows each variable before anything moves."""
-        return [
-            (optimizer, binding, old_key(optimizer, binding))
-            for optimizer in self._optimizers
-            for change in self._changes
-            for binding in change.bindings
-        ]
-
-    def _finish(self, keys: list[tuple[Any, Binding, Any]], undo: ExitStack) -> None:
-        """All that there is to do besides moving rows."""
-        for optimizer, binding, old in keys:
-            new = keras_internals.variable_key(optimizer, binding.variable)
-            replace_key(optimizer, old, new, undo)
-        for layer in self._adapted():
-            layer.finalize_state()
-        self._resizing.apply(undo)
-        self._stale.reset(undo)
-        if self._changes or self.unknown:
-            for model in involved_models(self.model, self._options):
-                keras_internals.renew_compiled_functions(model, undo)
-        for table in self._found.tables:
-            table.record(undo)
-        for lookup in self._found.watched:
-            record_lookup(lookup, undo)
-        for layer, (source, *_) in self._found.unbuilt.items():
-            if isinstance(layer, WarmStartEmbedding):
-                layer.follow(source, undo)
-        for optimizer in self._optimizers:
-            if optimizer.built:
-                keras_internals.separate_averages(optimizer)
+def find(model: keras.Layer, options: Options, run: MatchedRun | None) -> ModelAxes:
+    """The axes of a model with their vocabularies, as they are now."""
+    sources = find_sources(
+        model,
+        options.vocabularies,
+        options.base_vocabularies,
+        options.without_base,
+        options.models_besides,
+        as_new=run is not None,
+    )
+    return find_axes(sources, run)
 
 
-def _matched(model: keras.Layer, options: Options) -> MatchedRun:
-    """The previous run that the options name, matched with the model."""
-    previous = open_previous(options.previous, options.missing_ok)
-    try:
-        return MatchedRun(model, previous, vocabulary_axes(model, options))
-    except BaseException:
-        previous.close()
-        raise
+def held(scope: Scope, plans: tuple[AxisPlan, ...]) -> list[tuple[int, ...]]:
+    """The variables of the optimizers, and their shapes, if any may have to move."""
+    return [
+        (id(variable), *map(int, variable.shape))
+        for optimizer in (scope.optimizers if plans else [])
+        for variable in optimizer.variables
+    ]
+
+
+def _variable_change(
+    plan: AxisPlan, binding: Binding, slots: tuple[SlotUpdate, ...]
+) -> VariableChange:
+    """What becomes of a variable; asked before it moves."""
+    variable, axis = binding.variable, binding.axis
+    stored = plan.axis.stored.get(id(variable))
+    before = tuple(map(int, variable.shape)) if stored is None else stored.shape
+    after = (*before[:axis], plan.axis.rows, *before[axis + 1 :])
+    paths = [
+        slot.update.variable.path
+        for slot in slots
+        if slot.axis is plan.axis and slot.owner is variable
+    ]
+    return VariableChange(variable.path, axis, before, after, paths)

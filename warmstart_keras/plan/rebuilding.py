@@ -23,7 +23,7 @@ _REBUILT_AS_THEY_ARE = (
 
 
 def check_ancestors(
-    model: keras.Layer, tables: list[VocabularyAxis], sizes: dict[Size, Any]
+    model: keras.Layer, axes: list[VocabularyAxis], sizes: dict[Size, Any]
 ) -> list[str]:
     """Checks that every ancestor's configuration would rebuild the new shapes (K9b).
 
@@ -33,7 +33,7 @@ def check_ancestors(
 
     Args:
         model: The model.
-        tables: The tables that change their number of rows.
+        axes: The axes that change their number of rows.
         sizes: The attributes that hold their sizes, and what these will be.
 
     Returns:
@@ -44,31 +44,34 @@ def check_ancestors(
         WarmStartError: If an ancestor would rebuild another number of rows.
     """
     unchecked = []
-    changed = {table.layer for table in tables}
+    changed = {axis.layer for axis in axes}
     for path, owner in _owners(model, changed):
         inside = [layer for _, layer in keras_internals.walk(owner)]
-        within = [table for table in tables if table.layer in inside]
+        within = [axis for axis in axes if axis.layer in inside]
         with attributes_set(sizes):
             rebuilt = _rebuilt(owner)
         wrong = [t for t in within if _rows_in(rebuilt, inside, t, t.rows) != t.rows]
         if not wrong:
             continue
         now = _rebuilt(owner)
-        if any(_rows_in(now, inside, t, t.side.rows) != t.side.rows for t in wrong):
+        if any(
+            _rows_in(now, inside, t, t.layer_axis.rows) != t.layer_axis.rows
+            for t in wrong
+        ):
             unchecked.append(path)
             continue
-        table = wrong[0]
-        name = table.layer.name
+        axis = wrong[0]
+        name = axis.layer.name
         raise WarmStartError(
             f"The configuration of '{path}' (of type {type(owner).__name__}) must "
             f"rebuild layer '{name}' with its new number of rows, or the saved "
             "model could not be loaded. Received: a configuration that rebuilds "
-            f"{_rows_in(rebuilt, inside, table, table.rows)} rows, where the new "
-            f"vocabulary needs {table.rows}. Say which attribute holds the size: "
-            f"`Binding('{name}', '{table.side.bindings[0].variable.name}', "
-            f"size='{owner.name}.{_likely_attribute(owner, table.side.rows)}')` as the "
-            "key in `vocabularies`; give the layer a fixed capacity (a larger one, in a "
-            "new model); or let `get_config` "
+            f"{_rows_in(rebuilt, inside, axis, axis.rows)} rows, where the new "
+            f"vocabulary needs {axis.rows}. Say which attribute holds the size: "
+            f"`Binding('{name}', '{axis.layer_axis.bindings[0].variable.name}', "
+            f"size='{owner.name}.{_likely_attribute(owner, axis.layer_axis.rows)}')` as "
+            "the key in `vocabularies`; give the layer a fixed capacity (a larger one, "
+            "in a new model); or let `get_config` "
             f"of {type(owner).__name__} follow the layer's size."
         )
     return unchecked
@@ -130,29 +133,29 @@ def _rebuilt(owner: keras.Layer) -> list[keras.Layer]:
 def _rows_in(
     rebuilt: list[keras.Layer],
     inside: list[keras.Layer],
-    table: VocabularyAxis,
+    axis: VocabularyAxis,
     wanted: int,
 ) -> int | None:
-    """How many rows a table has in a layer that was rebuilt; None if that is not known.
+    """How many rows a axis has in a layer that was rebuilt; None if that is not known.
 
     Args:
         rebuilt: The layers of what was rebuilt.
         inside: Those that it was rebuilt from.
-        table: The table.
+        axis: The axis.
         wanted: How many it shall have.
     """
-    kind = type(table.layer)
+    kind = type(axis.layer)
     ours, theirs = ([x for x in some if type(x) is kind] for some in (inside, rebuilt))
     if len(ours) != len(theirs):
         return None
-    layer = theirs[ours.index(table.layer)]
+    layer = theirs[ours.index(axis.layer)]
     if isinstance(layer, WarmStartEmbedding):
         return layer.number_of_rows()
-    binding = table.side.bindings[0]
-    place = [id(v) for v in table.layer.weights].index(id(binding.variable))
-    if layer.built and len(layer.weights) == len(table.layer.weights):
+    binding = axis.layer_axis.bindings[0]
+    place = [id(v) for v in axis.layer.weights].index(id(binding.variable))
+    if layer.built and len(layer.weights) == len(axis.layer.weights):
         return int(layer.weights[place].shape[binding.axis])
-    own = [size for size in table.side.sizes if size.owner is table.layer]
+    own = [size for size in axis.layer_axis.sizes if size.owner is axis.layer]
     for size in own:
         if getattr(layer, size.attribute, None) != size.value_for(wanted):
             value = getattr(layer, size.attribute, None)

@@ -1,236 +1,237 @@
-"""Which moves the changes of a model's tables need, the slots of optimizers included."""
+"""What becomes of the optimizers' slots: moved with their rows, or taken from a run."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import keras
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import LazyArray
+from warmstart_keras.backend import LazyArray, Transaction
 from warmstart_keras.keras_internals import inner_optimizers
-from warmstart_keras.layers import variables_of
+from warmstart_keras.layers import WarmStartEmbedding
 from warmstart_keras.model import (
     Slot,
+    VocabularyAxis,
     check_wrapper,
     find_slots,
-    is_lost,
     other_rates,
     pair_variables,
     starts_anew,
 )
 from warmstart_keras.plan.axis_plan import AxisPlan
-from warmstart_keras.plan.options import Options, heir_of
+from warmstart_keras.plan.options import Options, Scope
 from warmstart_keras.previous import MatchedRun
-from warmstart_keras.rows import LoadState, MoveRows, SetValue
+from warmstart_keras.rows import MoveRows, SetValue
+from warmstart_keras.vocabulary import RowMap
 
 
-def slots_of(
-    optimizer: Any, owners: dict[tuple[int, int], AxisPlan]
-) -> Iterator[tuple[AxisPlan, Slot]]:
-    """The slots that an optimizer has for variables with a vocabulary.
+@dataclass(frozen=True, eq=False)
+class SlotUpdate:
+    """What becomes of one variable of an optimizer.
 
-    Args:
-        optimizer: The optimizer.
-        owners: For the `id` and the axis of each variable, its change. A kernel may have
-            one vocabulary along its inputs, and another one along its outputs.
+    Attributes:
+        update: The update.
+        axis: The vocabulary axis that it follows; None if it follows none.
+        owner: The variable of the model that it belongs to, if it follows an axis.
     """
-    axes: list[dict[int, int]] = []
+
+    update: MoveRows | SetValue
+    axis: VocabularyAxis | None = None
+    owner: keras.Variable | None = None
+
+
+def _slots_of(
+    optimizer: keras.optimizers.Optimizer, plans: Sequence[AxisPlan]
+) -> Iterator[tuple[AxisPlan, Slot]]:
+    """The slots that an optimizer has for the variables of some plans.
+
+    A kernel may have one vocabulary along its inputs, and another along its outputs: it
+    is looked at once for each.
+    """
+    owners = {(id(b.variable), b.axis): plan for plan in plans for b in plan.bindings}
+    rounds: list[dict[int, int]] = []
     for variable, axis in owners:
-        alone = next((one for one in axes if variable not in one), None)
+        alone = next((one for one in rounds if variable not in one), None)
         if alone is None:
-            axes.append(alone := {})
+            rounds.append(alone := {})
         alone[variable] = axis
-    for one in axes:
-        for slot in find_slots(optimizer, one):
+    for axes in rounds:
+        for slot in find_slots(optimizer, axes):
             owner = id(slot.owner)
-            yield owners[owner, one[owner]], slot
+            yield owners[owner, axes[owner]], slot
 
 
-def plan_moves(
-    model: keras.Layer,
-    changes: list[AxisPlan],
-    optimizers: list[Any],
-    options: Options,
-    *,
-    from_previous: bool,
-) -> list[AxisPlan]:
-    """Plans the moves of every table, and of the slots that belong to it.
-
-    Args:
-        model: The model.
-        changes: The changes of its tables; their moves are planned in them.
-        optimizers: Those of all models, and all that they wrap.
-        options: How it shall be done.
-        from_previous: Whether there is a previous run, which one of them continues.
-
-    Returns:
-        The changes that have something to do.
+def with_slots(
+    optimizers: Sequence[keras.optimizers.Optimizer],
+) -> list[keras.optimizers.Optimizer]:
+    """Those of some optimizers that are built and keep slots: they wrap no other.
 
     Raises:
-        WarmStartError: If an optimizer keeps slots that cannot be told apart.
+        WarmStartError: If one that wraps another keeps slots that cannot be told apart.
     """
-    owners = {(id(b.variable), b.axis): c for c in changes for b in c.bindings}
-    held: set[int] = set()
-    for place, change in enumerate(changes):
-        change.plan_variables(changes[:place])
-    heir = heir_of(model, options) if from_previous else None
-    inherits = {id(o) for o in ([] if heir is None else inner_optimizers(heir))}
-    if heir is not None:
-        held.update(map(id, model.trainable_variables))
-    for optimizer in optimizers if changes else []:
+    found = []
+    for optimizer in optimizers:
         if not optimizer.built:
             continue
         if len(inner_optimizers(optimizer)) > 1:
             check_wrapper(optimizer)
-            continue
-        held.update(map(id, keras_internals.optimized_variables(optimizer)))
-        for change, slot in slots_of(optimizer, owners):
-            if not change.table.stored or id(optimizer) not in inherits:
-                change.plan_slot(slot)
-    left = [change for change in changes if _has_something_to_do(change, optimizers)]
-    for change in left:
-        _note_what_is_not_held(change, held, optimizers)
-    return left
+        else:
+            found.append(optimizer)
+    return found
 
 
-def _has_something_to_do(change: AxisPlan, optimizers: list[Any]) -> bool:
-    """After `layer.embeddings = matrix` and some training nothing may be left to do."""
-    return (
-        bool(change.moves)
-        or not change.row_map.is_identity
-        or any(
-            is_lost(optimizer, binding)
-            for optimizer in optimizers
-            for binding in change.bindings
-        )
-    )
-
-
-def _note_what_is_not_held(
-    change: AxisPlan, held: set[int], optimizers: list[Any]
-) -> None:
-    unheld = any(
-        b.variable.trainable and id(b.variable) not in held for b in change.bindings
-    )
-    if change.table.resizes:
-        change.notes.append(
-            "its number of rows changes; make functions that you compiled "
-            "yourself anew, and name other models over this layer in `also=`."
-        )
-    if unheld and (change.table.resizes or not optimizers):
-        change.notes.append(
-            "no built optimizer is known that holds its variable. If a training "
-            "loop of your own has one, pass `optimizer=`."
-        )
-
-
-def arriving_moves(
-    model: keras.Layer,
-    arrivals: MatchedRun | None,
-    changes: list[AxisPlan],
-    options: Options,
-    undo: ExitStack,
-) -> tuple[list[SetValue | LoadState | MoveRows], list[str]]:
-    """What comes from a previous run besides the rows of tables, and what to know of it.
-
-    An optimizer that is not built yet is built; `undo` gets the way back.
-
-    Raises:
-        WarmStartError: If a variable had another shape.
-    """
-    if arrivals is None or not arrivals.previous.is_there:
-        return [], []
-    loads: list[SetValue | LoadState | MoveRows] = [
-        *arrivals.loads(variables_of([change.table.side for change in changes]))
-    ]
-    optimizer = heir_of(model, options)
-    if optimizer is None:
-        has_state = arrivals.previous.run.optimizer is not None
-        return loads, [starts_anew("the model is not compiled")] if has_state else []
-    for change in changes:  # a plan that failed may be applied again
-        undo.callback(change.keep, len(change.moves), len(change.slots))
-    if not optimizer.built:
-        for inner in inner_optimizers(optimizer):
-            keras_internals.forget_build(inner, undo)
-        optimizer.build(model.trainable_variables)
-        _plan_own_slots(optimizer, [c for c in changes if not c.table.stored])
-    coming = [change for change in changes if change.table.stored]
-    reset = options.optimizer_state == "reset"
-    slots, notes = plan_slots(optimizer, arrivals, coming, reset)
-    return [*loads, *slots], notes
-
-
-def _plan_own_slots(optimizer: Any, changes: list[AxisPlan]) -> None:
-    """Plans the moves of slots that an optimizer has only now, of rows of the model."""
-    owners = {(id(b.variable), b.axis): c for c in changes for b in c.bindings}
-    for inner in _with_slots(optimizer):
-        for change, slot in slots_of(inner, owners):
-            change.plan_slot(slot)
-
-
-def _with_slots(optimizer: Any) -> list[Any]:
-    """Those of an optimizer and all that it wraps that keep slots: they wrap none."""
-    inside = inner_optimizers(optimizer)
-    return [one for one in inside if one.built and len(inner_optimizers(one)) == 1]
-
-
-def plan_slots(
-    optimizer: Any, arrivals: MatchedRun, changes: list[AxisPlan], reset: bool
-) -> tuple[list[SetValue | MoveRows], list[str]]:
-    """Plans what a built optimizer gets from a previous run, and what to know of it.
+def move_slots(
+    optimizer: keras.optimizers.Optimizer, plans: Sequence[AxisPlan], options: Options
+) -> list[SlotUpdate]:
+    """Moves the slots of an optimizer with the rows that they belong to.
 
     Args:
-        optimizer: The optimizer.
-        arrivals: What comes over into the model.
-        changes: Those of its tables.
-        reset: Whether the slots of tables start anew.
+        optimizer: A built optimizer that wraps no other.
+        plans: The plans of the axes whose slots move.
+        options: What the user asked for.
     """
-    saved = arrivals.previous.run.optimizer
-    arrived = arrivals.arrived()
-    tables: dict[int, AxisPlan] = {}
-    others: dict[tuple[int, int], AxisPlan] = {}  # of kernels with two vocabularies
-    for one in changes:
-        for binding in one.bindings:
-            if tables.setdefault(id(binding.variable), one) is not one:
-                others[id(binding.variable), binding.axis] = one
-    slots = _slots(optimizer, arrived, tables)
-    variables = optimizer.variables
-    pairs, note = pair_variables(optimizer, saved, arrived, arrivals)
-    for inner in _with_slots(optimizer):
-        for other, second in slots_of(inner, others):
-            key = id(second.variable)
-            if key in pairs and second.axis is not None:
-                pairs[key] = other.remapped(pairs[key], second.axis, second.start)
-    for variable in variables:
+    updates = []
+    for plan, slot in _slots_of(optimizer, plans):
+        # Slots of rows that come from elsewhere are of no use.
+        reset = options.optimizer_state == "reset" or bool(plan.axis.stored)
+        if slot.axis is None and not reset:
+            continue
+        axis = slot.axis or 0
+        rows = int(slot.variable.shape[axis])
+        row_map = _slot_rows(plan, rows)
+        if reset:
+            after = rows if slot.axis is None else plan.axis.rows
+            row_map = row_map.all_new(rows, after)
+        if not row_map.is_identity:
+            move = MoveRows(slot.variable, axis, row_map, slot.start)
+            updates.append(SlotUpdate(move, plan.axis, slot.owner))
+    return updates
+
+
+def _slot_rows(plan: AxisPlan, rows: int) -> RowMap:
+    """Where the rows of a slot come from.
+
+    After `layer.embeddings = matrix` the slots still stand for older tokens than the
+    table does.
+    """
+    layer, after = plan.axis.layer, plan.axis.rows
+    if isinstance(layer, WarmStartEmbedding) and layer.assigned_by_hand:
+        vocabulary = layer.slot_vocabulary()
+        if vocabulary is not None and (
+            len(vocabulary) == rows
+            or (len(vocabulary) < rows and not layer.follows_vocabulary)
+        ):
+            return RowMap(vocabulary, plan.row_map.new).within_capacity(rows, after)
+    if rows != plan.axis.layer_axis.rows:
+        return plan.row_map.all_new(rows, after)
+    return plan.row_map.within_capacity(rows, after)
+
+
+def slots_from_run(
+    model: keras.Layer,
+    run: MatchedRun,
+    plans: Sequence[AxisPlan],
+    scope: Scope,
+    options: Options,
+    transaction: Transaction,
+) -> tuple[list[SlotUpdate], list[str]]:
+    """What the optimizer gets from a previous run, and notes on that.
+
+    An optimizer that is not built yet is built.
+
+    Args:
+        model: The model.
+        run: The previous run.
+        plans: The plans of the model's axes.
+        scope: The optimizers.
+        options: What the user asked for.
+        transaction: Takes it back.
+    """
+    optimizer = scope.heir
+    if optimizer is None:
+        has_state = run.previous.optimizer is not None
+        return [], [starts_anew("the model is not compiled")] if has_state else []
+    updates: list[SlotUpdate] = []
+    if not optimizer.built:
+        for inner in inner_optimizers(optimizer):
+            keras_internals.forget_build(inner, transaction)
+        optimizer.build(model.trainable_variables)
+        own = [plan for plan in plans if not plan.axis.stored]
+        for inner in with_slots(inner_optimizers(optimizer)):
+            updates += move_slots(inner, own, options)
+    coming = [plan for plan in plans if plan.axis.stored]
+    reset = options.optimizer_state == "reset"
+    found, notes = _bring_slots(optimizer, run, coming, reset)
+    return updates + found, notes
+
+
+def _bring_slots(
+    optimizer: keras.optimizers.Optimizer,
+    run: MatchedRun,
+    plans: list[AxisPlan],
+    reset: bool,
+) -> tuple[list[SlotUpdate], list[str]]:
+    """What a built optimizer gets from a previous run; `reset`: but not for `plans`."""
+    first: dict[int, AxisPlan] = {}
+    seconds: list[AxisPlan] = []  # of kernels with a vocabulary along both axes
+    for plan in plans:
+        for binding in plan.bindings:
+            if first.setdefault(id(binding.variable), plan) is not plan:
+                seconds.append(plan)
+    slots = _all_slots(optimizer, run.arrived(), first)
+    pairs, note = pair_variables(optimizer, run)
+    for inner in with_slots(inner_optimizers(optimizer)):
+        for plan, slot in _slots_of(inner, seconds):
+            key = id(slot.variable)
+            is_first = first[id(slot.owner)] is plan
+            if key in pairs and slot.axis is not None and not is_first:
+                pairs[key] = plan.remapped(pairs[key], slot.axis, slot.start)
+    for variable in optimizer.variables:
         stored = pairs.get(id(variable))
-        if stored is not None and stored.shape != _expected(variable, slots, tables):
+        if stored is not None and stored.shape != _expected(variable, slots, first):
             shapes = f"shape {tuple(variable.shape)} now, {stored.shape} there"
             pairs, note = {}, starts_anew(f"'{variable.path}' has {shapes}")
             break
-    moves: list[SetValue | MoveRows] = []
-    for variable in variables:
-        slot, stored = slots.get(id(variable)), pairs.get(id(variable))
-        change = None if slot is None else tables.get(id(slot.owner))
-        if slot is not None and change is not None:
-            moves.append(change.arriving_slot(slot, None if reset else stored))
+    updates: list[SlotUpdate] = []
+    for variable in optimizer.variables:
+        found, stored = slots.get(id(variable)), pairs.get(id(variable))
+        if found is not None and id(found.owner) in first:
+            plan = first[id(found.owner)]
+            update = _bring_slot(plan, found, None if reset else stored)
+            updates.append(SlotUpdate(update, plan.axis, found.owner))
         elif stored is not None:
-            moves.append(SetValue(variable, stored))
-        elif slot is not None:
-            moves.append(SetValue(variable, slot.start))
+            updates.append(SlotUpdate(SetValue(variable, stored)))
+        elif found is not None:
+            updates.append(SlotUpdate(SetValue(variable, found.start)))
     notes = [] if note is None else [note]
-    return moves, notes + other_rates(variables, pairs)
+    return updates, notes + other_rates(optimizer.variables, pairs)
 
 
-def _slots(
-    optimizer: Any, arrived: dict[int, LazyArray], tables: dict[int, AxisPlan]
+def _bring_slot(
+    plan: AxisPlan, slot: Slot, stored: LazyArray | None
+) -> MoveRows | SetValue:
+    """What a slot of a plan gets from a previous run; `stored` is None if nothing."""
+    if slot.axis is None:
+        return SetValue(slot.variable, slot.start if stored is None else stored)
+    if stored is None:
+        rows = int(slot.variable.shape[slot.axis])
+        row_map = plan.row_map.all_new(rows, plan.axis.rows)
+        return MoveRows(slot.variable, slot.axis, row_map, slot.start)
+    row_map = plan.rows_of(plan.binding_of(slot.owner))
+    return MoveRows(slot.variable, slot.axis, row_map, slot.start, stored)
+
+
+def _all_slots(
+    optimizer: keras.optimizers.Optimizer,
+    arrived: dict[int, LazyArray],
+    plans: dict[int, AxisPlan],
 ) -> dict[int, Slot]:
     """The slots of all variables that get a value, by the `id` of the slot's variable."""
     found: dict[int, Slot] = {}
-    for inner in _with_slots(optimizer):
+    for inner in with_slots(inner_optimizers(optimizer)):
         axes = {
-            id(variable): tables[id(variable)].binding_of(variable).axis
-            if id(variable) in tables
+            id(variable): plans[id(variable)].binding_of(variable).axis
+            if id(variable) in plans
             else 0
             for variable in keras_internals.optimized_variables(inner)
             if id(variable) in arrived and len(variable.shape)
@@ -240,12 +241,12 @@ def _slots(
 
 
 def _expected(
-    variable: Any, slots: dict[int, Slot], tables: dict[int, AxisPlan]
+    variable: keras.Variable, slots: dict[int, Slot], plans: dict[int, AxisPlan]
 ) -> tuple[int, ...]:
     """The shape that a variable of the optimizer must have had."""
     shape = list(map(int, variable.shape))
     slot = slots.get(id(variable))
-    if slot is not None and id(slot.owner) in tables and slot.axis is not None:
-        change = tables[id(slot.owner)]
-        shape[slot.axis] = change.table.base_rows(change.binding_of(slot.owner))
+    if slot is not None and id(slot.owner) in plans and slot.axis is not None:
+        plan = plans[id(slot.owner)]
+        shape[slot.axis] = plan.axis.base_rows(plan.binding_of(slot.owner))
     return tuple(shape)

@@ -1,53 +1,132 @@
-"""A plan for people to read: every variable with a vocabulary, changed or not."""
+"""A plan for people to read: every variable with a vocabulary, and notes."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import keras
 
 from warmstart_keras.layers import LayerAxis
-from warmstart_keras.model import VocabularyAxis
+from warmstart_keras.model import ModelAxes, VocabularyAxis
 from warmstart_keras.plan.axis_plan import AxisPlan
 from warmstart_keras.report import aligned
 from warmstart_keras.vocabulary import Vocabulary
 
 
-def listing(tables: list[VocabularyAxis], changed: list[VocabularyAxis]) -> str:
-    """All variables of some tables, each with axis, shapes and vocabulary, as a table."""
+class Level(Enum):
+    """Where a note is said."""
+
+    DETAIL = "in the report"
+    INFO = "in the report, and printed"
+    WARNING = "in the report, and as a warning"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the user should know about a warm start: one sentence."""
+
+    text: str
+    level: Level
+
+
+def listing(axes: list[VocabularyAxis], plans: Sequence[AxisPlan]) -> str:
+    """All variables with a vocabulary, each with axis, shapes and source, as a table."""
+    changed = [plan.axis for plan in plans]
     rows = [("variable", "axis", "shape", "vocabulary", "what happens")]
-    for table in tables:
-        for binding in table.side.bindings:
+    for axis in axes:
+        how = "named" if axis.named else "in the model"
+        for binding in axis.layer_axis.bindings:
             shape = tuple(map(int, binding.variable.shape))
             rows.append(
                 (
                     binding.variable.path,
                     str(binding.axis),
-                    _shapes(shape, binding.axis, table.rows),
-                    _described(table),
-                    _happens(table, changed),
+                    _shapes(shape, binding.axis, axis.rows),
+                    f"{_source(axis.source)}, {how}",
+                    _happens(axis, changed),
                 )
             )
     return "\n".join(aligned(rows))
 
 
-def left_behind(heads: list[LayerAxis], changes: list[AxisPlan]) -> list[str]:
-    """Of each head that may well have one of the vocabularies and was not named, a note.
+def left_behind(heads: list[LayerAxis], plans: Sequence[AxisPlan]) -> list[str]:
+    """A note on each head as wide as a vocabulary that moves, which nobody named.
 
-    A guess is not made; but to move an embedding and leave the head where it is breaks
-    a model, and says nothing.
+    It is not guessed that the head follows it; but to move an embedding and leave its
+    head in place breaks a model without an error.
     """
     notes = []
-    for side in heads:
-        for change in changes:
-            base = change.row_map.base
-            if change.table.side.name == "rows" and len(base) == side.rows:
+    for head in heads:
+        for plan in plans:
+            if (
+                plan.axis.layer_axis.name == "rows"
+                and len(plan.row_map.base) == head.rows
+            ):
                 notes.append(
-                    f"layer '{side.path}' has {side.rows} outputs, as many as "
-                    f"'{change.name}' has tokens, and stays as it is. If they stand for "
+                    f"layer '{head.path}' has {head.rows} outputs, as many as "
+                    f"'{plan.name}' has tokens, and stays as it is. If they stand for "
                     "the same tokens, name it: "
-                    f"`vocabularies={{'{side.layer.name}': ...}}`."
+                    f"`vocabularies={{'{head.layer.name}': ...}}`."
                 )
                 break
+    return notes
+
+
+def not_watched(found: ModelAxes, model: keras.Layer) -> list[str]:
+    """A note on each layer, or on the model, whose vocabulary source is not known."""
+    notes = [
+        f"layer '{path}': it is not known where its vocabulary comes from, so a "
+        "rebuild of it is not seen. Name the source: "
+        f"`vocabularies={{'{path.rpartition('/')[2]}': vectorizer}}`."
+        for path in found.sources.sourceless
+    ]
+    if found.is_in_vain:
+        plain = found.sources.plain
+        notes.append(
+            f"nothing of model '{model.name}' is known to follow a vocabulary, "
+            f"so a rebuild is not seen. It has embeddings: {plain}. Name the source "
+            f"of each that does: `vocabularies={{'{plain[0].rpartition('/')[2]}': "
+            "vectorizer}`, or make it a `WarmStartEmbedding`."
+        )
+    return notes
+
+
+def adopted(axis: VocabularyAxis) -> str:
+    """A note on rows that are taken to stand for today's vocabulary."""
+    return (
+        f"layer '{axis.layer_axis.title}': nothing was known about its rows; today's "
+        f"{len(axis.new):,} tokens are taken as what they stand for. If they were "
+        "trained on another vocabulary, name it: "
+        f"`base_vocabularies={{'{axis.layer.name}': old_tokens}}`."
+    )
+
+
+def not_held(
+    plan: AxisPlan, held: set[int], optimizers: Sequence[keras.optimizers.Optimizer]
+) -> list[str]:
+    """Notes on what does not follow a new number of rows by itself.
+
+    Args:
+        plan: The plan of an axis.
+        held: The `id`s of all variables that a built optimizer holds.
+        optimizers: All optimizers that are known.
+    """
+    notes = []
+    unheld = any(
+        b.variable.trainable and id(b.variable) not in held for b in plan.bindings
+    )
+    if plan.axis.resizes:
+        notes.append(
+            "its number of rows changes; make functions that you compiled "
+            "yourself anew, and name other models over this layer in `also=`."
+        )
+    if unheld and (plan.axis.resizes or not optimizers):
+        notes.append(
+            "no built optimizer is known that holds its variable. If a training "
+            "loop of your own has one, pass `optimizer=`."
+        )
     return notes
 
 
@@ -56,15 +135,10 @@ def _shapes(shape: tuple[int, ...], axis: int, rows: int) -> str:
     return str(shape) if after == shape else f"{shape} -> {after}"
 
 
-def _happens(table: VocabularyAxis, changed: list[VocabularyAxis]) -> str:
-    if any(table is one for one in changed):
-        return "comes over" if table.stored else "moves"
-    return "is not known yet" if table.base is None else "stays"
-
-
-def _described(table: VocabularyAxis) -> str:
-    how = "named" if table.named else "in the model"
-    return f"{_source(table.source)}, {how}"
+def _happens(axis: VocabularyAxis, changed: list[VocabularyAxis]) -> str:
+    if any(axis is one for one in changed):
+        return "comes over" if axis.stored else "moves"
+    return "is not known yet" if axis.base is None else "stays"
 
 
 def _source(source: Any) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from warmstart_keras.plan.make_plan import make_plan
 from warmstart_keras.plan.options import Options
 from warmstart_keras.plan.plan import WarmStartPlan
 from warmstart_keras.report import WarmStartReport
@@ -61,7 +62,7 @@ def plan_warm_start(
     Raises:
         WarmStartError: As in `warm_start`.
     """
-    return WarmStartPlan(
+    return make_plan(
         model,
         Options(
             vocabularies=vocabularies,

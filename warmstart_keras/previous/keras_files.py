@@ -13,7 +13,6 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import numpy as np
 from warmstart_keras import keras_internals
 from warmstart_keras.backend import LazyArray, tensors
 from warmstart_keras.keras_internals import shapes_alone
+from warmstart_keras.previous.previous_run import PreviousRun, SavedOptimizer
 from warmstart_keras.previous.saved_layers import SavedLayer, tree
 from warmstart_keras.vocabulary import Vocabulary, read_saved_lookup
 
@@ -36,45 +36,7 @@ _IN_MEMORY = 2**24
 _SUSPECT_BYTES, _SUSPECT_RATIO = 2**20, 1000
 
 
-@dataclass(eq=False)
-class SavedOptimizer:
-    """An optimizer's state in a file.
-
-    Attributes:
-        values: The arrays of its `variables`, in their order.
-        trained: The arrays of the model's variables that it held, in its order; None if
-            the file does not tell.
-        kind: The name of its class; None if the file does not tell.
-    """
-
-    values: list[LazyArray]
-    trained: list[Any] | None = None
-    kind: str | None = None
-
-
-@dataclass(eq=False)
-class SavedRun:
-    """What a file holds of a model.
-
-    Attributes:
-        root: Its layers.
-        optimizer: Its optimizer, if it is there.
-        by_variable_path: Whether the layers are named by the paths of their variables,
-            and not by where their parents hold them.
-        lookups: For a layer and its number of rows, the paths of lookup layers that may
-            have given it its ids, and what vocabularies these had, if that is known;
-            with `in_graph=True` of those alone that feed it in the model's graph.
-        is_as_it_was: Whether the file was not written again since.
-    """
-
-    root: SavedLayer
-    optimizer: SavedOptimizer | None = None
-    by_variable_path: bool = False
-    lookups: Callable[..., dict[str, Vocabulary | None]] = lambda *_, **__: {}
-    is_as_it_was: Callable[[], bool] = lambda: True
-
-
-def read_weights(path: Path, held: ExitStack) -> SavedRun:
+def read_weights(path: Path, held: ExitStack) -> PreviousRun:
     """Reads a `.weights.h5` file; `held` closes it.
 
     HDF5 locks a file that it opens by its path: nobody could write it meanwhile.
@@ -83,15 +45,15 @@ def read_weights(path: Path, held: ExitStack) -> SavedRun:
     run = _read_h5(file, held)
     before = os.fstat(file.fileno())
 
-    def is_as_it_was() -> bool:
+    def is_unchanged() -> bool:
         now = os.fstat(file.fileno())
         return (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
-    run.is_as_it_was = is_as_it_was
+    run.is_unchanged = is_unchanged
     return run
 
 
-def _read_h5(opened: Any, held: ExitStack) -> SavedRun:
+def _read_h5(opened: Any, held: ExitStack) -> PreviousRun:
     import h5py
 
     file = held.enter_context(h5py.File(opened, "r"))
@@ -111,7 +73,7 @@ def _read_h5(opened: Any, held: ExitStack) -> SavedRun:
     optimizer = groups.pop("optimizer", None)
     for group in [group for group in groups if group.startswith("optimizer/")]:
         del groups[group]
-    run = SavedRun(tree(groups))
+    run = PreviousRun(tree(groups))
     if optimizer is not None:
         values = [optimizer.values[key] for key in sorted(optimizer.values, key=int)]
         run.optimizer = SavedOptimizer(values, kind=optimizer_named(optimizer.path))
@@ -153,7 +115,7 @@ def _check_size(size: int, stored: int, name: str) -> None:
         raise ValueError(f"'{name}' says to have {size} bytes, and stores {stored}")
 
 
-def read_archive(path: str, held: ExitStack) -> SavedRun:
+def read_archive(path: str, held: ExitStack) -> PreviousRun:
     """Reads a `.keras` archive; `held` closes it, and what was unpacked of it."""
     archive = held.enter_context(zipfile.ZipFile(path))
     if _WEIGHTS not in archive.namelist():
@@ -182,7 +144,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> Any:
     return archive.open(info)
 
 
-def read_directory(path: Path, held: ExitStack) -> SavedRun:
+def read_directory(path: Path, held: ExitStack) -> PreviousRun:
     """Reads what `model.save(path, zipped=False)` has written."""
 
     def asset(group: str) -> bytes | None:
@@ -198,7 +160,7 @@ def is_saved_model(path: Path) -> bool:
     return (path / _WEIGHTS).exists() and (path / _CONFIG).exists()
 
 
-def _with_config(run: SavedRun, config: Any, asset: Callable) -> SavedRun:
+def _with_config(run: PreviousRun, config: Any, asset: Callable) -> PreviousRun:
     """Adds what the configuration tells: classes, the graph, the order of variables."""
     if not isinstance(config, dict) or "config" not in config:
         raise ValueError(f"its '{_CONFIG}' is not the configuration of a model")

@@ -1,15 +1,17 @@
-"""What comes over from a previous run into a model: which layers, and how their rows."""
+"""A previous run, matched with the model at hand: which layers, and how their rows."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import keras
 
 from warmstart_keras import keras_internals
 from warmstart_keras.backend import LazyArray, tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.layers import LayerAxis, has_sides
+from warmstart_keras.layers import LayerAxis, has_layer_axes, recorded_vocabulary
 from warmstart_keras.previous.keras_files import tree_of
-from warmstart_keras.previous.previous_run import Previous
+from warmstart_keras.previous.previous_run import PreviousRun
 from warmstart_keras.previous.saved_layers import (
     Axes,
     SavedLayer,
@@ -19,7 +21,41 @@ from warmstart_keras.previous.saved_layers import (
 )
 from warmstart_keras.previous.tensorflow_files import tree_by_variable_path
 from warmstart_keras.rows import LoadState, SetValue
-from warmstart_keras.vocabulary import Vocabulary, is_plain, read, read_as
+from warmstart_keras.vocabulary import Vocabulary
+
+# A layer of a run, and the layer of the model at hand that is the same.
+_Pair = tuple[SavedLayer, SavedLayer]
+
+
+@dataclass(frozen=True, eq=False)
+class AxisOrigin:
+    """Where the rows of one axis of a layer come from: the model itself, or a run.
+
+    Attributes:
+        rows: How many rows there are.
+        layer: The layer there; None in a file.
+        name: What the layer is called there.
+        path: Its path there.
+        vocabulary: What the rows stand for, where the origin says so by itself.
+        run: The run that they come from; None for the model itself.
+        saved: The layer as the run has it.
+        arrays: For the `id` of each variable, what it is in the run.
+    """
+
+    rows: int
+    layer: keras.Layer | None
+    name: str
+    path: str
+    vocabulary: Vocabulary | None
+    run: "MatchedRun | None" = None
+    saved: SavedLayer | None = None
+    arrays: Mapping[int, LazyArray] = field(default_factory=dict)
+
+
+def origin_in_model(axis: LayerAxis) -> AxisOrigin:
+    """The rows of a layer as the model itself has them."""
+    known = recorded_vocabulary(axis.layer, axis.name)
+    return AxisOrigin(axis.rows, axis.layer, axis.layer.name, axis.path, known)
 
 
 class MatchedRun:
@@ -41,31 +77,31 @@ class MatchedRun:
             previous model, or a layer has other shapes than it had.
     """
 
-    def __init__(
-        self, model: keras.Layer, previous: Previous, axes: Axes | None = None
-    ) -> None:
+    def __init__(self, model: keras.Layer, previous: PreviousRun, axes: Axes) -> None:
         self.previous = previous
-        self._axes = axes or {}
+        self._axes = axes
         self.missing: list[str] = []
         self.left_out: list[str] = []
         self.notes: list[str] = []
-        self._pairs: list[tuple[SavedLayer, SavedLayer]] = []
+        self._pairs: list[_Pair] = []
+        self._by_variable: dict[int, _Pair] = {}
+        self._by_layer: dict[keras.Layer, _Pair] = {}
         if not previous.is_there:
             self.notes.append(
                 f"there is no previous run at {previous.name} yet; the model starts as "
                 "it was initialised."
             )
             return
-        check_built(model)
+        _check_built(model)
         state = keras_internals.saved_state(model)
-        by_path = previous.run.by_variable_path
         with previous.reading():
+            by_path = previous.by_variable_path
             self._ours = tree_by_variable_path(state) if by_path else tree_of(state)
-        check_live(previous, self._ours)
+        _check_live(previous, self._ours)
         self._match(model)
 
     def _match(self, model: keras.Layer) -> None:
-        theirs, ours = self.previous.run.root, self._ours
+        theirs, ours = self.previous.root, self._ours
         tables = {
             id(keras_internals.embeddings_variable(layer))
             for _, layer in keras_internals.walk(model)
@@ -85,9 +121,14 @@ class MatchedRun:
             [node.path for node in root.walk() if node.arrays and id(node) not in found]
             for root in (ours, theirs)
         )
+        for pair in pairs:
+            if pair[0].arrays:
+                self._by_layer.setdefault(pair[1].layer, pair)
+                for value in pair[1].arrays.values():
+                    self._by_variable.setdefault(id(value), pair)
         self._say_what_is_not_certain(tables)
         adapted = [
-            own.path for one, own in pairs if one.arrays and was_adapted_today(own)
+            own.path for one, own in pairs if one.arrays and was_adapted(own.layer)
         ]
         if adapted:
             self.notes.append(f"what `adapt` made today was kept: {', '.join(adapted)}.")
@@ -140,34 +181,41 @@ class MatchedRun:
             "left_out": self.left_out,
         }
 
-    def has(self, side: LayerAxis) -> bool:
-        """Whether the run has the variables of one side of a layer."""
-        return self._where(side.layer, side.bindings[0].variable) is not None
-
-    def _where(
-        self, layer: keras.Layer, variable: Any
-    ) -> tuple[SavedLayer, SavedLayer] | None:
+    def _pair(self, layer: keras.Layer, variable: keras.Variable) -> _Pair | None:
         """The pair that has a variable of a layer."""
-        for saved, own in self._pairs:
-            has_it = any(value is variable for value in own.arrays.values())
-            if saved.arrays and (has_it or own.layer is layer):
-                return saved, own
-        return None
+        return self._by_variable.get(id(variable)) or self._by_layer.get(layer)
 
-    def _pair(self, side: LayerAxis) -> tuple[SavedLayer, SavedLayer]:
-        pair = self._where(side.layer, side.bindings[0].variable)
-        assert pair is not None
-        return pair
+    def has(self, axis: LayerAxis) -> bool:
+        """Whether the run has the layer of an axis."""
+        return self._pair(axis.layer, axis.bindings[0].variable) is not None
 
-    def rows(self, side: LayerAxis) -> dict[int, LazyArray]:
-        """For the `id` of each variable of one side of a layer, what it was.
+    def origin(self, axis: LayerAxis) -> AxisOrigin | None:
+        """What the run has of one axis of a layer; None where it has not the layer.
 
         Raises:
-            WarmStartError: If it was of another width.
+            WarmStartError: If a variable was of another width.
         """
+        main = axis.bindings[0]
+        pair = self._pair(axis.layer, main.variable)
+        if pair is None:
+            return None
+        saved, own = pair
+        arrays = self._arrays(axis)
+        return AxisOrigin(
+            rows=int(arrays[id(main.variable)].shape[main.axis]),
+            layer=saved.layer,
+            name=saved.name if own.name == axis.layer.name else axis.layer.name,
+            path=saved.path,
+            vocabulary=self.previous.vocabulary(saved, axis.name),
+            run=self,
+            saved=saved,
+            arrays=arrays,
+        )
+
+    def _arrays(self, axis: LayerAxis) -> dict[int, LazyArray]:
         found: dict[int, LazyArray] = {}
-        for binding in side.bindings:
-            pair = self._where(side.layer, binding.variable)
+        for binding in axis.bindings:
+            pair = self._pair(axis.layer, binding.variable)
             assert pair is not None
             saved, own = pair
             for stored, value in paired_arrays(saved, own) or []:
@@ -184,82 +232,21 @@ class MatchedRun:
                 )
         return found
 
-    def name(self, side: LayerAxis) -> str:
-        """What a layer was called."""
-        saved, own = self._pair(side)
-        name = side.layer.name
-        return saved.name if own.name == name else name
-
-    def knows_vocabulary(self, side: LayerAxis) -> bool:
-        """Whether the run itself says what the rows of an embedding stood for."""
-        return self.previous.vocabulary(self._pair(side)[0]) is not None
-
-    def vocabulary(self, side: LayerAxis, given: Any, source: Any) -> Vocabulary | None:
-        """What the rows of one side of a layer stood for, where that is known.
+    def lookup_vocabulary(self, origin: AxisOrigin, source: Any) -> Vocabulary | None:
+        """The vocabulary of the one lookup layer that can have fed an embedding.
 
         Args:
-            side: The side, of a layer of the model at hand.
-            given: What the user says of that; None if nothing.
+            origin: What the run has of the embedding.
             source: Where its new vocabulary is read.
-
-        Raises:
-            WarmStartError: If the user says something else than the run itself.
         """
-        saved, rows = self._pair(side)[0], self.old_rows(side)
-        known = self.previous.vocabulary(saved, side.name)
-        if given is None and known is None and side.name == "rows":
-            return self._of_lookup(saved, rows, source)
-        if given is None:
-            return known
-        base = as_given(given, source, rows, saved.path)
-        if known is not None and not known.same_rows(base):
-            raise WarmStartError(
-                f"`base_vocabularies` must say what the rows of layer '{saved.path}' "
-                f"stood for in {self.previous.name}. Received: {base!r}, where that "
-                f"says itself: {known!r}. Leave it out: it is needed only where the "
-                "previous run does not know."
-            )
-        if len(base) < rows:
-            note = (
-                f"layer '{saved.path}' had {rows} rows, and `base_vocabularies` has "
-                f"a token for the first {len(base)}; the others are taken as spare."
-            )
-            self.notes += [note] if note not in self.notes else []
-        return base
-
-    def keeps_its_own(self, side: LayerAxis) -> bool:
-        """Whether `adapt` made what a layer has, today."""
-        return self.has(side) and was_adapted_today(self._pair(side)[1])
-
-    def layer_then(self, side: LayerAxis) -> keras.Layer | None:
-        """The layer that had one side in a live previous model; None in a file."""
-        return self._pair(side)[0].layer
-
-    def old_rows(self, side: LayerAxis) -> int:
-        """How many rows one side of a layer had."""
-        main = side.bindings[0]
-        return int(self.rows(side)[id(main.variable)].shape[main.axis])
-
-    def refuse_unknown(self, side: LayerAxis) -> None:
-        """Says that it is not known what rows stood for."""
-        saved = self._pair(side)[0]
-        raise WarmStartError(
-            f"It must be known what the rows of layer '{saved.path}' stood for in "
-            f"the previous run. Received: {self.previous.name}, which does not say "
-            f"it for its {self.old_rows(side)} rows. Say it: "
-            f"`base_vocabularies={{'{side.layer.name}': old_tokens}}`."
-        )
-
-    def _of_lookup(self, saved: SavedLayer, rows: int, source: Any) -> Vocabulary | None:
-        """The vocabulary of the one lookup layer that can have fed a layer."""
-        found = self.previous.run.lookups(saved, rows)
+        found = self.previous.lookups(origin.saved, origin.rows)
         if len(found) > 1:
             ours = [own.path for own in self._ours.walk() if own.layer is source]
             found = {path: found[path] for path in ours if path in found}
         if len(found) != 1:
             return None
         (vocabulary,) = found.values()
-        fits = vocabulary is not None and len(vocabulary) <= rows
+        fits = vocabulary is not None and len(vocabulary) <= origin.rows
         return vocabulary if fits else None
 
     def loads(self, moved: set[int]) -> list[SetValue | LoadState]:
@@ -273,12 +260,11 @@ class MatchedRun:
         """
         loads: dict[int, SetValue | LoadState] = {}
         for saved, own in self._pairs:
-            if was_adapted_today(own) or not (saved.arrays or own.arrays):
+            if was_adapted(own.layer) or not (saved.arrays or own.arrays):
                 continue
             both = paired_arrays(saved, own)
             if both is None:
                 self._refuse(saved, own, sorted(saved.arrays), sorted(own.arrays))
-            assert both is not None
             if isinstance(own.layer, keras.layers.Normalization):
                 # It works out more of them when it loads.
                 found = {id(value): stored for stored, value in both}
@@ -303,7 +289,7 @@ class MatchedRun:
         return {
             id(value): stored
             for saved, own in self._pairs
-            if not was_adapted_today(own)
+            if not was_adapted(own.layer)
             for stored, value in paired_arrays(saved, own) or []
         }
 
@@ -319,9 +305,11 @@ class MatchedRun:
             last[own.stem] = saved.order
         return not self.left_out
 
-    def _refuse(self, saved: SavedLayer, own: SavedLayer, before: Any, now: Any) -> None:
+    def _refuse(
+        self, saved: SavedLayer, own: SavedLayer, before: Any, now: Any
+    ) -> NoReturn:
         more = ""
-        if has_sides(own.layer):
+        if has_layer_axes(own.layer):
             more = (
                 "; or, as its rows follow a vocabulary, name that: "
                 f"`vocabularies={{'{own.layer.name}': vectorizer}}`"
@@ -333,10 +321,10 @@ class MatchedRun:
         )
 
 
-def check_live(previous: Previous, ours: SavedLayer) -> None:
+def _check_live(previous: PreviousRun, ours: SavedLayer) -> None:
     """Refuses a live previous model that shares layers, or whose slots lag behind."""
     name = previous.name
-    theirs = [saved.layer for saved in previous.run.root.walk()]
+    theirs = [saved.layer for saved in previous.root.walk()]
     for own in ours.walk():  # lookup layers have none: they are never changed
         if own.arrays and any(own.layer is layer for layer in theirs):
             raise WarmStartError(
@@ -355,9 +343,9 @@ def check_live(previous: Previous, ours: SavedLayer) -> None:
             )
 
 
-def was_adapted_today(own: SavedLayer) -> bool:
-    """Whether `adapt` made what a layer has, today (L1b)."""
-    return hasattr(own.layer, "adapt") and not _is_unadapted(own.layer)
+def was_adapted(layer: keras.Layer) -> bool:
+    """Whether `adapt` has made what a layer of the model at hand has."""
+    return hasattr(layer, "adapt") and not _is_unadapted(layer)
 
 
 def _is_unadapted(layer: Any) -> bool:
@@ -368,7 +356,7 @@ def _is_unadapted(layer: Any) -> bool:
     return not mean.any() and bool((variance == 1).all())
 
 
-def check_built(model: keras.Layer) -> None:
+def _check_built(model: keras.Layer) -> None:
     """Refuses a model that has no variables yet."""
     unbuilt = [
         path or layer.name
@@ -382,34 +370,3 @@ def check_built(model: keras.Layer) -> None:
             f"{unbuilt}, not built yet. Call the model on a batch first, or give it a "
             "`keras.Input`."
         )
-
-
-def as_given(given: Any, source: Any, rows: int, path: str) -> Vocabulary:
-    """What the user says that `rows` rows stand for, special rows included.
-
-    Raises:
-        WarmStartError: If it is not certain whether special rows are missing.
-    """
-    base = read(given)
-    if not is_plain(given):
-        return base
-    specials = read(source).special_rows
-    if base.special_rows and (
-        len(base) >= rows or len(base.special_rows) >= len(specials)
-    ):
-        return base
-    if not base.special_rows:
-        # Names of special rows other than "" and "[UNK]" are known to the source alone.
-        named = read_as(given, read(source))
-        if len(named) == len(base):
-            return named
-    if len(base) < rows:
-        raise WarmStartError(
-            f"The base vocabulary of layer '{path}' must say whether its rows begin with "
-            f"mask and OOV rows. Received: {len(base)} tokens, {len(base.special_rows)} "
-            f"of them special, for {rows} rows, where the new vocabulary has "
-            f"{len(specials)} special ones. Pass all entries, "
-            "as `get_vocabulary()` gives them, or `Vocabulary(tokens, mask=..., "
-            "oov=...)`."
-        )
-    return base

@@ -8,18 +8,14 @@ import numpy as np
 from warmstart_keras import keras_internals
 from warmstart_keras.backend import LazyArray
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.previous.keras_files import (
-    SavedOptimizer,
-    SavedRun,
-    kind_of,
-    optimizer_named,
-)
+from warmstart_keras.previous.keras_files import kind_of, optimizer_named
+from warmstart_keras.previous.previous_run import PreviousRun, SavedOptimizer
 from warmstart_keras.previous.saved_layers import SavedLayer, tree
 
 _VARIABLE = "VARIABLE_VALUE"  # the name that TensorFlow gives a variable's value
 
 
-def read_tensorflow(prefix: str) -> SavedRun:
+def read_tensorflow(prefix: str) -> PreviousRun:
     """Reads what `tf.train.Checkpoint` has written."""
     import tensorflow as tf
     from tensorflow.core.protobuf import trackable_object_graph_pb2
@@ -63,7 +59,7 @@ def read_tensorflow(prefix: str) -> SavedRun:
             _add(_at(layers, name, {}), name, array)
     if not layers:
         raise ValueError("it has no variables of a Keras model")
-    run = SavedRun(tree(layers), by_variable_path=True)
+    run = PreviousRun(tree(layers), by_variable_path=True)
     inner = {inside[number].get("inner_optimizer") for number in optimizers}
     outer = sorted(optimizers - inner)
     if len(outer) == 1:

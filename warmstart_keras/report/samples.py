@@ -32,20 +32,20 @@ class RowSample:
             `(n + m, width)`; None where this process does not hold them.
     """
 
-    def __init__(self, side: LayerAxis, row_map: RowMap, most: int = _ROWS) -> None:
-        binding = side.bindings[0]
+    def __init__(self, layer_axis: LayerAxis, row_map: RowMap, most: int = _ROWS) -> None:
+        binding = layer_axis.bindings[0]
         words = row_map.new.word_rows
         is_kept = row_map.indices[words] >= 0
-        self.layer = side.title
+        self.layer = layer_axis.title
         self.variable = str(binding.variable.path)
         self.kept = _some(words[is_kept], most)
         self.kept_from = row_map.indices[self.kept]
         self.new = _some(words[~is_kept], most)
         self.values = self._read(binding.variable, binding.axis)
-        self._axis, self._side = binding.axis, side.name
+        self._axis, self._side = binding.axis, layer_axis.name
         self._fingerprint = row_map.new.fingerprint
         # Of the model nothing is held: a report may be kept for long.
-        self._owners = weakref.ref(binding.variable), weakref.ref(side.layer)
+        self._owners = weakref.ref(binding.variable), weakref.ref(layer_axis.layer)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: all but the way to the model."""
@@ -86,7 +86,7 @@ class RowSample:
 
 def sampled(tables: Sequence[tuple[LayerAxis, RowMap]]) -> list[RowSample]:
     """A sample of each table, small enough to be held with all the others."""
-    widths = [_width(side.bindings[0]) for side, _ in tables]
+    widths = [_width(layer_axis.bindings[0]) for layer_axis, _ in tables]
     share = _NUMBERS // (2 * max(1, sum(widths)))
     return [RowSample(*table, max(1, min(_ROWS, share))) for table in tables]
 

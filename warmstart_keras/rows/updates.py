@@ -1,21 +1,17 @@
-"""Moving the rows of one variable, so that it can be undone."""
+"""What a warm start does to a variable: moves its rows, sets it, or loads its layer."""
 
 import hashlib
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import LazyArray, give, put, sharded, tensors
+from warmstart_keras.backend import LazyArray, Transaction, give, sharded, tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows import CopyOfBase, MeanOfBase, NewRows, Start, mean_of_rows
-from warmstart_keras.rows.arrays import move_rows
-from warmstart_keras.rows.variables import move_on_device, move_on_host
+from warmstart_keras.new_rows import NewRows, Start
+from warmstart_keras.rows.variables import bring_rows, move_in_variable
 from warmstart_keras.vocabulary import RowMap
 
 # Arrays of up to so many numbers are compared between processes, and tell whether these
@@ -86,100 +82,14 @@ class MoveRows:
             f"{rows.averaged_rows} from {rows.averaged_from}, new rows {made[:16]}"
         )
 
-    def apply(self, undo: ExitStack) -> None:
-        """Moves the rows, and leaves with `undo` what takes that back."""
+    def apply(self, transaction: Transaction) -> None:
+        """Moves the rows."""
         what = self.variable, self.axis, self.row_map, self.start
-        keras_internals.clear_gradient(self.variable, undo)
-        if sharded.sharding_of(self.variable) is not None:
-            self._apply_sharded(undo)
-        elif self.source is not None:
-            before = self.source[...].astype(self.variable.dtype, copy=False)
-            after = move_rows(before, self.row_map, self.start, axis=self.axis)
-            put(self.variable, tensors.handed_over(after, self.variable), undo)
-        elif tensors.is_on_host(self.variable):
-            move_on_host(*what, undo)
+        keras_internals.clear_gradient(self.variable, transaction)
+        if self.source is None:
+            move_in_variable(*what, transaction)
         else:
-            move_on_device(*what, undo)
-
-    # --- on several devices, with JAX ---
-
-    def _apply_sharded(self, undo: ExitStack) -> None:
-        before = self.variable.value
-        if self.source is not None:
-            after = self._moved_in_place(self._brought(before))
-            sharded.wait_for(after)
-            undo.callback(give, self.variable, before)
-            give(self.variable, after)
-            return
-        after = self._moved_in_place(before)
-        left_rows = self.row_map.left_rows
-        left = sharded.taken(before, self.axis, left_rows)
-        sharded.wait_for(after, left)  # what fails there fails here
-        in_doubt = [before]  # arrays of JAX never change
-        undo.callback(self._restore_sharded, left_rows, left, in_doubt)
-        del before
-        give(self.variable, after)
-        in_doubt.clear()
-
-    def _brought(self, like: Any) -> Any:
-        """The rows of the source, each device its own part of them."""
-        source, dtype, axis = self.source, self.variable.dtype, self.axis
-        assert source is not None
-
-        def rows(part: slice, others: tuple[slice, ...] = ()) -> np.ndarray:
-            place = (*others[:axis], part, *others[axis:])
-            return np.moveaxis(source[place], axis, 0).astype(dtype, copy=False)
-
-        return sharded.stacked(like, axis, source.shape[axis], rows)
-
-    def _moved_in_place(self, before: Any) -> Any:
-        row_map, axis, start = self.row_map, self.axis, self.start
-        number = start if isinstance(start, int | float) else 0
-        after = sharded.full(before, axis, len(row_map), number)
-        if isinstance(start, NewRows):
-            after = self._merged_into(after, row_map.new_rows, start)
-        elif isinstance(start, keras.Variable):
-            places = np.full(len(row_map), -1)
-            places[row_map.new_rows] = row_map.new_rows
-            after = sharded.merged(after, start.value, places, axis)
-        elif isinstance(start, MeanOfBase):
-            after = self._averaged_into(after, row_map.new_rows, before, start.rows)
-        elif isinstance(start, CopyOfBase):
-            places = np.full(len(row_map), -1)
-            places[row_map.new_rows] = start.rows
-            after = sharded.merged(after, before, places, axis)
-        after = self._averaged_into(
-            after, row_map.averaged_rows, before, row_map.averaged_from
-        )
-        return sharded.merged(after, before, row_map.indices, axis)
-
-    def _averaged_into(self, array: Any, places: Any, before: Any, rows: Any) -> Any:
-        """The array with the mean of some rows of `before` in some places."""
-        if not len(places):
-            return array
-        read = partial(sharded.read_rows, before, self.axis)
-        mean = mean_of_rows(read, rows)
-        made = np.broadcast_to(mean, (len(places), *mean.shape))
-        return self._merged_into(
-            array, places, lambda part, others: made[(part, *others)]
-        )
-
-    def _merged_into(self, array: Any, places: Any, rows: Callable) -> Any:
-        """The array with rows that this process makes in some places."""
-        made = sharded.stacked(array, self.axis, len(places), rows)
-        return sharded.merged_at(array, made, places, self.axis)
-
-    def _restore_sharded(self, left_rows: np.ndarray, left: Any, in_doubt: list) -> None:
-        if in_doubt:
-            give(self.variable, in_doubt[0])
-            return
-        inverse = self.row_map.inverse()
-        now = self.variable.value
-        back = sharded.full(now, self.axis, len(inverse), 0)
-        back = sharded.merged_at(back, left, left_rows, self.axis)
-        back = sharded.merged(back, now, inverse, self.axis)
-        sharded.wait_for(back)
-        give(self.variable, back)
+            bring_rows(*what, self.source, transaction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,9 +113,9 @@ class SetValue:
             found = hashlib.sha256(self.source[...].tobytes()).hexdigest()[:16]
         return f"value of '{self.variable.path}' {shape} {found}"
 
-    def apply(self, undo: ExitStack) -> None:
-        """Gives the variable its value, and leaves with `undo` what takes that back."""
-        keras_internals.clear_gradient(self.variable, undo)
+    def apply(self, transaction: Transaction) -> None:
+        """Gives the variable its value."""
+        keras_internals.clear_gradient(self.variable, transaction)
         variable, source = self.variable, self.source
         if isinstance(source, keras.Variable):
             value = keras.ops.copy(source.value)
@@ -213,7 +123,7 @@ class SetValue:
             value = sharded.made(variable.value, self._part)
         else:
             value = self._part(())
-        put(variable, value, undo)
+        transaction.assign(variable, value)
 
     def _part(self, place: tuple[slice, ...]) -> np.ndarray:
         shape = np.broadcast_to(0, tuple(self.variable.shape))[place].shape
@@ -240,10 +150,10 @@ class LoadState:
         """What must be the same in every process."""
         return f"state of '{self.layer.path}': {sorted(self.values)}"
 
-    def apply(self, undo: ExitStack) -> None:
-        """Lets the layer load, and leaves with `undo` what takes that back."""
+    def apply(self, transaction: Transaction) -> None:
+        """Lets the layer load."""
         attributes = vars(self.layer)
-        undo.callback(attributes.update, dict(attributes))
+        transaction.on_rollback(attributes.update, dict(attributes))
         for variable in self.layer.variables:
-            undo.callback(give, variable, np.array(tensors.to_numpy(variable)))
+            transaction.on_rollback(give, variable, np.array(tensors.to_numpy(variable)))
         self.layer.load_own_variables({k: v[...] for k, v in self.values.items()})

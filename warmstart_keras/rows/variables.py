@@ -1,108 +1,198 @@
-"""Moving the rows of a variable that is whole in one place: the host, or an accelerator.
+"""Moving the rows of a variable: on the host, on an accelerator, or over several devices.
 
 Where the shape stays, the variable is assigned, so that nothing else that holds it is
-disturbed (K1b). To undo it only the rows that left are kept: the others come back through
+disturbed. To take it back only the rows that left are kept: the others come back through
 the inverse row map. So no table is there twice, but for the one that is being moved.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import give, rows_at, tensors
-from warmstart_keras.new_rows import mean_of_rows
+from warmstart_keras.backend import (
+    LazyArray,
+    Transaction,
+    give,
+    rows_at,
+    sharded,
+    tensors,
+)
+from warmstart_keras.new_rows import CopyOfBase, MeanOfBase, NewRows, mean_of_rows
 from warmstart_keras.rows.arrays import move_rows, values_of
 from warmstart_keras.vocabulary import RowMap
 
 
-def move_on_host(
-    variable: Any, axis: int, row_map: RowMap, start: Any, undo: ExitStack
+def move_in_variable(
+    variable: keras.Variable,
+    axis: int,
+    row_map: RowMap,
+    start: Any,
+    transaction: Transaction,
 ) -> None:
-    """Moves the rows of a variable in the host's memory; arguments as of `MoveRows`."""
-    before = tensors.to_numpy(variable)
-    left = rows_at(before, axis, row_map.left_rows)
-    after = move_rows(before, row_map, start, axis=axis)
-    del before  # TensorFlow writes in place only to what nobody else looks at
-    in_doubt = [after]  # until the variable is known to have it
+    """Moves the rows of a variable to new places within it.
 
-    def as_before() -> np.ndarray:
-        now = in_doubt[0] if in_doubt else tensors.to_numpy(variable)
-        return move_rows(now, row_map.inverted(), left, axis=axis)
-
-    def give_rows(rows: np.ndarray) -> None:
-        give(variable, tensors.handed_over(rows, variable))
-
-    _exchange(variable, after, as_before, give_rows, undo)
-    in_doubt.clear()
-
-
-def move_on_device(
-    variable: Any, axis: int, row_map: RowMap, start: Any, undo: ExitStack
-) -> None:
-    """The same on an accelerator: only indices and new rows travel there."""
-
-    def read(rows: Any) -> np.ndarray:
-        taken = keras.ops.take(_value(variable), np.asarray(rows), axis=axis)
-        return np.moveaxis(tensors.to_numpy(taken), axis, 0)
-
-    def give_rows(rows: Any) -> None:
-        give(variable, rows)
-
-    left = keras.ops.take(_value(variable), row_map.left_rows, axis=axis)
-    left = keras.ops.moveaxis(left, axis, 0)
-    places, values = _fresh(row_map, start, axis, read)
-    after = _moved(_value(variable), axis, row_map.indices, places, values)
-    in_doubt = [after]
-
-    def as_before() -> Any:
-        now = in_doubt[0] if in_doubt else _value(variable)
-        return _moved(now, axis, row_map.inverse(), row_map.left_rows, left)
-
-    _exchange(variable, after, as_before, give_rows, undo)
-    in_doubt.clear()
-
-
-def _exchange(
-    variable: Any,
-    after: Any,
-    as_before: Callable[[], Any],
-    give_rows: Callable[[Any], None],
-    undo: ExitStack,
-) -> None:
-    """Gives a variable its new rows, and leaves with `undo` what takes that back.
-
-    On TensorFlow a variable that gets new storage must get its very old one back, since
-    compiled functions hold that object. What is in it is let go.
+    Args:
+        variable: The variable, of a model or of an optimizer.
+        axis: The axis that has the rows.
+        row_map: Where each of its new rows comes from.
+        start: What the rows that start anew have, as of `move_rows`.
+        transaction: Takes it back.
     """
-    same_shape = tuple(after.shape) == tuple(variable.shape)
-    if same_shape or not keras_internals.storage_is_held():
-        undo.callback(lambda: give_rows(as_before()))
-        give_rows(after)
-        return
-    storage = variable.value
-    way_back = ExitStack()
+    kind: type[_Exchange] = _OnDevice
+    if sharded.sharding_of(variable) is not None:
+        kind = _Sharded
+    elif tensors.is_on_host(variable):
+        kind = _OnHost
+    kind(variable, axis, row_map, start).apply(transaction)
 
-    def put_back() -> None:
-        keras_internals.refill(storage, _handed_over(as_before(), variable))
+
+def bring_rows(
+    variable: keras.Variable,
+    axis: int,
+    row_map: RowMap,
+    start: Any,
+    source: LazyArray,
+    transaction: Transaction,
+) -> None:
+    """Gives a variable the rows of a previous run; arguments as of `move_in_variable`."""
+    if sharded.sharding_of(variable) is None:
+        before = source[...].astype(variable.dtype, copy=False)
+        after = move_rows(before, row_map, start, axis=axis)
+        transaction.assign(variable, tensors.handed_over(after, variable))
+        return
+    after = _moved_sharded(_brought(variable, axis, source), axis, row_map, start)
+    sharded.wait_for(after)
+    transaction.on_rollback(give, variable, variable.value)
+    give(variable, after)
+
+
+class _Exchange(ABC):
+    """New rows for a variable, and the way back.
+
+    Until the variable is known to have the new rows, `_after` holds them: where it is
+    interrupted meanwhile, the rows of before are made of these.
+    """
+
+    def __init__(
+        self, variable: keras.Variable, axis: int, row_map: RowMap, start: Any
+    ) -> None:
+        self.variable, self.axis, self.row_map, self.start = (
+            variable,
+            axis,
+            row_map,
+            start,
+        )
+        self._left, self._after = self._moved()
+
+    @abstractmethod
+    def _moved(self) -> tuple[Any, Any]:
+        """The rows that leave, rows first where on the host; and the new value."""
+
+    @abstractmethod
+    def _before(self, now: Any) -> Any:
+        """The value of before, made of the one after."""
+
+    def _value(self) -> Any:
+        value = self.variable.value
+        return value.detach() if keras.backend.backend() == "torch" else value
+
+    def _give(self, rows: Any) -> None:
+        give(self.variable, rows)
+
+    def apply(self, transaction: Transaction) -> None:
+        """Gives the variable its new rows.
+
+        On TensorFlow a variable that gets new storage must get its old one back, since
+        compiled functions hold that object. What is in it is let go.
+        """
+        same_shape = tuple(self._after.shape) == tuple(self.variable.shape)
+        if same_shape or not keras_internals.storage_is_held():
+            transaction.on_rollback(self._take_back)
+            self._give(self._after)
+        else:
+            storage, way_back = self.variable.value, ExitStack()
+            transaction.on_rollback(self._put_back, storage, way_back)
+            value = _handed_over(self._after, self.variable)
+            keras_internals.replace_storage(self.variable, value, way_back)
+            keras_internals.let_go(storage)
+        self._after = None
+
+    def _take_back(self) -> None:
+        self._give(self._before(self._value() if self._after is None else self._after))
+
+    def _put_back(self, storage: Any, way_back: ExitStack) -> None:
+        before = self._before(self._value() if self._after is None else self._after)
+        keras_internals.refill(storage, _handed_over(before, self.variable))
         way_back.close()
 
-    undo.callback(put_back)
-    keras_internals.replace_storage(variable, _handed_over(after, variable), way_back)
-    keras_internals.let_go(storage)
+
+class _OnHost(_Exchange):
+    """In the host's memory, where NumPy moves the rows."""
+
+    def _value(self) -> np.ndarray:
+        return tensors.to_numpy(self.variable)
+
+    def _moved(self) -> tuple[np.ndarray, np.ndarray]:
+        # TensorFlow writes in place only to what nobody else looks at: no array of the
+        # variable's own memory is held when this returns.
+        before = self._value()
+        left = rows_at(before, self.axis, self.row_map.left_rows)
+        return left, move_rows(before, self.row_map, self.start, axis=self.axis)
+
+    def _before(self, now: np.ndarray) -> np.ndarray:
+        return move_rows(now, self.row_map.inverted(), self._left, axis=self.axis)
+
+    def _give(self, rows: np.ndarray) -> None:
+        give(self.variable, tensors.handed_over(rows, self.variable))
 
 
-def _handed_over(rows: Any, variable: Any) -> Any:
+class _OnDevice(_Exchange):
+    """On an accelerator: only indices and new rows travel there."""
+
+    def _moved(self) -> tuple[Any, Any]:
+        row_map, axis = self.row_map, self.axis
+        left = keras.ops.take(self._value(), row_map.left_rows, axis=axis)
+        left = keras.ops.moveaxis(left, axis, 0)
+        places, values = _fresh(row_map, self.start, axis, self._read)
+        return left, _moved(self._value(), axis, row_map.indices, places, values)
+
+    def _read(self, rows: Any) -> np.ndarray:
+        taken = keras.ops.take(self._value(), np.asarray(rows), axis=self.axis)
+        return np.moveaxis(tensors.to_numpy(taken), self.axis, 0)
+
+    def _before(self, now: Any) -> Any:
+        inverse, left_rows = self.row_map.inverse(), self.row_map.left_rows
+        return _moved(now, self.axis, inverse, left_rows, self._left)
+
+
+class _Sharded(_Exchange):
+    """On several devices, with JAX: each row moves where it lives."""
+
+    def _moved(self) -> tuple[Any, Any]:
+        before = self.variable.value
+        after = _moved_sharded(before, self.axis, self.row_map, self.start)
+        left = sharded.taken(before, self.axis, self.row_map.left_rows)
+        sharded.wait_for(after, left)  # what fails there fails here
+        return left, after
+
+    def _before(self, now: Any) -> Any:
+        inverse = self.row_map.inverse()
+        back = sharded.full(now, self.axis, len(inverse), 0)
+        back = sharded.merged_at(back, self._left, self.row_map.left_rows, self.axis)
+        back = sharded.merged(back, now, inverse, self.axis)
+        sharded.wait_for(back)
+        return back
+
+
+def _handed_over(rows: Any, variable: keras.Variable) -> Any:
     is_array = isinstance(rows, np.ndarray)
     return tensors.handed_over(rows, variable) if is_array else rows
-
-
-def _value(variable: Any) -> Any:
-    value = variable.value
-    return value.detach() if keras.backend.backend() == "torch" else value
 
 
 def _fresh(row_map: RowMap, start: Any, axis: int, read: Callable) -> tuple:
@@ -137,3 +227,48 @@ def _as_bits(value: Any) -> Any:
     if keras.backend.backend() != "jax":
         return value
     return tensors.as_bits(keras.ops.convert_to_tensor(value))
+
+
+def _brought(variable: keras.Variable, axis: int, source: LazyArray) -> Any:
+    """The rows of a previous run, each device its own part of them."""
+
+    def rows(part: slice, others: tuple[slice, ...] = ()) -> np.ndarray:
+        place = (*others[:axis], part, *others[axis:])
+        return np.moveaxis(source[place], axis, 0).astype(variable.dtype, copy=False)
+
+    return sharded.stacked(variable.value, axis, source.shape[axis], rows)
+
+
+def _moved_sharded(before: Any, axis: int, row_map: RowMap, start: Any) -> Any:
+    number = start if isinstance(start, int | float) else 0
+    after = sharded.full(before, axis, len(row_map), number)
+    if isinstance(start, NewRows):
+        after = _merged_into(after, axis, row_map.new_rows, start)
+    elif isinstance(start, keras.Variable):
+        places = np.full(len(row_map), -1)
+        places[row_map.new_rows] = row_map.new_rows
+        after = sharded.merged(after, start.value, places, axis)
+    elif isinstance(start, MeanOfBase):
+        after = _averaged_into(after, axis, row_map.new_rows, before, start.rows)
+    elif isinstance(start, CopyOfBase):
+        places = np.full(len(row_map), -1)
+        places[row_map.new_rows] = start.rows
+        after = sharded.merged(after, before, places, axis)
+    averaged = row_map.averaged_rows, before, row_map.averaged_from
+    after = _averaged_into(after, axis, *averaged)
+    return sharded.merged(after, before, row_map.indices, axis)
+
+
+def _averaged_into(array: Any, axis: int, places: Any, before: Any, rows: Any) -> Any:
+    """The array with the mean of some rows of `before` in some places."""
+    if not len(places):
+        return array
+    mean = mean_of_rows(partial(sharded.read_rows, before, axis), rows)
+    made = np.broadcast_to(mean, (len(places), *mean.shape))
+    return _merged_into(array, axis, places, lambda part, others: made[(part, *others)])
+
+
+def _merged_into(array: Any, axis: int, places: Any, rows: Callable) -> Any:
+    """The array with rows that this process makes in some places."""
+    made = sharded.stacked(array, axis, len(places), rows)
+    return sharded.merged_at(array, made, places, axis)
