@@ -27,13 +27,13 @@ class FileVocabulary:
     Attributes:
         layer: Path of the layer; None for a file of tokens.
         vocabulary: The vocabulary; None where it is not known.
-        source: What says so: `"layer"`, `"lookup <path>"` or `"file"`.
+        known_by: What says so, if it is known: `"layer"`, `"lookup <path>"` or `"file"`.
         saved: The embedding as the file has it.
     """
 
     layer: str | None
     vocabulary: Vocabulary | None
-    source: str
+    known_by: str
     saved: SavedLayer | None = None
 
     def document(self) -> dict:
@@ -41,7 +41,7 @@ class FileVocabulary:
         table = None if self.saved is None else table_of(self.saved)
         shape = {} if table is None else {"rows": table.shape[0], "width": table.shape[1]}
         vocabulary = None if self.vocabulary is None else described(self.vocabulary)
-        known_by = None if vocabulary is None else self.source
+        known_by = None if vocabulary is None else self.known_by
         about = {"layer": self.layer, "known_by": known_by, **shape}
         return {**about, "vocabulary": vocabulary}
 
@@ -116,16 +116,16 @@ def read_file(path: Path) -> FileContent:
             if table is None:
                 continue
             rows, vocabulary = int(table.shape[0]), previous.vocabulary(saved)
-            feeding, source = {}, "layer"
+            feeding, known_by = {}, "layer"
             if vocabulary is None:
                 feeding = run.lookups(saved, rows, in_graph=True)
                 vocabulary = _shared(feeding, rows)
-                source = f"lookup {next(iter(feeding), '')}"
+                known_by = f"lookup {next(iter(feeding), '')}"
             elif len(vocabulary) > rows:
                 said = f"has {rows} rows, and stores {len(vocabulary)} tokens"
                 raise ValueError(f"layer '{saved.path}' {said}")
             if vocabulary is not None or feeding or saved.stem in _EMBEDDINGS:
-                found.append(FileVocabulary(saved.path, vocabulary, source, saved))
+                found.append(FileVocabulary(saved.path, vocabulary, known_by, saved))
     named = [FileVocabulary(path, v, "layer") for path, v in lookups.items()]
     return FileContent(previous.name[1:-1], found, named, run.root)
 

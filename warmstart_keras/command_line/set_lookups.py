@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import keras
 
@@ -17,6 +17,8 @@ from warmstart_keras.vocabulary import Vocabulary, read, read_as
 
 # A file of tokens, and the layer that it is for; None for a model's only vocabulary.
 NamedFile = tuple[str | None, Path]
+
+_Source: TypeAlias = keras.Layer | Path | list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,7 @@ def layer_named(model: keras.Model, name: str) -> keras.Layer | str:
 
 def set_lookups(
     model: keras.Model, files: list[NamedFile], base_files: list[NamedFile]
-) -> tuple[Mapping[keras.Layer | str, Any] | Path | None, list[keras.Layer]]:
+) -> tuple[Mapping[keras.Layer | str, _Source] | Path | None, list[keras.Layer]]:
     """Gives the lookup layers of a model their new vocabularies.
 
     Args:
@@ -90,7 +92,7 @@ def set_lookups(
         _replace_vocabulary(lookup, file)
     # One object for each file: what has the same source stands for the same.
     sources: dict[Path, Path | list[int]] = {}
-    vocabularies: dict[keras.Layer | str, Any] = {}
+    vocabularies: dict[keras.Layer | str, _Source] = {}
     for one, file in assigned.items():
         # Where one lookup layer feeds an embedding, the graph says so.
         if one.is_lookup or len(one.feeding) == 1:
@@ -122,18 +124,13 @@ def _known_layers(model: keras.Model) -> list[_Known]:
             feeding = keras_internals.feeding_lookups(layer)
             known.append(_Known(path, layer, vocabulary, False, feeding, not feeding))
     fed = [lookup for one in known for lookup in one.feeding]
-    # The lookup layer inside a `TextVectorization` is set through it.
-    texts = [
-        each for _, each in layers if isinstance(each, keras.layers.TextVectorization)
-    ]
-    inside = [keras_internals.lookup_of(text) for text in texts]
+    seen = []
     for path, layer in layers:
-        if keras_internals.lookup_of(layer) is None or layer in inside:
-            continue
-        vocabulary = read(layer)
-        if vocabulary.has_words:
+        lookup = keras_internals.lookup_of(layer)
+        if lookup is not None and layer not in seen and read(layer).has_words:
             loose = layer not in fed and not keras_internals.gives_vectors(layer)
-            known.append(_Known(path, layer, vocabulary, True, [], loose))
+            known.append(_Known(path, layer, read(layer), True, [], loose))
+        seen.append(lookup)  # the one inside a `TextVectorization` is set through it
     return known
 
 
@@ -206,7 +203,7 @@ def _replace_vocabulary(one: _Known, file: Path) -> None:
     Raises:
         WarmStartError: If it cannot have them, or could not be loaded with them.
     """
-    lookup: Any = keras_internals.lookup_of(one.layer)
+    lookup: keras.Layer = keras_internals.lookup_of(one.layer)
     before = one.vocabulary
     new = read_as(source_of(file, before), before)
     if new.same_rows(before):
@@ -224,15 +221,16 @@ def _replace_vocabulary(one: _Known, file: Path) -> None:
             f"{new.mask_row} and OOV rows {[*new.oov_rows]}; the layer has mask row "
             f"{before.mask_row} and OOV rows {[*before.oov_rows]}"
         )
-    words = new.words
-    if keras_internals.is_saved_as_lines(one.layer) and _lines_read(words) != words:
+    lines = [str(word) for word in new.words]
+    are_saved = keras_internals.is_saved_as_lines(one.layer)
+    if are_saved and "\n".join(lines).splitlines() != lines:
         raise WarmStartError(
             f"Lookup layer '{one.path}' must have tokens without line breaks, since "
             f"Keras saves it as lines, and ends one at U+2028 and its like. Received: "
             f"'{file}', which would come back as other tokens"
         )
     try:
-        keras_internals.replace_vocabulary(one.layer, words)
+        keras_internals.replace_vocabulary(one.layer, new.words)
     except Exception as error:  # repeated tokens, a fixed size, `max_tokens`, ...
         raise WarmStartError(
             f"Lookup layer '{one.path}' must take the tokens of '{file}'. Received: "
@@ -243,12 +241,3 @@ def _replace_vocabulary(one: _Known, file: Path) -> None:
             f"Lookup layer '{one.path}' must have the tokens of '{file}' once it got "
             "them. Received: others, as of tokens in an encoding that is not UTF-8"
         )
-
-
-def _lines_read(words: list) -> list:
-    """The tokens that Keras reads from a file of these lines."""
-    text = "\n".join(map(str, words)).replace("\r\n", "\n").replace("\r", "\n")
-    lines = text.splitlines()
-    while lines and lines[-1] == "":
-        lines.pop()
-    return lines if not words or isinstance(words[0], str) else [int(x) for x in lines]
