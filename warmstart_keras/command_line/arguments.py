@@ -5,6 +5,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from warmstart_keras.command_line.diff_files import diff
+from warmstart_keras.command_line.inspect_file import inspect
+from warmstart_keras.command_line.remap_file import remap
+from warmstart_keras.command_line.set_lookups import NamedFile
+from warmstart_keras.command_line.text import Answer
+
 _PROGRAM = "python -m warmstart_keras"
 _FILES = """\
 A model is a .keras or .weights.h5 file, or a folder that model.save(path, zipped=False)
@@ -20,8 +26,8 @@ exit status:
 """
 
 
-def _named_file(text: str) -> tuple[str | None, Path]:
-    """`FILE` or `LAYER=FILE`; what is there as a whole is a file."""
+def _named_file(text: str) -> NamedFile:
+    """Reads `FILE` or `LAYER=FILE`; what exists as a whole is a file."""
     name, equals, file = text.partition("=")
     if not equals or os.path.exists(text):
         return None, Path(text)
@@ -30,8 +36,8 @@ def _named_file(text: str) -> tuple[str | None, Path]:
     return name, Path(file)
 
 
-def parser_for(version: str, run: dict[str, Callable]) -> argparse.ArgumentParser:
-    """The parser; `arguments.run` is then the function of the command in `run`."""
+def parser_for(version: str) -> argparse.ArgumentParser:
+    """Builds the parser; `arguments.run` is then the function of the command."""
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
         description="""\
@@ -49,20 +55,21 @@ examples:
     )
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_inspect(commands).set_defaults(run=run["inspect"])
-    _add_diff(commands).set_defaults(run=run["diff"])
-    _add_remap(commands).set_defaults(run=run["remap"])
+    _add_inspect(commands)
+    _add_diff(commands)
+    _add_remap(commands)
     return parser
 
 
 def _add(
     commands: argparse._SubParsersAction,
-    name: str,
+    run: Callable[..., Answer],
     about: str,
     description: str,
     *examples: str,
-) -> argparse.ArgumentParser:
-    """A command with what all of them have."""
+) -> Callable[..., argparse.Action]:
+    """Adds a command with the options that all have; gives what adds arguments to it."""
+    name = run.__name__
     shown = "".join(f"  {_PROGRAM} {name} {example}\n" for example in examples)
     command = commands.add_parser(
         name,
@@ -71,6 +78,7 @@ def _add(
         description=f"{description}\n{_FILES}",
         epilog=f"examples:\n{shown}\n{_STATUS}",
     )
+    command.set_defaults(run=run)
     command.add_argument(
         "--json",
         action="store_true",
@@ -84,13 +92,13 @@ def _add(
         metavar="MODULE",
         help="import a module of yours, which registers the classes of your layers",
     )
-    return command
+    return command.add_argument
 
 
-def _add_inspect(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    command = _add(
+def _add_inspect(commands: argparse._SubParsersAction) -> None:
+    add = _add(
         commands,
-        "inspect",
+        inspect,
         "what the embeddings in a file stand for",
         """\
 Says of each embedding in a saved model what its rows stand for: rows, width, number of
@@ -99,14 +107,13 @@ tokens, special rows, fingerprint, and the first and last tokens. The model is n
         "yesterday.keras",
         "yesterday.weights.h5 --json",
     )
-    command.add_argument("file", metavar="FILE", type=Path, help="model or vocabulary")
-    return command
+    add("file", metavar="FILE", type=Path, help="model or vocabulary")
 
 
-def _add_diff(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    command = _add(
+def _add_diff(commands: argparse._SubParsersAction) -> None:
+    add = _add(
         commands,
-        "diff",
+        diff,
         "how the vocabularies of two files differ",
         """\
 Says which words two vocabularies both have, which are new, dropped, or have moved to
@@ -117,15 +124,14 @@ matched by name, as in a warm start. No model is loaded.
         "yesterday.keras today.keras",
         "yesterday.keras today.txt  # what remap would do",
     )
-    command.add_argument("old", metavar="OLD", type=Path, help="model or vocabulary")
-    command.add_argument("new", metavar="NEW", type=Path, help="model or vocabulary")
-    return command
+    add("old", metavar="OLD", type=Path, help="model or vocabulary")
+    add("new", metavar="NEW", type=Path, help="model or vocabulary")
 
 
-def _add_remap(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    command = _add(
+def _add_remap(commands: argparse._SubParsersAction) -> None:
+    add = _add(
         commands,
-        "remap",
+        remap,
         "warm start a saved model for another vocabulary",
         """\
 Loads a model, moves every row and its optimizer state to its token's place in another
@@ -139,8 +145,8 @@ or not at all; it may be the input.
         "plain.keras --vocabulary today.txt \\\n"
         "      --base-vocabulary yesterday.txt -o today.keras",
     )
-    command.add_argument("old", metavar="OLD.keras", type=Path, help="the model")
-    command.add_argument(
+    add("old", metavar="OLD.keras", type=Path, help="the model")
+    add(
         "--vocabulary",
         metavar="[LAYER=]FILE",
         type=_named_file,
@@ -149,7 +155,7 @@ or not at all; it may be the input.
         help="what the rows shall stand for; with LAYER, embedding, lookup or head, "
         "several times",
     )
-    command.add_argument(
+    add(
         "-o",
         "--output",
         metavar="NEW.keras",
@@ -157,7 +163,7 @@ or not at all; it may be the input.
         required=True,
         help="the file to write; what is there is replaced",
     )
-    command.add_argument(
+    add(
         "--base-vocabulary",
         metavar="[LAYER=]FILE",
         type=_named_file,
@@ -165,24 +171,23 @@ or not at all; it may be the input.
         default=[],
         help="what the rows stand for now, where the model does not say it",
     )
-    command.add_argument(
+    add(
         "--new-rows",
         metavar="NAME",
         help="what new words start from: mean, gaussian, oov, subword, or the name of an "
         "initializer of Keras (default: what each layer says)",
     )
-    command.add_argument(
+    add(
         "--min-kept",
         metavar="SHARE",
         type=float,
         help="the least share of the old words that must be kept, from 0 to 1 "
         "(default: one word)",
     )
-    command.add_argument("--seed", type=int, help="new rows depend on it")
-    command.add_argument(
+    add("--seed", type=int, help="new rows depend on it")
+    add(
         "--unsafe",
         action="store_true",
         help="run code that the file holds, such as Lambda layers: only if you trust who "
         "made it",
     )
-    return command

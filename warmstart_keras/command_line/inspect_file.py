@@ -1,17 +1,16 @@
-"""What the vocabularies in files are.
+"""Reads the vocabularies in a file, and describes them.
 
-No model is loaded: of a saved one the archive is read, and of that no more than shapes,
-stored vocabularies and the configuration.
+No model is loaded: only shapes, stored vocabularies and the configuration are read.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import argparse
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from warmstart_keras.backend import LazyArray
+from warmstart_keras.command_line.text import Answer, content_text
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.previous import SavedLayer, open_previous
 from warmstart_keras.report import printable
@@ -22,63 +21,63 @@ _EMBEDDINGS = ("embedding", "reversible_embedding")  # the classes, in snake cas
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
-    """A vocabulary that a file holds, or a table of which it should.
+class FileVocabulary:
+    """A vocabulary in a file: of an embedding, a lookup layer or a file of tokens.
 
     Attributes:
-        layer: Path of the layer; None of a file of tokens.
-        shape: Shape of the table; None of a lookup layer and of a file of tokens.
-        vocabulary: What the rows stand for; None where that is not known.
-        known_by: What says so: `"layer"`, `"lookup <path>"` or `"file"`; or None.
-        saved: The layer, as the file has it.
+        layer: Path of the layer; None for a file of tokens.
+        vocabulary: The vocabulary; None where it is not known.
+        known_by: What says so, if it is known: `"layer"`, `"lookup <path>"` or `"file"`.
+        saved: The embedding as the file has it.
     """
 
     layer: str | None
-    shape: tuple[int, ...] | None
     vocabulary: Vocabulary | None
-    known_by: str | None
+    known_by: str
     saved: SavedLayer | None = None
 
-    def to_dict(self) -> dict:
-        """The same as plain data that JSON takes."""
-        plain: dict[str, Any] = {"layer": self.layer, "known_by": self.known_by}
-        if self.shape is not None:
-            plain |= {"rows": self.shape[0], "width": self.shape[-1]}
-        return plain | {"vocabulary": described(self.vocabulary)}
+    def document(self) -> dict:
+        """Describes the vocabulary as plain data that JSON takes."""
+        table = None if self.saved is None else table_of(self.saved)
+        shape = {} if table is None else {"rows": table.shape[0], "width": table.shape[1]}
+        vocabulary = None if self.vocabulary is None else described(self.vocabulary)
+        known_by = None if vocabulary is None else self.known_by
+        about = {"layer": self.layer, "known_by": known_by, **shape}
+        return {**about, "vocabulary": vocabulary}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class FileContent:
     """The vocabularies of a file.
 
     Attributes:
-        path: The file that was read: of a directory of several, the newest.
-        is_model: Whether it is a saved model.
-        held: A `Held` for each embedding, or the one of a file of tokens.
-        lookups: A `Held` for each lookup layer that gives ids.
-        root: The layers of a model.
+        path: The file that was read: in a directory of several, the newest.
+        vocabularies: Those of the embeddings, or the one of a file of tokens.
+        lookups: Those of the lookup layers that give ids.
+        root: The layers of a saved model; None for a file of tokens.
     """
 
     path: str
-    is_model: bool
-    held: list[Held] = field(default_factory=list)
-    lookups: list[Held] = field(default_factory=list)
-    root: SavedLayer | None = None
-
-    def to_dict(self) -> dict:
-        """The same as plain data that JSON takes."""
-        return {
-            "file": self.path,
-            "kind": "model" if self.is_model else "vocabulary",
-            "layers": [one.to_dict() for one in self.held],
-            "lookups": [one.to_dict() for one in self.lookups],
-        }
+    vocabularies: list[FileVocabulary]
+    lookups: list[FileVocabulary]
+    root: SavedLayer | None
 
 
-def described(vocabulary: Vocabulary | None) -> dict | None:
-    """A vocabulary as plain data, with its first and last tokens."""
-    if vocabulary is None:
-        return None
+def inspect(arguments: argparse.Namespace, stage: Callable[[str], None]) -> Answer:
+    """Describes the vocabularies of a file."""
+    stage(f"reading {arguments.file}")
+    content = read_file(arguments.file)
+    document = {
+        "file": content.path,
+        "kind": "vocabulary" if content.root is None else "model",
+        "layers": [each.document() for each in content.vocabularies],
+        "lookups": [each.document() for each in content.lookups],
+    }
+    return Answer(document, content_text(document))
+
+
+def described(vocabulary: Vocabulary) -> dict:
+    """Describes a vocabulary as plain data, with its first and last tokens."""
     size = len(vocabulary)
     ends = range(min(_SHOWN, size)), range(max(size - _SHOWN, 0), size)
     first, last = ([printable(t) for t in vocabulary.some([*rows])] for rows in ends)
@@ -92,79 +91,49 @@ def described(vocabulary: Vocabulary | None) -> dict | None:
     }
 
 
-def is_model_file(path: str | os.PathLike) -> bool:
-    """Whether a path is taken for a saved model, and not for a file of tokens."""
-    path = Path(path)
-    return path.suffix in (".keras", ".h5") or path.is_dir()
+def check_exists(path: Path) -> None:
+    """Refuses a file that is not there."""
+    if not path.exists():
+        raise WarmStartError(f"A file must exist. Received: '{path}'")
 
 
-def check_exists(path: str | os.PathLike) -> None:
-    """Refuses a file that is not there.
-
-    Raises:
-        WarmStartError: If it is not.
-    """
-    if not os.path.exists(path):
-        raise WarmStartError(f"A file must exist. Received: '{os.fspath(path)}'")
-
-
-@contextmanager
-def reading(path: str | os.PathLike) -> Iterator[FileContent]:
-    """The vocabularies of a file; the file is open in the block.
-
-    Args:
-        path: A `.keras` or `.weights.h5` file, a directory that `model.save` wrote, or a
-            UTF-8 file with one token a line.
+def read_file(path: Path) -> FileContent:
+    """Reads the vocabularies of a saved model, or of a UTF-8 file with a token a line.
 
     Raises:
-        WarmStartError: If it is missing, broken or of another kind.
+        WarmStartError: If the file is missing, broken or of another kind.
     """
     check_exists(path)
-    if not is_model_file(path):
-        vocabulary = Vocabulary.from_file(path)
-        held = Held(None, None, vocabulary, "file")
-        yield FileContent(os.fspath(path), False, [held])
-        return
-    previous = open_previous(path)
-    try:
-        run = previous
-        with previous.reading():
-            lookups = run.lookups(run.root, 0)
-            held_layers = [_held(previous, saved) for saved in run.root.walk()]
-        yield FileContent(
-            previous.name[1:-1],
-            True,
-            [one for one in held_layers if one is not None],
-            [
-                Held(name, None, v, None if v is None else "layer")
-                for name, v in lookups.items()
-            ],
-            run.root,
-        )
-    finally:
-        previous.close()
+    if path.suffix not in (".keras", ".h5") and not path.is_dir():
+        tokens = FileVocabulary(None, Vocabulary.from_file(path), "file")
+        return FileContent(str(path), [tokens], [], None)
+    found = []
+    with closing(open_previous(path)) as previous, previous.reading():
+        lookups = previous.lookups(previous.root, 0)
+        for saved in previous.root.walk():
+            table = table_of(saved)
+            if table is None:
+                continue
+            rows, vocabulary = int(table.shape[0]), previous.vocabulary(saved)
+            feeding, known_by = {}, "layer"
+            if vocabulary is None:
+                feeding = previous.lookups(saved, rows, in_graph=True)
+                vocabulary = _shared(feeding, rows)
+                known_by = f"lookup {next(iter(feeding), '')}"
+            elif len(vocabulary) > rows:
+                said = f"has {rows} rows, and stores {len(vocabulary)} tokens"
+                raise ValueError(f"layer '{saved.path}' {said}")
+            if vocabulary is not None or feeding or saved.stem in _EMBEDDINGS:
+                found.append(FileVocabulary(saved.path, vocabulary, known_by, saved))
+    named = [FileVocabulary(path, v, "layer") for path, v in lookups.items()]
+    return FileContent(previous.name[1:-1], found, named, previous.root)
 
 
-def _held(previous: Any, saved: SavedLayer) -> Held | None:
-    """What a layer of a saved model holds, if it is an embedding, or fed by a lookup."""
-    table = table_of(saved)
-    if table is None:
-        return None
-    rows, path = int(table.shape[0]), saved.path
-    stored = previous.vocabulary(saved)
-    if stored is not None:
-        if len(stored) > rows:
-            raise ValueError(
-                f"layer '{path}' has {rows} rows, and stores {len(stored)} tokens"
-            )
-        return Held(path, table.shape, stored, "layer", saved)
-    feeding = previous.lookups(saved, rows, in_graph=True)
-    fits = [(name, v) for name, v in feeding.items() if v is not None and len(v) <= rows]
-    if len(feeding) == len(fits) > 0 and all(v.same_rows(fits[0][1]) for _, v in fits):
-        return Held(path, table.shape, fits[0][1], f"lookup {fits[0][0]}", saved)
-    if feeding or saved.stem in _EMBEDDINGS:
-        return Held(path, table.shape, None, None, saved)
-    return None
+def _shared(feeding: dict[str, Vocabulary | None], rows: int) -> Vocabulary | None:
+    """The vocabulary that all lookup layers of an embedding have, if it fits its rows."""
+    fits = [v for v in feeding.values() if v is not None and len(v) <= rows]
+    is_shared = len(fits) == len(feeding) > 0 and all(map(fits[0].same_rows, fits))
+    return fits[0] if is_shared else None
 
 
 def table_of(saved: SavedLayer) -> LazyArray | None:
@@ -174,19 +143,18 @@ def table_of(saved: SavedLayer) -> LazyArray | None:
     return next((array for array in named if len(array.shape) == 2), None)
 
 
-def source_of(path: str | os.PathLike, like: Vocabulary) -> Path | list[int]:
+def source_of(path: Path, like: Vocabulary) -> Path | list[int]:
     """A file of tokens as the source of a vocabulary, of integers where `like` is.
 
     Raises:
-        WarmStartError: If it has to hold integers, and does not.
+        WarmStartError: If the file must have integers, and does not.
     """
     if not like.compact.integers:
-        return Path(path)
-    tokens = Vocabulary.from_file(path).tokens
+        return path
     try:
-        return [int(str(token)) for token in tokens]
+        return [int(str(token)) for token in Vocabulary.from_file(path).tokens]
     except ValueError as error:
         raise WarmStartError(
             "The file of an integer vocabulary must have one integer a line. Received: "
-            f"'{os.fspath(path)}': {error}"
+            f"'{path}': {error}"
         ) from error

@@ -1,83 +1,60 @@
-"""A saved model, warm-started for another vocabulary and saved again; not trained."""
+"""Warm starts a saved model for another vocabulary, and saves it; nothing is trained."""
 
+import argparse
+import warnings
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from warmstart_keras.command_line.inspect_file import check_exists
-from warmstart_keras.command_line.set_lookups import (
-    layer_named,
-    no_warnings,
-    with_new_lookups,
-)
+from warmstart_keras.command_line.set_lookups import NamedFile, layer_named, set_lookups
+from warmstart_keras.command_line.text import Answer, lines_of
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.plan import plan_warm_start
 from warmstart_keras.previous import open_previous
-from warmstart_keras.report import WarmStartReport
 from warmstart_keras.saving import save_atomically
 
 
-def remap_file(
-    old: Path,
-    new: Path,
-    files: list[tuple[str | None, Path]],
-    base_files: list[tuple[str | None, Path]],
-    *,
-    new_rows: str | None = None,
-    min_kept: float | None = None,
-    seed: int | None = None,
-    unsafe: bool = False,
-    stage: Callable[[str], None] = lambda _: None,
-) -> tuple[WarmStartReport, list[str]]:
-    """Warm starts a saved model for other vocabularies, and saves it under another name.
+def remap(arguments: argparse.Namespace, stage: Callable[[str], None]) -> Answer:
+    """Warm starts a saved model for other vocabularies, and saves it.
 
-    Lookup layers in the model come to their new vocabulary too.
-
-    Args:
-        old: A `.keras` file.
-        new: The file to write, `.keras` too: whole, or not at all. It may be `old`.
-        files: The name of a layer, or None for the model's only vocabulary, and the file
-            of its new tokens.
-        base_files: The same for what rows stand for now, where the file does not say it.
-        new_rows: Name of an initializer or method, as of `warm_start`.
-        min_kept: As of `warm_start`.
-        seed: As of `warm_start`.
-        unsafe: Whether code in `old` may be run: Keras's safe mode is then off.
-        stage: Called with what is done next.
-
-    Returns:
-        A report, and what the user is warned of.
+    Lookup layers in the model get their new vocabulary too. The output is written whole
+    or not at all, and may be the input.
 
     Raises:
         WarmStartError: If it cannot be done; then nothing is written.
     """
-    _check(old, new, files, base_files)
+    old, output = arguments.old, arguments.output
+    files, base_files = arguments.vocabulary, arguments.base_vocabulary
+    _check(old, output, files, base_files)
     stage(f"checking {old}")
     has_slots = _has_slots(old)
     stage(f"loading {old}")
-    model = _loaded(old, unsafe, has_slots)
+    model = _loaded(old, arguments.unsafe, has_slots)
     stage("setting lookup layers")
-    sources = with_new_lookups(model, files, base_files)
-    bases: Any = {layer_named(model, name): path for name, path in base_files if name}
-    bases = bases or next((path for _, path in base_files), None)
+    vocabularies, lookups = set_lookups(model, files, base_files)
+    bases: dict[keras.Layer | str, Path] | Path | None
+    bases = {layer_named(model, name): path for name, path in base_files if name}
+    if not bases:  # at most one, without a name
+        bases = next((path for _, path in base_files), None)
     stage("planning the warm start")
-    with no_warnings() as warned:
+    with warnings.catch_warnings(record=True, action="always") as caught:
         plan = plan_warm_start(
             model,
-            sources.vocabularies or None,
+            vocabularies,
             base_vocabularies=bases,
-            new_embeddings_initializer=new_rows,
-            min_kept=min_kept,
-            seed=seed,
+            new_embeddings_initializer=arguments.new_rows,
+            min_kept=arguments.min_kept,
+            seed=arguments.seed,
             verbose=0,
         )
-        if sources.lookups and not plan.changed:
+        if lookups and not plan.changed:
             raise WarmStartError(
                 "A layer whose rows follow the lookup layer must be known. Received: "
-                f"{[lookup.name for lookup in sources.lookups]}, which feed none that is "
+                f"{[lookup.name for lookup in lookups]}, which feed none that is "
                 "known in the model's graph. Name it, and what its rows stand for: "
                 "`--vocabulary LAYER=NEW.txt --base-vocabulary LAYER=OLD.txt`."
             )
@@ -86,13 +63,25 @@ def remap_file(
     # Layers that were not named stay; and nothing else holds this model.
     notes = [n for n in report.notes if n not in plan.unwatched and "`also=`" not in n]
     report = replace(report, notes=notes)
-    said = [note.removeprefix("Warm start: ") for note in map(str, warned)]
-    stage(f"writing {new}")
-    _save(model, new)
-    return report, [note for note in said if note in report.notes]
+    warned = [str(each.message).removeprefix("Warm start: ") for each in caught]
+    stage(f"writing {output}")
+    try:
+        save_atomically(model, output)
+    except Exception as error:  # HDF5 and `get_config`s raise what they like
+        raise WarmStartError(
+            f"The remapped model must be written to '{output}'. Received: "
+            f"{type(error).__name__}: {str(error)[:300]}. What was there is still there."
+        ) from error
+    return Answer(
+        {"old": str(old), "output": str(output), **report.to_dict()},
+        lines_of([*str(report).split("\n"), "", f"Written: {output}"]),
+        [note for note in warned if note in notes],
+    )
 
 
-def _check(old: Path, new: Path, files: list, base_files: list) -> None:
+def _check(
+    old: Path, output: Path, files: list[NamedFile], base_files: list[NamedFile]
+) -> None:
     """Refuses paths and combinations that cannot be meant."""
     for path in [old, *(file for _, file in [*files, *base_files])]:
         check_exists(path)
@@ -102,10 +91,10 @@ def _check(old: Path, new: Path, files: list, base_files: list) -> None:
             f"Received: '{old}'. Weights alone do not say of what model they are: build "
             "that in Python, and call `warm_start(model, previous=path)`."
         )
-    if new.suffix != ".keras" or not new.absolute().parent.is_dir():
+    if output.suffix != ".keras" or not output.absolute().parent.is_dir():
         raise WarmStartError(
             "`--output` must end in `.keras`, in a folder that is there. "
-            f"Received: '{new}'"
+            f"Received: '{output}'"
         )
     for option, given in (("--vocabulary", files), ("--base-vocabulary", base_files)):
         names = [name for name, _ in given]
@@ -118,17 +107,16 @@ def _check(old: Path, new: Path, files: list, base_files: list) -> None:
 
 
 def _has_slots(path: Path) -> bool:
-    """Whether a file has the slots of an optimizer; a broken one is refused."""
-    previous = open_previous(path)
-    optimizer = previous.optimizer
-    previous.close()
+    """Whether a file has the slots of an optimizer; a broken file is refused."""
+    with closing(open_previous(path)) as previous:
+        optimizer = previous.optimizer
     return optimizer is not None and any(stored.shape for stored in optimizer.values)
 
 
-def _loaded(path: Path, unsafe: bool, has_slots: bool) -> Any:
-    """The model of a file, with its optimizer."""
+def _loaded(path: Path, unsafe: bool, has_slots: bool) -> keras.Model:
+    """Loads a model with its optimizer."""
     try:
-        with no_warnings() as warned:
+        with warnings.catch_warnings(record=True, action="always") as caught:
             model = keras.models.load_model(path, safe_mode=not unsafe)
     except Exception as error:  # what the classes of a configuration raise
         cure = (
@@ -140,7 +128,7 @@ def _loaded(path: Path, unsafe: bool, has_slots: bool) -> Any:
             f"A model to remap must be one that Keras loads. Received: '{path}', with "
             f"{type(error).__name__}: {str(error)[:300]}. {cure}"
         ) from error
-    for note in map(str, warned):
+    for note in (str(each.message) for each in caught):
         # A part of the model would be lost; but one that was never trained has no slots.
         if note.startswith("Skipping") and (has_slots or "for optimizer" not in note):
             raise WarmStartError(
@@ -148,14 +136,3 @@ def _loaded(path: Path, unsafe: bool, has_slots: bool) -> Any:
                 f"Received: '{path}', of which Keras says: {note[:300]}"
             )
     return model
-
-
-def _save(model: Any, path: Path) -> None:
-    try:
-        with no_warnings():
-            save_atomically(model, path)
-    except Exception as error:  # HDF5 and `get_config`s raise what they like
-        raise WarmStartError(
-            f"The remapped model must be written to '{path}'. Received: "
-            f"{type(error).__name__}: {str(error)[:300]}. What was there is still there."
-        ) from error

@@ -1,103 +1,107 @@
-"""What the command line shows: tables for people, with nothing that a terminal obeys."""
+"""Prints the JSON document of a command as tables, with nothing that a terminal obeys."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
-from warmstart_keras.command_line.diff_files import Difference, Differences
-from warmstart_keras.command_line.inspect_file import FileContent
-from warmstart_keras.report import aligned, escaped, words_table
+from warmstart_keras.report import VocabularyChange, aligned, escaped, words_table
 
 
-def lines_of(lines: list[str]) -> str:
-    """Lines one below the other, each escaped: no name in a file makes another line."""
+@dataclass(frozen=True)
+class Answer:
+    """What a command says: its JSON document, the same as text, and warnings."""
+
+    document: dict
+    text: str
+    warnings: Sequence[str] = ()
+
+
+def lines_of(lines: Sequence[str]) -> str:
+    """Joins lines; each is escaped, so that no name in a file makes another line."""
     return "\n".join(map(escaped, lines))
 
 
 def one_line(text: str) -> str:
-    """Text in one line."""
+    """Puts text into one line, and escapes it."""
     return escaped(" ".join(text.split()))
 
 
-def content_text(content: FileContent) -> str:
-    """The vocabularies of a file, as a table and the ends of each."""
-    plain = content.to_dict()
-    listed = [(one, "") for one in plain["layers"]]
-    listed += [(one, " (lookup)") for one in plain["lookups"]]
+def content_text(document: dict) -> str:
+    """Prints the vocabularies of a file as a table, with the ends of each."""
+    listed = [
+        (f"{_name(layer['layer'])}{kind}", layer)
+        for key, kind in (("layers", ""), ("lookups", " (lookup)"))
+        for layer in document[key]
+    ]
     if not listed:
-        return escaped(f"{content.path} has no embedding and no lookup layer.")
+        return escaped(f"{document['file']} has no embedding and no lookup layer.")
     titles = ("layer", "rows", "width", "tokens", "special rows", "fingerprint")
-    rows: list[tuple[str, ...]] = [titles]
-    rows += [_row(one, kind) for one, kind in listed]
-    lines = [content.path, "", *aligned(rows)]
-    ends = [line for one, kind in listed for line in _ends(one, kind)]
+    rows = [_row(name, layer) for name, layer in listed]
+    known = [(name, layer["vocabulary"]) for name, layer in listed if layer["vocabulary"]]
+    ends = [f"{name}: {_ends(vocabulary)}" for name, vocabulary in known]
+    lines = [document["file"], "", *aligned([titles, *rows])]
     return lines_of([*lines, *([""] if ends else []), *ends])
 
 
-def _row(one: dict, kind: str) -> tuple[str, ...]:
-    name = _name(one) + kind
-    shape = [f"{one[key]:,}" if key in one else "-" for key in ("rows", "width")]
-    said = one["vocabulary"]
-    if said is None:
+def _name(path: str | None) -> str:
+    return "(tokens)" if path is None else path or "(the model)"
+
+
+def _row(name: str, layer: dict) -> tuple[str, ...]:
+    shape = [f"{layer[key]:,}" if key in layer else "-" for key in ("rows", "width")]
+    vocabulary = layer["vocabulary"]
+    if vocabulary is None:
         return (name, *shape, "-", "-", "not known")
-    return (name, *shape, f"{said['tokens']:,}", _special(said), said["fingerprint"])
+    tokens, special = f"{vocabulary['tokens']:,}", _special_rows(vocabulary)
+    return (name, *shape, tokens, special, vocabulary["fingerprint"])
 
 
-def _name(one: dict) -> str:
-    return "(tokens)" if one["layer"] is None else one["layer"] or "(the model)"
-
-
-def _special(said: dict) -> str:
-    parts = [] if said["mask_row"] is None else [f"mask {said['mask_row']}"]
-    if said["oov_rows"]:
-        first, last = said["oov_rows"][0], said["oov_rows"][-1]
-        parts.append(f"OOV {first}" if first == last else f"OOV {first}-{last}")
+def _special_rows(vocabulary: dict) -> str:
+    mask, oov = vocabulary["mask_row"], vocabulary["oov_rows"]
+    parts = [] if mask is None else [f"mask {mask}"]
+    if oov:
+        parts.append(f"OOV {oov[0]}" if len(oov) == 1 else f"OOV {oov[0]}-{oov[-1]}")
     return ", ".join(parts) or "none"
 
 
-def _ends(one: dict, kind: str) -> list[str]:
-    said = one["vocabulary"]
-    if said is None:
-        return []
-    first, last = said["first"], said["last"]
-    left = said["tokens"] - len(first)
-    tokens = [*first, *(["..."] if left > len(last) else []), *last[-left:]]
-    return [f"{_name(one)}{kind}: {_listed(tokens if left else first)}"]
+def _ends(vocabulary: dict) -> str:
+    first, last = vocabulary["first"], vocabulary["last"]
+    left = vocabulary["tokens"] - len(first)
+    gap = ["..."] if left > len(last) else []
+    return _listed([*first, *gap, *last[max(len(last) - left, 0) :]])
 
 
-def _listed(tokens: list[Any]) -> str:
+def _listed(tokens: Sequence[str | int]) -> str:
     return ", ".join("''" if token == "" else str(token) for token in tokens)
 
 
-def differences_text(found: Differences) -> str:
-    """How the vocabularies of two files differ, as a table and the first few words."""
-    lines = [f"{found.old} -> {found.new}"]
-    if found.layers:
-        lines += ["", *words_table([one.words for one in found.layers])]
-    named = [line for one in found.layers for line in _firsts(one)]
-    lines += [*([""] if named else []), *named]
-    for name, paths in ((found.old, found.only_in_old), (found.new, found.only_in_new)):
+def differences_text(document: dict) -> str:
+    """Prints how two vocabularies differ as a table, with the first few words."""
+    old, new, layers = document["old"], document["new"], document["layers"]
+    lines = [f"{old} -> {new}"]
+    if layers:
+        names = [field.name for field in fields(VocabularyChange)]
+        changes = [VocabularyChange(**{n: layer[n] for n in names}) for layer in layers]
+        lines += ["", *words_table(changes)]
+    words = [line for layer in layers for line in _words(layer)]
+    lines += [*([""] if words else []), *words]
+    for file, paths in ((old, document["only_in_old"]), (new, document["only_in_new"])):
         if paths:
-            lines += ["", f"With a vocabulary in {name} alone: {', '.join(paths)}"]
-    if found.same:
+            lines += ["", f"With a vocabulary in {file} alone: {', '.join(paths)}"]
+    if document["same"]:
         lines += ["", "Every row stands for the same in both."]
     return lines_of(lines)
 
 
-def _firsts(one: Difference) -> list[str]:
-    words = one.words
-    moved = [f"{token} {old} -> {new}" for token, old, new in one.first_moved]
-    firsts = (
-        ("kept", words.first_kept, words.kept),
-        ("moved", moved, words.moved),
-        ("new", words.first_new, words.new),
-        ("dropped", words.first_dropped, words.dropped),
-    )
-    lines = [
-        f"{words.layer}, first {name}: {_listed([*tokens])}"
-        f"{', ...' if count > len(tokens) else ''}"
-        for name, tokens, count in firsts
-        if tokens and not one.same
-    ]
-    special = _special(one.old), _special(one.new)
-    if special[0] != special[1]:
-        lines.append(f"{words.layer}, special rows: {special[0]} -> {special[1]}")
+def _words(layer: dict) -> list[str]:
+    """The first few words of each kind, and special rows where they differ."""
+    moved = [f"{m['token']} {m['from']} -> {m['to']}" for m in layer["first_moved"]]
+    lines = []
+    for kind in ("kept", "moved", "new", "dropped"):
+        tokens = moved if kind == "moved" else layer[f"first_{kind}"]
+        more = ", ..." if layer[kind] > len(tokens) else ""
+        if tokens and not layer["same"]:
+            lines.append(f"{layer['layer']}, first {kind}: {_listed(tokens)}{more}")
+    old, new = (_special_rows(layer[f"{side}_vocabulary"]) for side in ("old", "new"))
+    if old != new:
+        lines.append(f"{layer['layer']}, special rows: {old} -> {new}")
     return lines

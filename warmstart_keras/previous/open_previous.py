@@ -86,11 +86,11 @@ def open_previous(previous: Any, missing_ok: bool = False) -> PreviousRun:
 
 def _newest(path: Path) -> Path | None:
     """The file that is meant; of a directory, the one that was written last."""
-    index = path.with_name(f"{path.name}.index")
-    if path.is_file():
+    if path.is_file() or (path.is_dir() and is_saved_model(path)):
         return path
-    if not path.is_dir() or is_saved_model(path):
-        return path if path.is_dir() else index if index.is_file() else None
+    if not path.is_dir():
+        index = path.with_name(f"{path.name}.index")
+        return index if index.is_file() else None
     found = [
         file
         for suffix in (".keras", ".weights.h5", ".index")
