@@ -16,6 +16,7 @@ from warmstart_keras.model.optimizer_state import (
 )
 from warmstart_keras.model.vocabulary_axis import (
     ModelAxes,
+    Sources,
     VocabularyAxis,
     record_lookup,
 )

@@ -88,6 +88,7 @@ def check_sharding(axis: VocabularyAxis) -> None:
             f"which must be equal. Received: {rows} rows for the new vocabulary, where "
             f"it had {layer_axis.rows}. Limit the vocabulary to a multiple of {parts} "
             "tokens (`max_tokens`); or build a model whose layer has a capacity that "
-            f"leaves room to grow: `input_dim={sharded.rounded_up(rows, parts)}` or more. Rows "
-            "past the vocabulary are spare."
+            "leaves room to grow: "
+            f"`input_dim={sharded.rounded_up(rows, parts)}` or more. Rows past the "
+            "vocabulary are spare."
         )

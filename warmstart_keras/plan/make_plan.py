@@ -22,7 +22,7 @@ from warmstart_keras.model import (
 from warmstart_keras.plan.axis_plan import AxisPlan, plan_axes, plan_variables
 from warmstart_keras.plan.following import Resizing, StaleMetrics
 from warmstart_keras.plan.options import Options, Scope
-from warmstart_keras.plan.plan import WarmStartPlan, held
+from warmstart_keras.plan.plan import WarmStartPlan, asked_sources, held
 from warmstart_keras.plan.slots import SlotUpdate, move_slots, with_slots
 from warmstart_keras.plan.text import (
     Level,
@@ -128,20 +128,10 @@ def _find(
     model: keras.Layer, options: Options, opened: ExitStack
 ) -> tuple[MatchedRun | None, ModelAxes]:
     """The previous run, if the user named one, and the axes of the model."""
-    previous = None
+    run, sources = None, asked_sources(model, options)
     if options.previous is not None:
         previous = open_previous(options.previous, options.missing_ok)
         opened.callback(previous.close)
-    sources = find_sources(
-        model,
-        options.vocabularies,
-        options.base_vocabularies,
-        options.without_base,
-        options.models_besides,
-        as_new=previous is not None,
-    )
-    run = None
-    if previous is not None:
         run = MatchedRun(model, previous, sources.by_variable())
     found = find_axes(sources, run)
     if sources.unbuilt and not options.adopt:

@@ -12,6 +12,7 @@ from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import Binding, WarmStartEmbedding, variables_of
 from warmstart_keras.model import (
     ModelAxes,
+    Sources,
     find_axes,
     find_sources,
     old_key,
@@ -211,7 +212,8 @@ class WarmStartPlan:
         if self._run is not None and not self._run.previous.is_as_it_was:
             return True
         try:
-            now, then = find(self.model, self._options, self._run), self._found
+            sources = asked_sources(self.model, self._options)
+            now, then = find_axes(sources, self._run), self._found
         except WarmStartError:
             return True
         return (
@@ -227,7 +229,7 @@ class WarmStartPlan:
         slots, texts = slots_from_run(
             self.model, self._run, self._plans, self._scope, self._options, transaction
         )
-        notes = (*self._notes, *(Note(text, Level.DETAIL) for text in texts))
+        notes = (*(Note(text, Level.DETAIL) for text in texts), *self._notes)
         return replace(self, _slots=(*self._slots, *slots), _notes=notes)
 
     def _fitted(self) -> "WarmStartPlan":
@@ -303,17 +305,16 @@ class WarmStartPlan:
             keras_internals.print_message(text)
 
 
-def find(model: keras.Layer, options: Options, run: MatchedRun | None) -> ModelAxes:
-    """The axes of a model with their vocabularies, as they are now."""
-    sources = find_sources(
+def asked_sources(model: keras.Layer, options: Options) -> Sources:
+    """Where the vocabularies of a model are read, as the user asked, and as it is now."""
+    return find_sources(
         model,
         options.vocabularies,
         options.base_vocabularies,
         options.without_base,
         options.models_besides,
-        as_new=run is not None,
+        as_new=options.previous is not None,
     )
-    return find_axes(sources, run)
 
 
 def held(scope: Scope, plans: tuple[AxisPlan, ...]) -> list[tuple[int, ...]]:
