@@ -13,10 +13,10 @@ from warmstart_keras.new_rows import (
     BaseRows,
     CopyingMethod,
     MeanOfBase,
+    NewRows,
     RowInitializer,
     Start,
     initializers,
-    start_of,
 )
 from warmstart_keras.plan.checks import check_kept, check_other_variables, check_sharding
 from warmstart_keras.plan.options import Options
@@ -159,7 +159,7 @@ class AxisPlan:
         initializer = self._initializer(binding)
         if initializer is None:
             return MeanOfBase(base.word_rows)
-        if len(rows.new_rows) and initializers.is_array(initializer.function):
+        if len(rows.new_rows) and initializers.is_array(initializer):
             self.notes.append(
                 "new words take the rows that an array has at their places. If it was "
                 "made for other words, as pretrained vectors are, pass another "
@@ -167,7 +167,7 @@ class AxisPlan:
             )
         shape = list(map(int, binding.variable.shape))
         del shape[binding.axis]
-        start = start_of(
+        rows_anew = NewRows(
             initializer,
             rows,
             (self.table.rows, *shape),
@@ -182,6 +182,7 @@ class AxisPlan:
             ),
             axis=binding.axis,
         )
+        start = initializer.start(rows_anew)
         self.remark(start.remark)
         return start
 
@@ -260,7 +261,7 @@ class AxisPlan:
     def _initializer(self, binding: Binding) -> RowInitializer | None:
         """The way to new entries; None for the mean of the old words'."""
         layer, fresh = binding.layer, binding.initializer
-        own = None if fresh is None else initializers.get(fresh, as_keras=True)
+        own = None if fresh is None else initializers.get_keras(fresh)
         if not self.row_map.base.has_words:
             # Nothing was learned: the entries are the variable's first.
             return initializers.get("zeros") if own is None else own
@@ -269,7 +270,7 @@ class AxisPlan:
             given = layer.new_embeddings_initializer
         if given is not None:
             found = initializers.get(given)
-            if not binding.is_factor or isinstance(found.function, CopyingMethod):
+            if not binding.is_factor or isinstance(found, CopyingMethod):
                 return found
         return None if binding.averaged else own
 

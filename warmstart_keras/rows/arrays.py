@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 
 from warmstart_keras.backend import rows_at, tensors, workers
-from warmstart_keras.new_rows import CopyOfBase, MeanOfBase, NewRows, mean_of_rows
+from warmstart_keras.new_rows import Start, as_start, mean_of_rows
 from warmstart_keras.vocabulary import RowMap
 
 _BLOCK = 2**25  # bytes that are finished before others are begun
@@ -50,7 +49,7 @@ def move_rows(
     mean: Any = 0
     if len(row_map.averaged_rows):
         mean = mean_of_rows(read, row_map.averaged_from)
-    new_rows, number = row_map.new_rows, _number(start)
+    new_rows, number = row_map.new_rows, as_start(start).number
     values = values_of(start, row_map, axis, read) if number is None else None
     averaged = np.asarray(row_map.averaged_rows, np.int64)
     blocks = _blocks(shape, axis, before.dtype.itemsize)
@@ -77,32 +76,14 @@ def move_rows(
     return moved
 
 
-def _number(start: Any) -> float | None:
-    """The one number that all new entries have; None if they are not all alike."""
-    if isinstance(start, int | float):
-        return start
-    is_zero = isinstance(start, NewRows) and start.values is None
-    if is_zero and type(start.initializer.function) is keras.initializers.Zeros:
-        return 0
-    return None
-
-
-def values_of(start: Any, row_map: RowMap, axis: int, read: Callable) -> Callable:
+def values_of(
+    start: Start | keras.Variable | np.ndarray | float,
+    row_map: RowMap,
+    axis: int,
+    read: Callable[[np.ndarray], np.ndarray],
+) -> Callable[[slice], np.ndarray | float]:
     """What gives the values of some of the new rows, the rows first."""
-    if isinstance(start, NewRows):
-        # Of its own: the part that it keeps is to go when all have moved.
-        return replace(start) if start.in_parts else start.made()
-    if isinstance(start, CopyOfBase):
-        return lambda part: read(start.rows[part])
-    if isinstance(start, MeanOfBase):
-        mean = mean_of_rows(read, start.rows) if len(row_map.new_rows) else 0
-        return lambda part: mean
-    if isinstance(start, keras.Variable):
-        values = np.moveaxis(tensors.to_numpy(start), axis, 0)
-        return lambda part: values[row_map.new_rows[part]]
-    if isinstance(start, np.ndarray):
-        return lambda part: start[part]
-    return lambda part: start
+    return as_start(start).values(row_map, axis, read)
 
 
 def _blocks(shape: tuple[int, ...], axis: int, itemsize: int) -> list[tuple[int, int]]:
