@@ -26,7 +26,7 @@ from warmstart_keras import (
 from warmstart_keras.backend import Transaction, tensors
 from warmstart_keras.layers import recorded_vocabulary
 from warmstart_keras.model import VocabularyAxis
-from warmstart_keras.new_rows import start
+from warmstart_keras.new_rows import initializers
 from warmstart_keras.plan import plan
 from warmstart_keras.rows import updates, variables
 
@@ -217,7 +217,7 @@ DOING = {
 }
 # Steps that only work something out.
 ASKING = {
-    "new rows are made": (start.NewRows, "_ask"),
+    "new rows are made": (initializers.KerasRows, "_ask"),
     "a variable is read": (tensors, "to_numpy"),
     "rows are put in order": (variables, "move_rows"),
     "an old key is looked up": (keras_internals, "stale_key"),

@@ -87,10 +87,7 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
                 "follow) or `input_dim` (a fixed number of rows), or both. Received: "
                 "neither"
             )
-        if isinstance(new_embeddings_initializer, type):
-            new_embeddings_initializer = initializers.get(
-                new_embeddings_initializer
-            ).function
+        new_embeddings_initializer = initializers.instance_of(new_embeddings_initializer)
         if new_embeddings_initializer is not None:
             initializers.get(new_embeddings_initializer)
         super().__init__(

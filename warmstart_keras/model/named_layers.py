@@ -193,7 +193,7 @@ def _with_axes(layers: LayerIndex, key: Any, argument: str) -> keras.Layer:
 def _declared(layers: LayerIndex, key: Binding, source: Any, argument: str) -> NamedAxis:
     """What a `Binding` names: an axis that the layer has, or one that it declares."""
     if key.initializer is not None:
-        initializers.get(key.initializer, as_keras=True)
+        initializers.get_keras(key.initializer)
     layer = layers.named(key.layer, argument)
     if isinstance(key.variable, str) and not hasattr(layer, key.variable):
         layer = unwrapped(layer)

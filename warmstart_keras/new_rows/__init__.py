@@ -5,10 +5,10 @@ from warmstart_keras.new_rows.base_rows import (
     BaseRows,
     CopyOfBase,
     MeanOfBase,
+    Start,
     mean_of_rows,
 )
 from warmstart_keras.new_rows.context import ContextRows
-from warmstart_keras.new_rows.initializers import RowInitializer
 from warmstart_keras.new_rows.methods import (
     CopyingMethod,
     GaussianRows,
@@ -16,5 +16,5 @@ from warmstart_keras.new_rows.methods import (
     OOVRows,
 )
 from warmstart_keras.new_rows.pretrained import PretrainedRows
-from warmstart_keras.new_rows.start import NewRows, Start, start_of
+from warmstart_keras.new_rows.start import NewRows, RowInitializer, as_start
 from warmstart_keras.new_rows.subword import SubwordRows

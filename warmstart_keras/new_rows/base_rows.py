@@ -1,21 +1,26 @@
-"""The old rows of a table, as those of new words are made from them."""
+"""The rows of a table before a warm start, and new rows that start from them."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from warmstart_keras.vocabulary import Vocabulary
+from warmstart_keras.vocabulary import RowMap, Vocabulary
+
+ReadRows = Callable[[np.ndarray], np.ndarray]
+"""Gives the rows at some places, the rows first."""
+Values = Callable[[slice], np.ndarray | float]
+"""Gives a part of the new rows, the rows first; or one row or number for all of them."""
 
 
 class BaseRows:
     """The table before a warm start, as a callable for new rows sees it.
 
     Attributes:
-        vocabulary: The `Vocabulary` that the old rows stand for.
-        matrix: NumPy array of shape `(rows, ...)` with the old rows, special rows
+        vocabulary: The `Vocabulary` that the base rows stand for.
+        matrix: NumPy array of shape `(rows, ...)` with the base rows, special rows
             included; read when it is first asked for.
     """
 
@@ -23,7 +28,7 @@ class BaseRows:
         self,
         vocabulary: Vocabulary,
         read: Callable[[], np.ndarray],
-        read_rows: Callable[[np.ndarray], np.ndarray] | None = None,
+        read_rows: ReadRows | None = None,
     ) -> None:
         self.vocabulary = vocabulary
         self._read = read
@@ -31,13 +36,13 @@ class BaseRows:
 
     @cached_property
     def matrix(self) -> np.ndarray:
-        """The old rows, read once."""
+        """The base rows, read once."""
         return self._read()
 
-    def rows(self, places: Any) -> np.ndarray:
-        """Some of the old rows, in the order of `places`, as real numbers in two axes.
+    def rows(self, places: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Some of the base rows, in the order of `places`, as real numbers in two axes.
 
-        A table that is sharded is not gathered for it: all of its processes must ask.
+        A sharded table is not gathered for it: all of its processes must ask.
 
         Returns:
             Array of shape `(len(places), numbers in a row)`; of float32, or of float64
@@ -54,61 +59,89 @@ class BaseRows:
         return mean_of_rows(self.rows, self.vocabulary.word_rows)
 
 
-@dataclass(frozen=True, eq=False)
-class MeanOfBase:
-    """New entries start from the mean of some old ones.
+class Start(ABC):
+    """What the rows of new tokens start from.
 
-    For the outputs of a head: a new token's logit is then the mean of the old ones', and
-    since the exponential is convex, `m` new tokens beside `n` old ones add at most the
+    Attributes:
+        remark: What the user should know about it.
+        number: The one number that all new rows consist of; None if they differ.
+    """
+
+    remark: str | None = None
+    number: float | None = None
+
+    @abstractmethod
+    def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
+        """Gives a function of a slice, for the values of `row_map.new_rows[part]`.
+
+        Args:
+            row_map: Where each row of the array comes from.
+            axis: The axis of the array that has the rows.
+            read: Reads rows of the array before they are moved.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class MeanOfBase(Start):
+    """New entries start from the mean of some base entries.
+
+    For the outputs of a head: a new token's logit is then the mean of the base's, and
+    since the exponential is convex, `m` new tokens beside `n` base ones add at most the
     share `m / n` to the softmax's normalisation. No loss rises by more than
-    `log(1 + m / n)`; a start at random may take nearly all probability, where the old
+    `log(1 + m / n)`; a start at random may take nearly all probability, where the base
     logits are far below 0. See John Hewitt, "Initializing New Word Embeddings for
     Pretrained Language Models" (2021).
 
     Attributes:
-        rows: The old entries.
+        rows: The base entries, at least one.
         remark: What the user should know about it.
     """
 
     rows: np.ndarray
     remark: str | None = None
+
+    def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
+        """Reads the rows, and gives their mean for every part."""
+        mean = mean_of_rows(read, self.rows) if len(row_map.new_rows) else 0.0
+        return lambda part: mean
 
 
 @dataclass(frozen=True, eq=False)
-class CopyOfBase:
-    """Each new entry starts as a copy of an old one, bit for bit.
+class CopyOfBase(Start):
+    """Each new entry starts as a copy of a base entry, bit for bit.
 
     Attributes:
-        rows: The old entry of each new one.
-        remark: What the user should know about it.
+        rows: The base entry of each new one.
     """
 
     rows: np.ndarray
-    remark: str | None = None
+
+    def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
+        """Reads the rows of each part."""
+        return lambda part: read(self.rows[part])
 
 
-def parts(rows: Any, size: int = 2**16) -> list[np.ndarray]:
-    """Places of rows, so many at a time as are worked on together."""
-    places = np.asarray(rows)
-    return [places[start : start + size] for start in range(0, len(places), size)]
+def parts(rows: np.ndarray, size: int = 2**16) -> list[np.ndarray]:
+    """Splits places of rows into parts that are worked on one at a time."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different ones of numbers that ascend from 0, and where each begins."""
+    """The distinct values of ascending numbers from 0 on, and where each begins."""
     firsts = np.flatnonzero(np.diff(values, prepend=-1))
     return values[firsts], firsts
 
 
-def mean_of_rows(read: Callable[[np.ndarray], np.ndarray], rows: Any) -> np.ndarray:
-    """The mean of some rows, a part of them read at a time; in float64 at least.
+def mean_of_rows(read: ReadRows, rows: np.ndarray | range) -> np.ndarray:
+    """The mean of some rows, read in parts; in float64 at least.
 
     Args:
         read: Gives the rows at some places.
         rows: Their places, at least one.
     """
-    total: Any = 0
-    for places in parts(rows):
+    total: np.ndarray | int = 0
+    for places in parts(np.asarray(rows)):
         part = read(places)
         wide = np.float64 if part.dtype.itemsize < 8 else None
         total = total + part.sum(axis=0, dtype=wide)
-    return total / len(rows)
+    return np.asarray(total / len(rows))

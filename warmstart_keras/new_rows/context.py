@@ -10,9 +10,10 @@ import numpy as np
 from warmstart_keras import keras_internals
 from warmstart_keras.backend import tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows.base_rows import BaseRows, parts, runs
-from warmstart_keras.new_rows.methods import Fitted, LearningMethod, without
-from warmstart_keras.vocabulary import NEW, RowMap, Token, read
+from warmstart_keras.new_rows.base_rows import parts, runs
+from warmstart_keras.new_rows.methods import LearningMethod, without
+from warmstart_keras.new_rows.start import Fitted, NewRows
+from warmstart_keras.vocabulary import NEW, Token, read
 
 _TEXTS = 256  # vectorized at a time
 _NUMBERS = 2**20  # of the rows of so many positions at a time
@@ -120,8 +121,9 @@ class ContextRows(LearningMethod):
                 "`new_embeddings_initializer=ContextRows(texts, vectorizer)`."
             )
 
-    def fit(self, row_map: RowMap, base: BaseRows) -> Fitted:
+    def fit(self, new: NewRows) -> Fitted:
         """Reads the texts, and finds the map from contexts to rows."""
+        row_map, base = new.row_map, new.base
         kept = row_map.kept_words
         words = row_map.new_words
         # All of the table that is needed is read before anything of the user's is asked.

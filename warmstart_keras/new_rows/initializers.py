@@ -1,156 +1,207 @@
-"""What names the way to new rows: an initializer, a method of ours, a callable."""
+"""What names the way to new rows: an initializer of Keras, a method, a callable."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
 
+from warmstart_keras.backend import tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows.methods import (
-    GaussianRows,
-    MeanRows,
-    OOVRows,
-    RowMethod,
-    derive_seed,
-)
+from warmstart_keras.new_rows.methods import GaussianRows, MeanRows, OOVRows, RowMethod
+from warmstart_keras.new_rows.start import NewRows, RowInitializer, derive_seed
 from warmstart_keras.new_rows.subword import SubwordRows
+from warmstart_keras.types import NewRowsInitializer, Tensor
 
 _OR_OURS = (
     '`(tokens, base) -> rows`; or "mean", "gaussian", "oov", "subword", a `ContextRows` '
     "or a `PretrainedRows`"
 )
-_BY_NAME: dict[str, Callable[[], RowMethod]] = {
+_BY_NAME: dict[str, type[RowMethod]] = {
     "mean": MeanRows,
     "gaussian": GaussianRows,
     "oov": OOVRows,
     "subword": SubwordRows,
 }
+_OF_KERAS = keras.initializers.Initializer
+# Initializers that make each row without looking at its place.
+_ROW_WISE = (
+    keras.initializers.Zeros,
+    keras.initializers.Ones,
+    keras.initializers.RandomNormal,
+    keras.initializers.RandomUniform,
+    keras.initializers.TruncatedNormal,
+    keras.initializers.Constant,
+)
+# Initializers whose values depend on the shape of the whole matrix.
+_OF_SHAPE = (
+    keras.initializers.VarianceScaling,
+    keras.initializers.Orthogonal,
+    keras.initializers.Identity,
+)
 
 
-@dataclass(frozen=True)
-class RowInitializer:
-    """How new rows are made: by a Keras initializer, a method of ours, or a callable.
-
-    Attributes:
-        function: A `RowMethod`; or what is called `(shape, dtype)` if `as_keras`, else
-            `(tokens, base)`.
-        as_keras: Which of the two.
-        whole: Whether its values depend on the shape of the whole matrix, so that it
-            must be asked for all rows.
-    """
-
-    function: Any
-    as_keras: bool = True
-    whole: bool = False
-
-
-def get(
-    identifier: Any, *, as_keras: bool = False, whole: bool = False
-) -> RowInitializer:
+def get(identifier: NewRowsInitializer) -> RowInitializer:
     """The way to new rows that `identifier` names.
 
     Args:
         identifier: Name, class or instance of a Keras initializer or of a method of
             ours, None for `"uniform"`, or any other callable, `(tokens, base) -> rows`.
-        as_keras: Whether a plain callable is called `(shape, dtype)`, as a Keras layer
-            calls its initializers; for the whole matrix, since nothing is known of it.
-            There are no methods of ours then.
-        whole: Whether an initializer that is not of Keras is asked for the whole matrix.
 
     Raises:
         WarmStartError: If `identifier` is none of these.
     """
-    if isinstance(identifier, RowInitializer):
-        return identifier
-    if not as_keras:
-        if isinstance(identifier, str) and identifier in _BY_NAME:
-            identifier = _BY_NAME[identifier]
-        if isinstance(identifier, type) and issubclass(identifier, RowMethod):
-            identifier = _made(identifier)
-        if isinstance(identifier, RowMethod):
-            return RowInitializer(identifier, as_keras=False)
-    if isinstance(identifier, type) and issubclass(
-        identifier, keras.initializers.Initializer
-    ):
-        identifier = identifier()
-    if callable(identifier) and not isinstance(
-        identifier, keras.initializers.Initializer
-    ):
-        return RowInitializer(identifier, as_keras=as_keras, whole=as_keras)
+    if isinstance(identifier, str):
+        identifier = _BY_NAME.get(identifier, identifier)
+    found = instance_of(identifier)
+    if isinstance(found, RowMethod):
+        return found
+    if callable(found) and not isinstance(found, _OF_KERAS):
+        return CallableRows(found)
+    return _of_keras(found, _OR_OURS)
+
+
+def get_keras(identifier: NewRowsInitializer) -> "KerasRows":
+    """The same, where a callable is called `(shape, dtype)`, as a Keras layer does.
+
+    It is asked for the whole matrix, since nothing is known of it. Methods of ours are
+    refused.
+    """
+    found = instance_of(identifier)
+    if callable(found) and not isinstance(found, _OF_KERAS):
+        return KerasRows(found, whole=True)
+    return _of_keras(found, "`(shape, dtype)`")
+
+
+def _of_keras(identifier: NewRowsInitializer, callables: str) -> "KerasRows":
     try:
-        if identifier is not None and not isinstance(
-            identifier, str | dict | keras.initializers.Initializer
-        ):
+        if not isinstance(identifier, str | dict | _OF_KERAS | None):
             raise ValueError("an array goes in as `keras.initializers.Constant(array)`")
         function = keras.initializers.get("uniform" if identifier is None else identifier)
     except ValueError as error:
         raise WarmStartError(
             "`new_embeddings_initializer` must be a Keras initializer (instance, class "
-            "or name) or a callable "
-            f"{'`(shape, dtype)`' if as_keras else _OR_OURS}. "
-            f"Received: {str(identifier)[:80]!r} (of type {type(identifier).__name__}): "
-            f"{str(error)[:200]}"
+            f"or name) or a callable {callables}. Received: {str(identifier)[:80]!r} (of "
+            f"type {type(identifier).__name__}): {str(error)[:200]}"
         ) from error
-    if whole:
-        return RowInitializer(function, whole=not is_the_same_for_each_row(function))
-    return RowInitializer(function, whole=_depends_on_whole_shape(function))
+    whole = is_array(KerasRows(function)) or isinstance(function, _OF_SHAPE)
+    return KerasRows(function, whole, type(function) in _ROW_WISE and not whole)
 
 
-def _made(method: type[RowMethod]) -> RowMethod:
+def instance_of(identifier: NewRowsInitializer) -> NewRowsInitializer:
+    """An instance where `identifier` is a class of initializers; else itself.
+
+    Raises:
+        WarmStartError: If the class is a method of ours that needs arguments.
+    """
+    if not isinstance(identifier, type) or not issubclass(
+        identifier, RowMethod | _OF_KERAS
+    ):
+        return identifier
     try:
-        return method()
+        return identifier()
     except TypeError as error:
         raise WarmStartError(
             "`new_embeddings_initializer` can be a class only where that needs no "
-            f"arguments. Received: {method.__name__}: {error}. Pass an instance."
+            f"arguments. Received: {identifier.__name__}: {error}. Pass an instance."
         ) from error
 
 
-def is_array(function: Any) -> bool:
+def is_array(initializer: RowInitializer) -> bool:
     """Whether it gives the rows of one matrix, made for one vocabulary."""
-    constant = isinstance(function, keras.initializers.Constant)
-    return constant and np.ndim(function.value) > 0
-
-
-def is_the_same_for_each_row(function: Any) -> bool:
-    """Whether an initializer of Keras makes rows without looking at their place."""
-    own = keras.initializers
-    alike = (
-        own.Zeros,
-        own.Ones,
-        own.RandomNormal,
-        own.RandomUniform,
-        own.TruncatedNormal,
-        own.Constant,
-    )
-    return type(function) in alike and not _depends_on_whole_shape(function)
-
-
-def _depends_on_whole_shape(function: Any) -> bool:
-    return is_array(function) or isinstance(
-        function,
-        keras.initializers.VarianceScaling
-        | keras.initializers.Orthogonal
-        | keras.initializers.Identity,
+    return (
+        isinstance(initializer, KerasRows)
+        and isinstance(initializer.function, keras.initializers.Constant)
+        and np.ndim(initializer.function.value) > 0
     )
 
 
-def reseeded(function: Any, seed: tuple) -> Any:
-    """The initializer with a seed of its own for this place and these vocabularies.
+@dataclass(frozen=True)
+class KerasRows(RowInitializer):
+    """Rows that an initializer of Keras makes, or what is called `(shape, dtype)` too.
 
-    A seeded Keras initializer gives the same values at every call (K13): as it stands,
-    it would give the words of every day, and the first rows of the table, the same.
+    Attributes:
+        function: The initializer.
+        whole: Whether its values depend on the shape of the whole matrix, so that it
+            must be asked for all rows.
+        in_parts: Whether it makes each row without looking at its place.
     """
-    if not isinstance(function, keras.initializers.Initializer):
-        return function
-    try:
-        config = function.get_config()
-    except NotImplementedError:
-        return function
-    if "seed" not in config:
-        return function
-    own = config["seed"] if isinstance(config["seed"], int) else None
-    config["seed"] = derive_seed(*seed, own)
-    return type(function).from_config(config)
+
+    function: keras.initializers.Initializer
+    whole: bool = False
+    in_parts: bool = False
+
+    def __repr__(self) -> str:
+        return repr(self.function)
+
+    def get_config(self) -> dict:
+        """The initializer as Keras saves it."""
+        return keras.initializers.serialize(self.function)
+
+    def start(self, new: NewRows) -> NewRows:
+        """The same rows; zeros are written without being made."""
+        is_zero = type(self.function) is keras.initializers.Zeros
+        return replace(new, number=0) if is_zero else new
+
+    def rows(self, new: NewRows, start: int, stop: int, seed: tuple) -> np.ndarray:
+        """The new rows from `start` to `stop`."""
+        shape, axis = new.shape, new.axis
+        if not self.whole:
+            return self._ask(new, (stop - start, *shape[1:]), seed)
+        # In the array's own order of axes.
+        asked = (*shape[1 : axis + 1], shape[0], *shape[axis + 1 :])
+        made = self._ask(new, asked, seed)
+        return np.moveaxis(made, axis, 0)[new.row_map.new_rows]
+
+    def _ask(self, new: NewRows, shape: tuple[int, ...], seed: tuple) -> np.ndarray:
+        try:
+            # Keras knows the dtypes of all its backends by NumPy's names.
+            given = self._reseeded(seed)(shape, dtype=np.dtype(new.dtype).name)
+            made = tensors.to_numpy(given)
+        except Exception as error:
+            raise WarmStartError(
+                f"The initializer of new rows must give an array of shape {shape}. "
+                f"Received: {self!r}, which raised {type(error).__name__}: "
+                f"{str(error)[:200]}. Pass another `new_embeddings_initializer`."
+            ) from error
+        new.check_shape(made, shape)
+        return made
+
+    def _reseeded(self, seed: tuple) -> keras.initializers.Initializer:
+        """The initializer with a seed of its own for this place and these vocabularies.
+
+        A seeded Keras initializer gives the same values at every call: as it stands, it
+        would give the words of every day, and the first rows of the table, the same.
+        """
+        if not isinstance(self.function, _OF_KERAS):
+            return self.function
+        try:
+            config = self.function.get_config()
+        except NotImplementedError:
+            return self.function
+        if "seed" not in config:
+            return self.function
+        own = config["seed"] if isinstance(config["seed"], int) else None
+        config["seed"] = derive_seed(*seed, own)
+        return type(self.function).from_config(config)
+
+
+@dataclass(frozen=True)
+class CallableRows(RowInitializer):
+    """Rows that a user's callable makes of the new tokens and the base rows."""
+
+    function: Callable[..., np.ndarray | Tensor]
+
+    def __repr__(self) -> str:
+        return repr(self.function)
+
+    def rows(self, new: NewRows, start: int, stop: int, seed: tuple) -> np.ndarray:
+        """All new rows: what it gives depends on all tokens."""
+        tokens = new.row_map.new_tokens
+        given = self.function(tokens, new.base)
+        plain = isinstance(given, np.ndarray | list | tuple)
+        given = np.asarray(given if plain else tensors.to_numpy(given))
+        new.check_shape(given, (len(tokens), *new.shape[1:]))
+        made = np.zeros((stop - start, *new.shape[1:]), new.dtype)
+        made[: len(tokens)] = given  # spare rows come last
+        return made

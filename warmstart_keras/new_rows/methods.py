@@ -1,70 +1,72 @@
-"""Ways to the rows of new words that look at the rows that there are."""
+"""Methods that make the rows of new words from the base rows."""
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from warmstart_keras.new_rows.base_rows import BaseRows, CopyOfBase, MeanOfBase, parts
+from warmstart_keras.errors import WarmStartError
+from warmstart_keras.new_rows.base_rows import CopyOfBase, MeanOfBase, Start, parts
+from warmstart_keras.new_rows.start import Fitted, NewRows, RowInitializer, derive_seed
 from warmstart_keras.vocabulary import RowMap, Token, Vocabulary
 
 
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """A way to new rows that has learned all that it needs.
-
-    Attributes:
-        rows: Called `(start, stop, seed)`; gives the new rows from `start` to `stop`,
-            with all numbers of a row along one axis. `seed` is that of this part.
-        remark: What the user should know about it.
-    """
-
-    rows: Callable[[int, int, tuple], np.ndarray]
-    remark: str | None = None
-
-
-class RowMethod:
-    """How rows of new words are worked out from the rows that there are."""
+class RowMethod(RowInitializer):
+    """A method of ours, which makes the rows of new words from the base rows."""
 
     def __repr__(self) -> str:
         about = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
         return f"{type(self).__name__}({about})"
-
-    def get_config(self) -> dict:
-        """The arguments of the class, as Keras saves them with a layer."""
-        return {}
 
     @classmethod
     def from_config(cls, config: dict) -> "RowMethod":
         """What `get_config` describes."""
         return cls(**config)
 
+    def start(self, new: NewRows) -> Start:
+        """What new rows start from.
+
+        Raises:
+            WarmStartError: If the base has no word, or the data to learn from is missing.
+        """
+        if not new.row_map.base.has_words:
+            raise WarmStartError(
+                "New rows can only be made of the rows of old words where there are "
+                f"some. Received: {self!r}, and a base vocabulary without any word. Pass "
+                'an initializer of Keras, such as "uniform".'
+            )
+        self.check()
+        return new
+
+    def check(self) -> None:
+        """Refuses to be used without the data that it learns from."""
+
 
 class CopyingMethod(RowMethod, ABC):
-    """A method that takes old rows, or their mean, and learns nothing."""
+    """A method that takes base rows, or their mean, and learns nothing."""
+
+    def start(self, new: NewRows) -> Start:
+        """What new rows start from, as of `RowMethod`."""
+        super().start(new)  # raises if it cannot be used
+        return self.copied(new.row_map)
 
     @abstractmethod
-    def start(self, row_map: RowMap) -> MeanOfBase | CopyOfBase:
-        """Which old rows the new ones start from."""
+    def copied(self, row_map: RowMap) -> MeanOfBase | CopyOfBase:
+        """Which base rows the new ones start from."""
 
 
 class LearningMethod(RowMethod, ABC):
-    """A method that first learns something from the old rows.
+    """A method that first learns something from the base rows.
 
     Words about which it learns nothing, and rows that are no word's, start from the mean
     of the base's words.
     """
 
-    def check(self) -> None:
-        """Refuses to be used without the data that it learns from."""
+    learns = True
 
     @abstractmethod
-    def fit(self, row_map: RowMap, base: BaseRows) -> Fitted:
+    def fit(self, new: NewRows) -> Fitted:
         """Learns what new rows are made of."""
 
 
@@ -86,7 +88,7 @@ class MeanRows(CopyingMethod):
                [1.5]])
     """
 
-    def start(self, row_map: RowMap) -> MeanOfBase:
+    def copied(self, row_map: RowMap) -> MeanOfBase:
         """The rows of all words."""
         return MeanOfBase(row_map.base.word_rows)
 
@@ -112,7 +114,7 @@ class OOVRows(CopyingMethod):
                [9.]])
     """
 
-    def start(self, row_map: RowMap) -> MeanOfBase | CopyOfBase:
+    def copied(self, row_map: RowMap) -> MeanOfBase | CopyOfBase:
         """The OOV row of each word."""
         base, words = row_map.base, row_map.new_words
         oov = np.asarray(base.oov_rows, np.int64)
@@ -152,9 +154,9 @@ class GaussianRows(LearningMethod):
         np.float64(3.0)
     """
 
-    def fit(self, row_map: RowMap, base: BaseRows) -> Fitted:
+    def fit(self, new: NewRows) -> Fitted:
         """Works out the mean and a root of the covariance."""
-        words = row_map.base.word_rows
+        base, words = new.base, new.row_map.base.word_rows
         mean = base.mean_of_words()
         covariance = np.zeros((len(mean), len(mean)))
         for places in parts(words):
@@ -178,7 +180,7 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 
 
 def _buckets(words: list[Token], base: Vocabulary) -> np.ndarray | None:
-    """Which OOV row served each word, as Keras's lookup layers choose it (V6, V16)."""
+    """Which OOV row served each word, as Keras's lookup layers choose it."""
     import tensorflow as tf
 
     number, hashing = len(base.oov_rows), base.hashing
@@ -199,27 +201,23 @@ def _buckets(words: list[Token], base: Vocabulary) -> np.ndarray | None:
     return tf.strings.to_hash_bucket_strong(tensor, number, salt).numpy()
 
 
-def without(words: list[Token | None], found: Any, because: str) -> str | None:
+def without(words: list[Token | None], found: np.ndarray, because: str) -> str | None:
     """The remark about words of which a method knows nothing, if there are any.
 
     Args:
         words: The word of each new row; None for what is no word's.
         found: Whether the method knows something, for each of them.
-        because: What the others have not.
+        because: What the others lack.
     """
     lost = [word for word, is_found in zip(words, found, strict=True) if not is_found]
     return started(words, lost, f"the mean of the words ({because})")
 
 
-def started(words: list, some: list, where: str) -> str | None:
+def started(
+    words: Sequence[Token | None], some: Sequence[Token | None], where: str
+) -> str | None:
     """The remark about where some of the new words start, if there are any."""
     all_, number = (sum(word is not None for word in each) for each in (words, some))
     if not number:
         return None
     return f"of its new words ({all_:,}), {number:,} started from {where}."
-
-
-def derive_seed(*parts: Any) -> int:
-    """A seed from plain values, the same in every process."""
-    digest = hashlib.sha256(json.dumps(parts, default=int).encode()).digest()
-    return int.from_bytes(digest[:4], "little") >> 1

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows.base_rows import BaseRows, parts
-from warmstart_keras.new_rows.methods import Fitted, LearningMethod, without
-from warmstart_keras.vocabulary import NEW, RowMap, Token
+from warmstart_keras.new_rows.base_rows import parts
+from warmstart_keras.new_rows.methods import LearningMethod, without
+from warmstart_keras.new_rows.start import Fitted, NewRows
+from warmstart_keras.vocabulary import NEW, Token
 
 _NUMBERS = 2**23  # similarities worked out at a time
 _NEAREST = 256  # kept words that are looked at first
@@ -75,12 +76,13 @@ class PretrainedRows(LearningMethod):
                 "`new_embeddings_initializer=PretrainedRows(vectors)`."
             )
 
-    def fit(self, row_map: RowMap, base: BaseRows) -> Fitted:
+    def fit(self, new: NewRows) -> Fitted:
         """Reads the vectors of the kept and the new words.
 
         Raises:
             WarmStartError: If the vectors are `direct`, and of another width than rows.
         """
+        row_map, base = new.row_map, new.base
         # All of the table that is needed is read before anything of the user's is asked.
         mean = base.mean_of_words()
         kept = row_map.kept_words

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 
 from warmstart_keras.new_rows.base_rows import BaseRows, parts, runs
-from warmstart_keras.new_rows.methods import Fitted, LearningMethod, without
-from warmstart_keras.vocabulary import RowMap, Token
+from warmstart_keras.new_rows.methods import LearningMethod, without
+from warmstart_keras.new_rows.start import Fitted, NewRows
+from warmstart_keras.vocabulary import Token
 
 _LENGTHS = range(2, 6)  # of n-grams, in code points, the ends of a word among them
 _MOST = 256  # kept words that an n-gram is learned from
@@ -45,8 +46,9 @@ class SubwordRows(LearningMethod):
                [0.5 , 0.5 ]])
     """
 
-    def fit(self, row_map: RowMap, base: BaseRows) -> Fitted:
+    def fit(self, new: NewRows) -> Fitted:
         """Learns the vectors of the n-grams that new words have."""
+        row_map, base = new.row_map, new.base
         words = row_map.new_words
         owners, hashes = _ngrams(words)
         grams, gram_of = np.unique(hashes, return_inverse=True)

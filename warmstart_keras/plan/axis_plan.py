@@ -12,10 +12,10 @@ from warmstart_keras.new_rows import (
     BaseRows,
     CopyingMethod,
     MeanOfBase,
+    NewRows,
     RowInitializer,
     Start,
     initializers,
-    start_of,
 )
 from warmstart_keras.plan.checks import check_kept, check_other_variables, check_sharding
 from warmstart_keras.plan.options import Options
@@ -154,8 +154,8 @@ def _plan_variables(
         if rows.is_identity and source is None:
             continue
         start = _start(plan, binding, rows, source, options)
-        remark = getattr(start, "remark", None)
-        remarks += [remark] if remark and remark not in remarks else []
+        if start.remark is not None and start.remark not in remarks:
+            remarks.append(start.remark)
         notes += _note_on_array(plan, binding, rows, options)
         if source is not None and key in earlier:
             sources[key] = plan.remapped(source, binding.axis, start)
@@ -170,7 +170,7 @@ def _note_on_array(
     initializer = _initializer(plan, binding, options)
     if initializer is None or not len(rows.new_rows):
         return []
-    if not initializers.is_array(initializer.function):
+    if not initializers.is_array(initializer):
         return []
     return [
         "new words take the rows that an array has at their places. If it was "
@@ -196,7 +196,7 @@ def _start(
     # So that two variables of a layer do not start alike; the main one has no name.
     which = [] if binding is plan.bindings[0] else [binding.variable.name]
     known_as = plan.axis.origin.name
-    return start_of(
+    rows_anew = NewRows(
         initializer,
         rows,
         (plan.axis.rows, *shape),
@@ -205,6 +205,7 @@ def _start(
         seed=(options.seed, known_as, *which, base.fingerprint, new.fingerprint),
         axis=binding.axis,
     )
+    return initializer.start(rows_anew)
 
 
 def _base_rows(
@@ -229,7 +230,7 @@ def _initializer(
 ) -> RowInitializer | None:
     """The way to new entries; None for the mean of the base's words."""
     layer, fresh = binding.layer, binding.initializer
-    own = None if fresh is None else initializers.get(fresh, as_keras=True)
+    own = None if fresh is None else initializers.get_keras(fresh)
     if not plan.row_map.base.has_words:
         # Nothing was learned: the entries are the variable's first.
         return initializers.get("zeros") if own is None else own
@@ -238,6 +239,6 @@ def _initializer(
         given = layer.new_embeddings_initializer
     if given is not None:
         found = initializers.get(given)
-        if not binding.is_factor or isinstance(found.function, CopyingMethod):
+        if not binding.is_factor or isinstance(found, CopyingMethod):
             return found
     return None if binding.averaged else own

@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import cycle
 from typing import Any
 
-import keras
 import numpy as np
 
 from warmstart_keras.backend import rows_at, tensors, workers
-from warmstart_keras.new_rows import CopyOfBase, MeanOfBase, NewRows, mean_of_rows
+from warmstart_keras.new_rows import as_start, mean_of_rows
 from warmstart_keras.vocabulary import RowMap
 
 _BLOCK = 2**25  # bytes that are finished before others are begun
@@ -50,8 +48,9 @@ def move_rows(
     mean: Any = 0
     if len(row_map.averaged_rows):
         mean = mean_of_rows(read, row_map.averaged_from)
-    new_rows, number = row_map.new_rows, _number(start)
-    values = values_of(start, row_map, axis, read) if number is None else None
+    start, new_rows = as_start(start), row_map.new_rows
+    number = start.number
+    values = start.values(row_map, axis, read) if number is None else None
     averaged = np.asarray(row_map.averaged_rows, np.int64)
     blocks = _blocks(shape, axis, before.dtype.itemsize)
     rooms = None
@@ -75,34 +74,6 @@ def move_rows(
             if after_block is not None:
                 after_block(last)
     return moved
-
-
-def _number(start: Any) -> float | None:
-    """The one number that all new entries have; None if they are not all alike."""
-    if isinstance(start, int | float):
-        return start
-    is_zero = isinstance(start, NewRows) and start.values is None
-    if is_zero and type(start.initializer.function) is keras.initializers.Zeros:
-        return 0
-    return None
-
-
-def values_of(start: Any, row_map: RowMap, axis: int, read: Callable) -> Callable:
-    """What gives the values of some of the new rows, the rows first."""
-    if isinstance(start, NewRows):
-        # Of its own: the part that it keeps is to go when all have moved.
-        return replace(start) if start.in_parts else start.made()
-    if isinstance(start, CopyOfBase):
-        return lambda part: read(start.rows[part])
-    if isinstance(start, MeanOfBase):
-        mean = mean_of_rows(read, start.rows) if len(row_map.new_rows) else 0
-        return lambda part: mean
-    if isinstance(start, keras.Variable):
-        values = np.moveaxis(tensors.to_numpy(start), axis, 0)
-        return lambda part: values[row_map.new_rows[part]]
-    if isinstance(start, np.ndarray):
-        return lambda part: start[part]
-    return lambda part: start
 
 
 def _blocks(shape: tuple[int, ...], axis: int, itemsize: int) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from warmstart_keras.backend import tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows import BaseRows, NewRows, initializers, start_of
+from warmstart_keras.new_rows import BaseRows, NewRows, initializers
 from warmstart_keras.rows.arrays import move_rows
 from warmstart_keras.rows.files import (
     NpyRows,
@@ -85,15 +86,17 @@ def warmstart_embedding_matrix(
             "token: pass the vocabulary that this very matrix was trained with."
         )
     row_map = RowMap.entry_by_entry(base, new)
+    initializer = initializers.get_keras(new_embeddings_initializer)
     rows = NewRows(
-        initializers.get(new_embeddings_initializer, as_keras=True, whole=True),
+        replace(initializer, whole=not initializer.in_parts),
         row_map,
         (len(new), matrix.shape[1]),
         matrix.dtype,
         BaseRows(base, lambda: matrix),
         seed=("warmstart_embedding_matrix", base.fingerprint, new.fingerprint),
     )
-    result = tensors.handed_over(move_rows(matrix, row_map, rows))
+    start = initializer.start(rows)
+    result = tensors.handed_over(move_rows(matrix, row_map, start))
     # Asked by name, JAX without 64 bits warns where it must cut.
     return keras.ops.convert_to_tensor(result, matrix.dtype.name)
 
@@ -185,8 +188,9 @@ def remap(
         elif out is not None:
             check_out(out, shape, values, axis)
         rows_first = (shape[axis], *shape[:axis], *shape[axis + 1 :])
-        start = start_of(
-            initializers.get(new_embeddings_initializer),
+        initializer = initializers.get(new_embeddings_initializer)
+        rows = NewRows(
+            initializer,
             row_map,
             rows_first,
             values.dtype,
@@ -206,7 +210,7 @@ def remap(
         moved = move_rows(
             values,
             row_map,
-            start,
+            initializer.start(rows),
             axis=axis,
             out=into,
             after_block=bar.update if bar else None,

@@ -60,12 +60,12 @@ class MoveRows:
         if self.start.in_parts:
             # Made some at a time: all of them may be more than memory holds.
             return replace(self, start=self.start.tried())
-        is_asked = len(self.row_map.new_rows) and not self.start.is_learned
+        is_asked = len(self.row_map.new_rows) and not self.start.initializer.learns
         if is_asked and sharded.spans_processes(self.variable):
             raise WarmStartError(
                 f"Across processes new rows of '{self.variable.path}' must be made by an "
                 "initializer that makes each row by itself. Received: "
-                f"{self.start.initializer.function!r}, which may need the whole table, "
+                f"{self.start.initializer!r}, which may need the whole table, "
                 "and no process holds it. Pass a `new_embeddings_initializer` that is "
                 'row-wise ("uniform", "normal", "zeros", ...), or warm start in one '
                 "process and load what it saves."

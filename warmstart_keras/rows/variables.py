@@ -23,8 +23,14 @@ from warmstart_keras.backend import (
     sharded,
     tensors,
 )
-from warmstart_keras.new_rows import CopyOfBase, MeanOfBase, NewRows, mean_of_rows
-from warmstart_keras.rows.arrays import move_rows, values_of
+from warmstart_keras.new_rows import (
+    CopyOfBase,
+    MeanOfBase,
+    NewRows,
+    as_start,
+    mean_of_rows,
+)
+from warmstart_keras.rows.arrays import move_rows
 from warmstart_keras.vocabulary import RowMap
 
 
@@ -198,7 +204,9 @@ def _handed_over(rows: Any, variable: keras.Variable) -> Any:
 def _fresh(row_map: RowMap, start: Any, axis: int, read: Callable) -> tuple:
     """The rows that continue none, and what they have; as arrays on the host."""
     new_rows, averaged = row_map.new_rows, np.asarray(row_map.averaged_rows, np.int64)
-    values = np.asarray(values_of(start, row_map, axis, read)(slice(0, len(new_rows))))
+    values = np.asarray(
+        as_start(start).values(row_map, axis, read)(slice(0, len(new_rows)))
+    )
     if not len(averaged):
         return new_rows, values
     mean = mean_of_rows(read, row_map.averaged_from)

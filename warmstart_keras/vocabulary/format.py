@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import reprlib
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ _KEYS = [*_OWN_KEYS, "mask_row", "oov_rows", "hashing", "given_by_id"]
 
 
 def encode(tokens: Tokens, about: dict) -> bytes:
-    """Tokens in a form that no token can break (V4), with a checksum.
+    """Writes tokens in a form that no token can break, with a checksum.
 
     A line that names the format; the SHA-256 of all that follows; a header of one line
     of JSON, with `about`; the length of every token in bytes (int64, little endian); the
@@ -74,7 +73,7 @@ def digest(tokens: Tokens, about: dict) -> str:
     return _sha256(_body(tokens, about)).hexdigest()
 
 
-def _sha256(parts: list[bytes]) -> Any:
+def _sha256(parts: list[bytes]) -> "hashlib._Hash":
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -120,27 +119,25 @@ def _checked_header(head: bytes, most: int) -> dict:
 def _wrong_field(header: dict, most: int) -> str | None:
     """The first field with a value that no vocabulary has, or None."""
     count, mask_row, oov_rows = (header[k] for k in ("count", "mask_row", "oov_rows"))
-    if header["kind"] not in ("text", "integer"):
-        return "kind"
     if not _are_rows([count], 0, most + 1):
         return "count"
-    if not _are_rows(header["not_text"], 0, count):
-        return "not_text"
     if not _are_rows(oov_rows, 0, count + 1) or len(oov_rows) != 2:
         return "oov_rows"
     oov = range(*oov_rows)
-    if oov.start > oov.stop:
-        return "oov_rows"
-    if not _are_rows(header["nameless"], oov.start, oov.stop):
-        return "nameless"
-    if mask_row is not None and (not _are_rows([mask_row], 0, count) or mask_row in oov):
-        return "mask_row"
-    if not isinstance(header["hashing"], str | None):
-        return "hashing"
-    return None if isinstance(header["given_by_id"], bool) else "given_by_id"
+    masks = [] if mask_row is None else [mask_row]
+    is_right = {
+        "kind": header["kind"] in ("text", "integer"),
+        "not_text": _are_rows(header["not_text"], 0, count),
+        "oov_rows": oov.start <= oov.stop,
+        "nameless": _are_rows(header["nameless"], oov.start, oov.stop),
+        "mask_row": _are_rows(masks, 0, count) and mask_row not in oov,
+        "hashing": isinstance(header["hashing"], str | None),
+        "given_by_id": isinstance(header["given_by_id"], bool),
+    }
+    return next((name for name, right in is_right.items() if not right), None)
 
 
-def _are_rows(value: Any, start: int, stop: int) -> bool:
+def _are_rows(value: object, start: int, stop: int) -> bool:
     """Whether `value` is a list of integers from `start` to `stop - 1`."""
     return isinstance(value, list) and all(
         type(row) is int and start <= row < stop  # True is an `int` too
@@ -151,12 +148,11 @@ def _are_rows(value: Any, start: int, stop: int) -> bool:
 def _are_of_their_kind(tokens: Tokens) -> bool:
     if not tokens.integers:
         return tokens.blanked(tokens.not_text.tolist()).is_text("surrogatepass")
-    blank = np.flatnonzero(tokens.lengths == 0)
     try:
         list(tokens)
     except ValueError:
         return False
-    return bool(np.isin(blank, tokens.nameless).all())
+    return bool(np.isin(np.flatnonzero(tokens.lengths == 0), tokens.nameless).all())
 
 
 def _are_as_written(tokens: Tokens) -> bool:

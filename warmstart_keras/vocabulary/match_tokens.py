@@ -1,7 +1,8 @@
 """Which tokens of one vocabulary are which of another, without a Python object each."""
 
 from collections import defaultdict
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,15 +45,14 @@ def match(
     if max(base.lengths.max(), new.lengths.max()) > _LONGEST:
         return match_by_dict(base, base_places, new, new_places)
     with workers(len(base.blob) + len(new.blob) + 32 * len(found)) as each:
-        base_bytes, new_bytes = each(_Bytes.of, (base, new))
-        sides = (base_bytes, new_bytes), (base_places, new_places)
-        base_hashes, new_hashes = each(hashes, *sides)
+        both = tuple(each(_Bytes.of, (base, new)))
+        base_hashes, new_hashes = each(hashes, both, (base_places, new_places))
         places, is_repeated = _match_hashes(base_hashes, new_hashes, each)
         is_there = places != NO_MATCH
         is_again = is_there & is_repeated[places]
         matched = np.flatnonzero(is_there ^ is_again)
         pairs = base_places[places[matched]], new_places[matched]
-        if not _are_equal(base_bytes, pairs[0], new_bytes, pairs[1], each):
+        if not _are_equal(both, pairs, each):
             return match_by_dict(base, base_places, new, new_places)
     found[matched] = pairs[0]
     if is_again.any():
@@ -79,7 +79,7 @@ def match_by_dict(
 
 
 def _match_hashes(
-    base: np.ndarray, new: np.ndarray, each: Any
+    base: np.ndarray, new: np.ndarray, each: Callable
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each new hash where among those of the base it is, and which are repeated.
 
@@ -194,21 +194,22 @@ def hashes(tokens: _Bytes, places: np.ndarray) -> np.ndarray:
 
 
 def _are_equal(
-    base: _Bytes, base_places: np.ndarray, new: _Bytes, new_places: np.ndarray, each: Any
+    both: tuple[_Bytes, ...], pairs: tuple[np.ndarray, ...], each: Callable
 ) -> bool:
     """Whether each of some tokens is the same as its counterpart, byte by byte."""
-    words, base_starts, base_ends, marks = base
-    others, new_starts, new_ends, other_marks = new
+    (words, base_starts, base_ends, marks), (others, new_starts, new_ends, new_marks) = (
+        both
+    )
 
     def are_equal(first: int) -> bool:
-        a, b = (places[first : first + _CHUNK] for places in (base_places, new_places))
+        a, b = (places[first : first + _CHUNK] for places in pairs)
         starts, other_starts = base_starts[a], new_starts[b]
         left = base_ends[a] - starts
         if not np.array_equal(left, new_ends[b] - other_starts):
             return False
         kinds = marks[a] if len(marks) else np.uint64(0)
-        other_kinds = other_marks[b] if len(other_marks) else np.uint64(0)
-        if np.any(kinds != other_kinds):
+        new_kinds = new_marks[b] if len(new_marks) else np.uint64(0)
+        if np.any(kinds != new_kinds):
             return False
         ahead = other_starts - starts
         rows = np.arange(len(a))
@@ -219,7 +220,7 @@ def _are_equal(
             rows, starts, left = _longer(rows, starts, left)
         return True
 
-    return all(each(are_equal, range(0, len(base_places), _CHUNK)))
+    return all(each(are_equal, range(0, len(pairs[0]), _CHUNK)))
 
 
 def _longer(

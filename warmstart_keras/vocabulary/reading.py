@@ -1,7 +1,10 @@
 """Reading a vocabulary beside what is known already: a base, or a saved lookup layer."""
 
-from typing import Any
+from dataclasses import replace
 
+import keras
+
+from warmstart_keras.types import VocabularySource
 from warmstart_keras.vocabulary.sources import (
     OOV_TOKEN,
     is_plain,
@@ -12,7 +15,7 @@ from warmstart_keras.vocabulary.tokens import Tokens
 from warmstart_keras.vocabulary.vocabulary import Vocabulary, read
 
 
-def read_as(source: Any, base: Vocabulary | None) -> Vocabulary:
+def read_as(source: VocabularySource, base: Vocabulary | None) -> Vocabulary:
     """Reads what the rows shall stand for, where they stand for `base` now.
 
     A list, array, tensor or file without special rows gets those of `base`, as
@@ -25,18 +28,17 @@ def read_as(source: Any, base: Vocabulary | None) -> Vocabulary:
         return vocabulary
     if base.compact.integers != vocabulary.compact.integers:
         return vocabulary  # integers and strings never match, nor stand together
-    mask = None if base.mask_row is None else base[base.mask_row]
+    mask = [] if base.mask_row is None else [base[base.mask_row]]
     oov = [base[row] for row in base.oov_rows]
-    at_end = bool(oov) and base.oov_rows.start > (base.mask_row is not None)
-    names = {token for token in (mask, *oov) if token is not None}
-    parts = with_special_rows(vocabulary.compact, mask, oov, at_end, base.hashing)
-    some = vocabulary[0] in names or (at_end and vocabulary[len(vocabulary) - 1] in names)
-    if some and len(parts.tokens) > len(vocabulary):
+    at_end = bool(oov) and base.oov_rows.start > len(mask)
+    parts = with_special_rows(vocabulary.compact, mask, oov, at_end)
+    ends = {vocabulary[0], vocabulary[-1] if at_end else vocabulary[0]}
+    if len(parts.tokens) > len(vocabulary) and ends & {*mask, *oov} - {None}:
         return vocabulary  # some of them, but not all: taken literally
-    return Vocabulary._of(parts)
+    return Vocabulary._of(replace(parts, hashing=base.hashing))
 
 
-def without_special_rows(source: Any) -> Vocabulary:
+def without_special_rows(source: VocabularySource) -> Vocabulary:
     """The entries of `source` one by one, none of them special."""
     tokens = read(source).compact
     if len(tokens.nameless) and not tokens.integers:
@@ -45,7 +47,7 @@ def without_special_rows(source: Any) -> Vocabulary:
 
 
 def read_saved_lookup(
-    layer: Any, lines: list[str] | None, rows: int
+    layer: keras.Layer, lines: list[str] | None, rows: int
 ) -> Vocabulary | None:
     """The vocabulary that a saved lookup layer had, if that is certain.
 

@@ -1,10 +1,10 @@
 """`RowMap`: for each new row, the base row that it continues, or none."""
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from warmstart_keras.types import VocabularySource
 from warmstart_keras.vocabulary.match_tokens import NO_MATCH, match
 from warmstart_keras.vocabulary.reading import read_as, without_special_rows
 from warmstart_keras.vocabulary.sources import OOV_TOKEN
@@ -46,14 +46,14 @@ class RowMap:
         WarmStartError: If `base` or `new` cannot be read; see `Vocabulary`.
     """
 
-    def __init__(self, base: Any, new: Any) -> None:
+    def __init__(self, base: VocabularySource, new: VocabularySource) -> None:
         self.base: Vocabulary = read(base)
         self.new: Vocabulary = read_as(new, self.base)
         self.base_rows: int = len(self.base)
         self.indices, self.averaged_rows, self.averaged_from = _match(self.base, self.new)
 
     @classmethod
-    def entry_by_entry(cls, base: Any, new: Any) -> "RowMap":
+    def entry_by_entry(cls, base: VocabularySource, new: VocabularySource) -> "RowMap":
         """Every entry is a word: no special rows are recognised or added.
 
         Args:
@@ -104,31 +104,27 @@ class RowMap:
             base_rows: Number of rows of the old table.
             new_rows: Number of rows of the new one.
         """
-        fresh = self._with(np.full(new_rows, NEW, dtype=np.int64), base_rows)
-        fresh.averaged_rows = fresh.averaged_from = range(0)
-        return fresh
+        return self._with(np.full(new_rows, NEW, np.int64), base_rows, averaged=False)
 
     def inverted(self) -> "RowMap":
         """The way back: `left_rows` are its new rows."""
-        back = self._with(self.inverse(), len(self))
-        back.averaged_rows = back.averaged_from = range(0)
-        return back
+        return self._with(self.inverse(), len(self), averaged=False)
 
-    def _with(self, indices: np.ndarray, base_rows: int) -> "RowMap":
+    def _with(
+        self, indices: np.ndarray, base_rows: int, averaged: bool = True
+    ) -> "RowMap":
         """The same vocabularies with other rows."""
-        other = type(self).__new__(type(self))  # without what was worked out of the rows
+        other = type(self).__new__(type(self))  # without what is cached of the rows
         other.base, other.new = self.base, self.new
-        other.averaged_rows = self.averaged_rows
-        other.averaged_from = self.averaged_from
         other.indices, other.base_rows = indices, base_rows
+        other.averaged_rows = self.averaged_rows if averaged else range(0)
+        other.averaged_from = self.averaged_from if averaged else range(0)
         return other
 
     @cached_property
     def is_identity(self) -> bool:
         """Whether every row stays where it is."""
-        return len(self.indices) == self.base_rows and bool(
-            np.array_equal(self.indices, np.arange(self.base_rows))
-        )
+        return np.array_equal(self.indices, np.arange(self.base_rows))
 
     @cached_property
     def new_rows(self) -> np.ndarray:
@@ -199,9 +195,8 @@ def _match(base: Vocabulary, new: Vocabulary) -> tuple[np.ndarray, range, range]
     indices[words] = match(base.compact, base.word_rows, new.compact, words)
     if new.mask_row is not None and base.mask_row is not None:
         indices[new.mask_row] = base.mask_row
-    if not base.oov_rows or not new.oov_rows:
-        return indices, range(0), range(0)
-    if base.oov_agrees(new):
+    if base.oov_rows and new.oov_rows and not base.oov_agrees(new):
+        return indices, new.oov_rows, base.oov_rows
+    if base.oov_rows and new.oov_rows:
         indices[new.oov_rows] = base.oov_rows
-        return indices, range(0), range(0)
-    return indices, new.oov_rows, base.oov_rows
+    return indices, range(0), range(0)

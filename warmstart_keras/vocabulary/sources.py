@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.types import VocabularySource
 from warmstart_keras.vocabulary.tokens import Token, Tokens, is_utf8, normalized
 
 MASK_TOKEN = ""
@@ -37,7 +39,7 @@ class Parts:
     given_by_id: bool = False
 
 
-def parts_of(source: Any) -> Parts:
+def parts_of(source: VocabularySource) -> Parts:
     """Reads a tokenizer, list, tuple, array, tensor, mapping or file.
 
     A leading `""` and leading `[UNK]`s are taken as special rows.
@@ -45,11 +47,10 @@ def parts_of(source: Any) -> Parts:
     Raises:
         WarmStartError: If the source is none of these, or does not hold a vocabulary.
     """
-    if hasattr(source, "id_to_token") and hasattr(source, "vocabulary_size"):
-        ids = range(source.vocabulary_size())
-        return _recognized(_entries([source.id_to_token(i) for i in ids]), True)
     plain = is_plain(source)
-    if hasattr(source, "get_vocabulary"):
+    if hasattr(source, "id_to_token") and hasattr(source, "vocabulary_size"):
+        source = [source.id_to_token(i) for i in range(source.vocabulary_size())]
+    elif hasattr(source, "get_vocabulary"):
         source = source.get_vocabulary()
     if isinstance(source, Mapping):
         source = _in_order_of_rows(source)
@@ -57,7 +58,7 @@ def parts_of(source: Any) -> Parts:
 
 
 def parts_with_special_rows(
-    source: Any,
+    source: VocabularySource,
     mask: bool | str | bytes | int | None,
     oov: int | str | bytes | None,
     oov_at: str,
@@ -77,28 +78,23 @@ def parts_with_special_rows(
         )
     entries = _entries(source)
     tokens = entries if isinstance(entries, Tokens) else Tokens.of(entries)
-    integers = tokens.integers
-    mask_token: Token = None
-    if isinstance(mask, bool):
-        mask_token = (0 if integers else MASK_TOKEN) if mask else None
-    elif mask is not None:
-        (mask_token,) = normalized([mask])
-    oov_tokens: list[Token]
-    if isinstance(oov, int | np.integer) or oov is None:
-        oov_tokens = [-1 if integers else OOV_TOKEN] * int(oov or 0)
+    masks: list[Token] = [] if mask is None or mask is False else [mask]
+    if mask is True:
+        masks = [0 if tokens.integers else MASK_TOKEN]
+    if isinstance(oov, int | np.integer | None):
+        oovs: list[Token] = [-1 if tokens.integers else OOV_TOKEN] * int(oov or 0)
     else:
-        oov_tokens = normalized([oov])
-    named = [] if mask_token is None else [mask_token]
-    normalized([*named, *oov_tokens, tokens[0]])  # strings or integers, not both
-    return with_special_rows(tokens, mask_token, oov_tokens, oov_at == "end", None)
+        oovs = [oov]
+    # They are strings or integers, as the tokens are, and not both.
+    *named, _ = normalized([*masks, *oovs, tokens[0]])
+    masks, oovs = named[: len(masks)], named[len(masks) :]
+    return with_special_rows(tokens, masks, oovs, oov_at == "end")
 
 
-def is_plain(source: Any) -> bool:
+def is_plain(source: VocabularySource) -> bool:
     """Whether `source` is a list, tuple, array, tensor or file: order and no more."""
-    if isinstance(source, Mapping):
-        return False
-    names = ("get_vocabulary", "id_to_token")
-    return not any(hasattr(source, name) for name in names)
+    named = hasattr(source, "get_vocabulary") or hasattr(source, "id_to_token")
+    return not (named or isinstance(source, Mapping))
 
 
 def _in_order_of_rows(mapping: Mapping) -> list:
@@ -114,14 +110,12 @@ def _in_order_of_rows(mapping: Mapping) -> list:
     return sorted(mapping, key=mapping.__getitem__)
 
 
-def _entries(source: Any) -> list | tuple | Tokens:
+def _entries(source: VocabularySource) -> list | tuple | Tokens:
     """The entries of a list, tuple, array, tensor or file, as they stand there."""
     if isinstance(source, str | os.PathLike):
         return _lines(Path(source))
-    entries: list | tuple | Tokens
-    if isinstance(source, list | tuple):
-        entries = source
-    elif hasattr(source, "__array__"):
+    entries = source
+    if hasattr(source, "__array__"):
         array = np.asarray(source)
         if array.ndim != 1:
             raise WarmStartError(
@@ -129,7 +123,7 @@ def _entries(source: Any) -> list | tuple | Tokens:
                 f"Received: shape={array.shape}"
             )
         entries = array.tolist()
-    else:
+    if not isinstance(entries, list | tuple):
         raise WarmStartError(
             "A vocabulary must be a lookup layer, a tokenizer, an object with "
             "`get_vocabulary()`, a list, tuple, 1D array or tensor of tokens, a mapping "
@@ -170,14 +164,13 @@ def _lines(path: Path) -> Tokens:
             "A vocabulary file must have at least one token, one a line. "
             f"Received: {str(path)!r}, which is empty"
         )
-    # `str.splitlines` would end a line at U+2028 and six others (V4).
+    # `str.splitlines` would end a line at U+2028 and six others.
     content = np.frombuffer(data, np.uint8)
     breaks = np.flatnonzero(content == ord("\n"))
     ends = breaks if data.endswith(b"\n") else np.append(breaks, len(data))
     starts = np.append(0, breaks + 1)[: len(ends)]
-    by_crlf = breaks[
-        (content[breaks - 1] == ord("\r")) & (np.diff(breaks, prepend=-1) > 1)
-    ]
+    after_return = content[breaks - 1] == ord("\r")
+    by_crlf = breaks[after_return & (np.diff(breaks, prepend=-1) > 1)]
     kept = content != ord("\n")
     kept[by_crlf - 1] = False
     lengths = ends - starts
@@ -185,8 +178,8 @@ def _lines(path: Path) -> Tokens:
     return Tokens(content[kept].tobytes(), lengths.cumsum())
 
 
-def _is_one_of(token: Any, *names: Token) -> bool:
-    # Not by `in`: what a list holds by mistake may compare as an array does.
+def _is_one_of(token: object, *names: Token) -> bool:
+    # Anything else in a list, such as an array, may not compare to a bool.
     return isinstance(token, str | bytes | None) and token in names
 
 
@@ -195,9 +188,8 @@ def _recognized(entries: list | tuple | Tokens, given_by_id: bool) -> Parts:
     # `get_vocabulary()` of a lookup with `oov_token=None` names its OOV rows None.
     first = 1 if _is_one_of(entries[0], MASK_TOKEN, MASK_TOKEN.encode()) else 0
     end = first
-    while end < len(entries) and _is_one_of(
-        entries[end], OOV_TOKEN, OOV_TOKEN.encode(), None
-    ):
+    names = OOV_TOKEN, OOV_TOKEN.encode(), None
+    while end < len(entries) and _is_one_of(entries[end], *names):
         end += 1
     if isinstance(entries, Tokens):
         tokens = entries
@@ -206,28 +198,15 @@ def _recognized(entries: list | tuple | Tokens, given_by_id: bool) -> Parts:
         words = Tokens.of(entries, start=end, nameless=False)
         oov: list[Token] = [None if t is None else OOV_TOKEN for t in entries[first:end]]
         tokens = Tokens.joined([Tokens.of([MASK_TOKEN] * first + oov), words])
-    return Parts(
-        tokens,
-        mask_row=0 if first else None,
-        oov_rows=range(first, end),
-        given_by_id=given_by_id,
-    )
+    mask_row = 0 if first else None
+    return Parts(tokens, mask_row, range(first, end), given_by_id=given_by_id)
 
 
 def with_special_rows(
-    tokens: Tokens,
-    mask: Token,
-    oov: list[Token],
-    at_end: bool,
-    hashing: str | None,
+    tokens: Tokens, mask: list[Token], oov: list[Token], at_end: bool
 ) -> Parts:
     """A vocabulary with these special rows: those in `tokens`, or added to them."""
-    before: list[Token] = [] if mask is None else [mask]
-    after: list[Token] = []
-    if at_end:
-        after = oov
-    else:
-        before = before + oov
+    before, after = (mask, oov) if at_end else ([*mask, *oov], [])
     whole = (
         len(tokens) >= len(before) + len(after)
         and list(tokens.part(0, len(before))) == before
@@ -235,17 +214,12 @@ def with_special_rows(
     )
     if not whole:
         tokens = Tokens.joined([Tokens.of(before), tokens, Tokens.of(after)])
-    first_oov = len(tokens) - len(oov) if at_end else len(before) - len(oov)
-    return Parts(
-        tokens,
-        mask_row=None if mask is None else 0,
-        oov_rows=range(first_oov, first_oov + len(oov)),
-        hashing=hashing,
-    )
+    first = len(tokens) - len(oov) if at_end else len(mask)
+    return Parts(tokens, 0 if mask else None, range(first, first + len(oov)))
 
 
-def _words_of(lookup: Any, table: Any) -> Tokens:
-    """The tokens in a table of a lookup's, in the order of their rows."""
+def _words_of(lookup: keras.Layer, table: object) -> Tokens:
+    """The tokens in the table of a lookup, in the order of their rows."""
     blob, lengths, are_integers = keras_internals.table_entries(table, lookup.invert)
     if are_integers:
         return Tokens(blob, lengths.cumsum(), integers=True)
@@ -257,12 +231,14 @@ def _words_of(lookup: Any, table: Any) -> Tokens:
     return Tokens.of([blob[a:b] for a, b in bounds], encoding)
 
 
-def parts_of_lookup(lookup: Any, table: Any) -> Parts:
+def parts_of_lookup(lookup: keras.Layer, table: object) -> Parts:
     """Reads a lookup layer, whose words are in `table`."""
     return _with_words(lookup, _special_tokens(lookup), _words_of(lookup, table))
 
 
-def parts_of_saved_lookup(layer: Any, lines: list[str], rows: int) -> Parts | None:
+def parts_of_saved_lookup(
+    layer: keras.Layer, lines: list[str], rows: int
+) -> Parts | None:
     """What the file of a saved lookup layer holds, if that is certain.
 
     Args:
@@ -273,15 +249,15 @@ def parts_of_saved_lookup(layer: Any, lines: list[str], rows: int) -> Parts | No
     """
     if len(lines) != (keras_internals.saved_vocabulary_size(layer) or rows):
         return None
-    lookup: Any = keras_internals.lookup_of(layer)
+    lookup: keras.Layer = keras_internals.lookup_of(layer)
     special = _special_tokens(lookup)
-    words: list[Any] = lines[len(special) :]
+    words: list = lines[len(special) :]
     if lookup.vocabulary_dtype != "string":
         words = [int(str(word)) for word in words]
     return _with_words(lookup, special, Tokens.of(words))
 
 
-def _special_tokens(lookup: Any) -> list[Token]:
+def _special_tokens(lookup: keras.Layer) -> list[Token]:
     """The names of a lookup's special rows; None for one that no token could have."""
     has_mask = lookup.mask_token is not None and lookup.output_mode == "int"
     special = [lookup.mask_token] * has_mask + [lookup.oov_token] * lookup.num_oov_indices
@@ -289,25 +265,24 @@ def _special_tokens(lookup: Any) -> list[Token]:
     return [normalized([t])[0] if isinstance(t, kind) else None for t in special]
 
 
-def _with_words(lookup: Any, special: list[Token], words: Tokens) -> Parts:
-    has_mask = len(special) > lookup.num_oov_indices
+def _with_words(lookup: keras.Layer, special: list[Token], words: Tokens) -> Parts:
+    masks = len(special) - lookup.num_oov_indices
     return Parts(
         Tokens.joined([Tokens.of(special), words]),
-        mask_row=0 if has_mask else None,
-        oov_rows=range(int(has_mask), len(special)),
+        mask_row=0 if masks else None,
+        oov_rows=range(masks, len(special)),
         hashing=_hashing(lookup) if lookup.num_oov_indices > 1 else None,
     )
 
 
-def _hashing(lookup: Any) -> str:
-    """How `lookup` chooses among its OOV rows (V6, V16)."""
+def _hashing(lookup: keras.Layer) -> str:
+    """How `lookup` chooses among its OOV rows."""
     # `oov_method` and `salt` came to Keras in 2026; strings were always hashed.
     method = getattr(lookup, "oov_method", "floormod")
     salt = getattr(lookup, "salt", None)
     hashes_text = lookup.vocabulary_dtype == "string"
-    if salt is None:
-        hashing = "farmhash" if hashes_text else method
-    else:
+    hashing = "farmhash" if hashes_text else method
+    if salt is not None:
         hashing = f"siphash{list(salt)}"
     # Text is hashed as the bytes that it is in.
     encoding = codecs.lookup(getattr(lookup, "encoding", None) or "utf-8").name

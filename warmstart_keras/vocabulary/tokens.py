@@ -1,8 +1,7 @@
-"""Tokens as they come, text, bytes or integers; and kept end to end, as bytes."""
+"""Tokens (text, bytes or integers), and sequences of them kept as bytes end to end."""
 
 import codecs
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +38,7 @@ class Tokens:
     ) -> None:
         self.blob = blob
         self.ends = ends
-        # Of none but nameless ones it cannot be told, nor matters.
+        # If every token is None, the kind is undefined and unused.
         self.integers = integers and len(blob) > 0
         self.not_text = not_text
         self.nameless = nameless
@@ -74,10 +73,9 @@ class Tokens:
         kept = cls._of_one_kind(tokens, encoding)
         if kept is not None:
             return kept
-        parts = [token_bytes(token) for token in tokens]
-        ends = np.fromiter(map(len, parts), np.int64, len(parts)).cumsum()
+        blob, lengths = _end_to_end(tokens)
         not_text = [i for i, token in enumerate(tokens) if isinstance(token, bytes)]
-        return cls(b"".join(parts), ends, not_text=np.array(not_text, np.int64))
+        return cls(blob, lengths.cumsum(), not_text=np.array(not_text, np.int64))
 
     @classmethod
     def _of_one_kind(
@@ -113,8 +111,7 @@ class Tokens:
         tokens = cls(blob, lengths.cumsum())
         if tokens.is_text("strict"):
             return tokens
-        starts = tokens.starts.tolist()
-        bounds = zip(starts, tokens.ends.tolist(), strict=True)
+        bounds = zip(tokens.starts.tolist(), tokens.ends.tolist(), strict=True)
         wrong = [i for i, (a, b) in enumerate(bounds) if not _is_text(blob[a:b])]
         tokens.not_text = np.array(wrong, np.int64)
         return tokens
@@ -191,7 +188,7 @@ class Tokens:
             nameless=np.setdiff1d(self.nameless, places),
         )
 
-    def some(self, places: np.ndarray) -> list[Token]:
+    def some(self, places: np.ndarray | Sequence[int]) -> list[Token]:
         """Those in some places, as a list."""
         places = np.asarray(places, np.int64)
         ends = self.ends[places].tolist()
@@ -222,12 +219,10 @@ class Tokens:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tokens):
             return NotImplemented
+        arrays = ("ends", "not_text", "nameless")
         return self is other or (
-            self.integers == other.integers
-            and self.blob == other.blob
-            and np.array_equal(self.ends, other.ends)
-            and np.array_equal(self.not_text, other.not_text)
-            and np.array_equal(self.nameless, other.nameless)
+            (self.integers, self.blob) == (other.integers, other.blob)
+            and all(np.array_equal(getattr(self, n), getattr(other, n)) for n in arrays)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -248,7 +243,7 @@ class Tokens:
         )
 
 
-def normalized(tokens: list, encoding: str = "utf-8") -> list[Any]:
+def normalized(tokens: list, encoding: str = "utf-8") -> list[Token]:
     """Tokens as `str`, as `bytes` where they are no text, or as `int`.
 
     Raises:
@@ -257,17 +252,13 @@ def normalized(tokens: list, encoding: str = "utf-8") -> list[Any]:
     kinds = set(map(type, tokens))
     if kinds <= {str} or kinds <= {int}:
         return tokens
-    if any(issubclass(kind, bool | np.bool_) for kind in kinds) or not all(
-        issubclass(kind, str | bytes | int | np.integer) for kind in kinds
-    ):
-        wrong = next(
-            t
-            for t in tokens
-            if isinstance(t, bool) or not isinstance(t, str | bytes | int | np.integer)
-        )
+    right = str | bytes | int | np.integer
+    wrong = {k for k in kinds if issubclass(k, bool) or not issubclass(k, right)}
+    if wrong:
+        token = next(token for token in tokens if type(token) in wrong)
         raise WarmStartError(
             "The tokens of a vocabulary must be strings, bytes or integers. "
-            f"Received: {wrong!r} (of type {type(wrong).__name__})"
+            f"Received: {token!r} (of type {type(token).__name__})"
         )
     integers = [issubclass(kind, int | np.integer) for kind in kinds]
     if all(integers):
@@ -283,23 +274,20 @@ def normalized(tokens: list, encoding: str = "utf-8") -> list[Any]:
     ]
 
 
-def token_bytes(token: Token) -> bytes:
-    """One token as it stands in `Tokens.blob`."""
-    if isinstance(token, str):
-        # Text may hold lone surrogates, which UTF-8 proper refuses.
-        return token.encode("utf-8", "surrogatepass")
-    if isinstance(token, bytes):
-        return token
-    return b"" if token is None else str(token).encode()
+def _end_to_end(tokens: Sequence) -> tuple[bytes, np.ndarray]:
+    """The blob of tokens that are not None, and how many bytes each has."""
+    # Text may hold lone surrogates, which UTF-8 proper refuses.
+    parts = [
+        t if isinstance(t, bytes) else str(t).encode("utf-8", "surrogatepass")
+        for t in tokens
+    ]
+    return b"".join(parts), np.fromiter(map(len, parts), np.int64, len(parts))
 
 
 def _joined(tokens: Sequence) -> tuple[type | None, bytes]:
-    """The one of `str`, `bytes` and `int` that all of some tokens are; None if none.
-
-    And their bytes, with a line's end between each two.
-    """
+    """Which of `str`, `bytes` and `int` all tokens are, or None; and them as lines."""
     try:
-        # Sooner tried than asked of each one what it is.
+        # It is faster to try than to look at the type of each one.
         return str, "\n".join(tokens).encode("utf-8", "surrogatepass")
     except TypeError:
         kinds = set(map(type, tokens))
@@ -312,13 +300,12 @@ def _joined(tokens: Sequence) -> tuple[type | None, bytes]:
 
 def _apart(joined: bytes, tokens: Sequence) -> tuple[bytes, np.ndarray]:
     """Tokens end to end, and how many bytes each has, of what `_joined` gave."""
-    # It is faster to look for what stands between them than to ask each for its length.
+    # It is faster to look for the line ends than to ask each token for its length.
     between = np.flatnonzero(np.frombuffer(joined, np.uint8) == ord("\n"))
     if len(between) == len(tokens) - 1:
         lengths = np.diff(between, prepend=-1, append=len(joined)) - 1
         return joined.translate(None, b"\n"), lengths
-    parts = list(map(token_bytes, tokens))  # some have a line's end in them
-    return b"".join(parts), np.fromiter(map(len, parts), np.int64, len(parts))
+    return _end_to_end(tokens)  # some have a line's end in them
 
 
 def is_utf8(encoding: str) -> bool:

@@ -2,15 +2,18 @@
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.types import VocabularySource
 from warmstart_keras.vocabulary import format
 from warmstart_keras.vocabulary.sources import (
     Parts,
@@ -66,7 +69,7 @@ class Vocabulary:
 
     def __init__(
         self,
-        source: Any,
+        source: VocabularySource,
         *,
         mask: bool | str | bytes | int | None = None,
         oov: int | str | bytes | None = None,
@@ -81,41 +84,26 @@ class Vocabulary:
                 '`oov_at="end"` must come with `oov`, the number of OOV rows or their '
                 "token. Received: oov=None"
             )
-        self._parts: Parts
-        self._fingerprint: str | None = None
         if mask is None and oov is None:
-            other = read(source)
-            self._parts, self._fingerprint = other._parts, other._fingerprint
+            vars(self).update(vars(read(source)))  # its fingerprint too
         else:
-            self._parts = parts_with_special_rows(source, mask, oov, oov_at)
+            self._parts: Parts = parts_with_special_rows(source, mask, oov, oov_at)
 
     @classmethod
-    def from_parts(
-        cls,
-        tokens: Tokens | list[Token],
-        *,
-        mask_row: int | None = None,
-        oov_rows: range = range(0),
-        hashing: str | None = None,
-        given_by_id: bool = False,
-    ) -> "Vocabulary":
+    def from_parts(cls, tokens: Tokens | list[Token], **about: Any) -> "Vocabulary":
         """A vocabulary of its parts: no special row is recognised, or added.
 
         Args:
-            tokens: Entry `i` is what row `i` stands for: `str`, `bytes` that are no text,
-                or `int`.
-            mask_row: The row of the mask token, or None.
-            oov_rows: The rows of out-of-vocabulary tokens.
-            hashing: Method and salt by which OOV rows are chosen; None if not known.
-            given_by_id: Whether the source names a row for every token.
+            tokens: Entry `i` is what row `i` stands for.
+            **about: The other attributes of `Parts`.
         """
         tokens = tokens if isinstance(tokens, Tokens) else Tokens.of(tokens)
-        return cls._of(Parts(tokens, mask_row, oov_rows, hashing, given_by_id))
+        return cls._of(Parts(tokens, **about))
 
     @classmethod
     def _of(cls, parts: Parts) -> "Vocabulary":
         vocabulary = cls.__new__(cls)
-        vocabulary._parts, vocabulary._fingerprint = parts, None
+        vocabulary._parts = parts
         return vocabulary
 
     @classmethod
@@ -191,10 +179,7 @@ class Vocabulary:
     @property
     def special_rows(self) -> set[int]:
         """The mask row and the OOV rows."""
-        rows = set(self.oov_rows)
-        if self.mask_row is not None:
-            rows.add(self.mask_row)
-        return rows
+        return {row for row in (self.mask_row, *self.oov_rows) if row is not None}
 
     @property
     def hashing(self) -> str | None:
@@ -211,23 +196,18 @@ class Vocabulary:
         """Whether there is any entry besides the special rows."""
         return len(self.compact) > len(self.special_rows)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the ordered tokens and special rows.
 
         The same in every process: fit for the name of a cache that holds ids.
         """
-        if self._fingerprint is None:
-            # Special rows are told by their place: their names carry no meaning.
-            tokens = self.compact.blanked(sorted(self.special_rows))
-            about: dict[str, Any] = {
-                "mask_row": self.mask_row,
-                "oov_rows": [*self.oov_rows],
-            }
-            if self._salt is not None:
-                about["hashing"] = self._salt
-            self._fingerprint = format.digest(tokens, about)[:16]
-        return self._fingerprint
+        # Special rows are told by their place: their names carry no meaning.
+        tokens = self.compact.blanked(sorted(self.special_rows))
+        about: dict = {"mask_row": self.mask_row, "oov_rows": [*self.oov_rows]}
+        if self._salt is not None:
+            about["hashing"] = self._salt
+        return format.digest(tokens, about)[:16]
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Token]:
         """The tokens as a list, under the name that Keras's lookup layers use.
@@ -241,19 +221,10 @@ class Vocabulary:
         return self.tokens if include_special_tokens else self.words
 
     def oov_agrees(self, other: "Vocabulary") -> bool:
-        """Whether OOV row k means the same in both: number, method and salt agree.
-
-        Args:
-            other: A `Vocabulary`.
-        """
-        if len(self.oov_rows) != len(other.oov_rows):
-            return False
-        if len(self.oov_rows) < 2 or None in (
-            self.hashing,
-            other.hashing,
-        ):
-            return True
-        return self.hashing == other.hashing
+        """Whether OOV row k means the same in both: number, method and salt agree."""
+        number, ways = len(self.oov_rows), {self.hashing, other.hashing}
+        alike = number < 2 or len(ways) == 1 or None in ways
+        return number == len(other.oov_rows) and alike
 
     def same_rows(self, other: "Vocabulary") -> bool:
         """Whether every row stands for the same in both.
@@ -290,9 +261,9 @@ class Vocabulary:
                 what `to_bytes` writes.
         """
         tokens, header = format.decode(data)
-        header["oov_rows"] = range(*header["oov_rows"])
-        about = ("mask_row", "oov_rows", "hashing", "given_by_id")
-        return cls._of(Parts(tokens, **{name: header[name] for name in about}))
+        oov_rows = range(*header["oov_rows"])
+        about = {name: header[name] for name in ("mask_row", "hashing", "given_by_id")}
+        return cls._of(Parts(tokens, oov_rows=oov_rows, **about))
 
     def __len__(self) -> int:
         return len(self.compact)
@@ -303,7 +274,7 @@ class Vocabulary:
     def __getitem__(self, row: int) -> Token:
         return self.compact[row]
 
-    def some(self, rows: Any) -> list[Token]:
+    def some(self, rows: np.ndarray | Sequence[int]) -> list[Token]:
         """The entries of some rows.
 
         Args:
@@ -325,16 +296,10 @@ class Vocabulary:
         return None if self.hashing in ("farmhash", "floormod") else self.hashing
 
     def _same_tokens(self, other: "Vocabulary") -> bool:
-        if (self.mask_row, self.oov_rows) != (
-            other.mask_row,
-            other.oov_rows,
-        ):
-            return False
-        if len(self) != len(other):
-            return False
+        theirs = (other.mask_row, other.oov_rows, len(other))
         # The names of special rows carry no meaning.
         bounds = [-1, *sorted(self.special_rows), len(self)]
-        return all(
+        return (self.mask_row, self.oov_rows, len(self)) == theirs and all(
             self.compact.part(before + 1, after) == other.compact.part(before + 1, after)
             for before, after in pairwise(bounds)
         )
@@ -352,14 +317,15 @@ class Vocabulary:
         )
 
 
-def read(source: Any) -> Vocabulary:
+def read(source: VocabularySource) -> Vocabulary:
     """The vocabulary that `source` holds now. See `Vocabulary` for the sources."""
     if isinstance(source, Vocabulary):
         return source
     lookup = keras_internals.lookup_of(source)
     if lookup is not None:
         return _read_lookup(lookup)
-    if hasattr(source, "row_vocabulary"):  # a WarmStartEmbedding
+    # A `WarmStartEmbedding`.
+    if isinstance(source, keras.Layer) and hasattr(source, "row_vocabulary"):
         if source.row_vocabulary is not None:
             return source.row_vocabulary
         if source.vocabulary_source is not None:  # not built yet
@@ -367,13 +333,12 @@ def read(source: Any) -> Vocabulary:
     return Vocabulary._of(parts_of(source))
 
 
-# What was last read from a lookup layer, and the table that it was read from: a table
-# never changes, a rebuild makes another one. So nothing is read twice.
+# The vocabulary last read from each lookup layer, and the table that it was read from: a
+# table never changes, since a rebuild makes another one. So no table is read twice.
 _last_read: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def _read_lookup(lookup: Any) -> Vocabulary:
-    """The vocabulary that a lookup holds now; nothing is read twice."""
+def _read_lookup(lookup: keras.Layer) -> Vocabulary:
     table = keras_internals.lookup_table(lookup)
     if lookup in _last_read:
         last_table, vocabulary = _last_read[lookup]
@@ -383,7 +348,7 @@ def _read_lookup(lookup: Any) -> Vocabulary:
 
 
 @keras_internals.untraced
-def _read_anew(lookup: Any, table: Any) -> Vocabulary:
+def _read_anew(lookup: keras.Layer, table: object) -> Vocabulary:
     vocabulary = Vocabulary._of(parts_of_lookup(lookup, table))
     _last_read[lookup] = (weakref.ref(table), vocabulary)
     return vocabulary
