@@ -9,8 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from warmstart_keras import WarmStartEmbedding
-from warmstart_keras.backend.tensors import to_numpy
+from warmstart_keras import WarmStartEmbedding, WarmStartError
+from warmstart_keras.backend import tensors
 
 BACKEND = keras.backend.backend()
 # Where cases are dealt out among the backends, which ones are this backend's.
@@ -194,7 +194,7 @@ def benchmark(name):
 
 def array(value):
     """A NumPy array of its own, of a variable or tensor."""
-    return np.array(to_numpy(value))
+    return np.array(tensors.to_numpy(value))
 
 
 def tensor_of(values):
@@ -258,6 +258,19 @@ def assert_same_state(before, after):
     for path, value in before.items():
         assert value.dtype == after[path].dtype, path
         np.testing.assert_array_equal(value, after[path], err_msg=path)
+
+
+def assert_refused(model, message, act):
+    """`act` raises `message`, and leaves weights, slots and functions as they were."""
+    before = state(model)
+    functions = [getattr(model, f"{name}_function") for name in ("train", "predict")]
+    layers = [layer for layer in model.layers if hasattr(layer, "input_dim")]
+    sizes = [layer.input_dim for layer in layers]
+    with pytest.raises(WarmStartError, match=message):
+        act()
+    assert_same_state(before, state(model))
+    assert functions == [model.train_function, model.predict_function]
+    assert sizes == [layer.input_dim for layer in layers]
 
 
 class StateAtFirstStep(keras.callbacks.Callback):

@@ -1,15 +1,32 @@
 """A model that starts from a previous run: from files, and from a model at hand."""
 
+import hashlib
+import importlib.util
+import json
 import os
 import random
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from models import BACKEND, array, on_tensorflow, optimizer, variables
+from runs import (
+    BASE,
+    LENGTH,
+    NEW,
+    SOURCES,
+    Day,
+    bits,
+    build,
+    lookup,
+    saved,
+    told,
+    train,
+)
 
 from warmstart_keras import (
     Vocabulary,
@@ -21,98 +38,7 @@ from warmstart_keras import (
 )
 from warmstart_keras.model import VocabularyAxis
 
-BASE = list("abcdefg")
-NEW = [*"gxcbay", "new", "words"]
-LENGTH = 3
-SOURCES = ["archive", "directory model", "weights", "directory", "live"]
-if BACKEND == "tensorflow":
-    SOURCES += ["tensorflow checkpoint", "tensorflow directory"]
-
-
-def lookup(words=BASE):
-    return keras.layers.StringLookup(vocabulary=list(words))
-
-
-def build(source, embedding=WarmStartEmbedding, *, extra=False, width=4, made="Adam"):
-    """ids -> embedding -> scores; `extra` puts two layers more before the last."""
-    if embedding is WarmStartEmbedding:
-        words = WarmStartEmbedding(output_dim=width, vocabulary=source, name="words")
-    else:
-        words = embedding(source.vocabulary_size(), width, name="words")
-    ids = keras.Input((LENGTH,), dtype="int32")
-    hidden = keras.layers.Flatten()(words(ids))
-    hidden = keras.layers.Dense(5, name="first")(hidden)
-    hidden = keras.layers.BatchNormalization(name="norm")(hidden)
-    if extra:
-        hidden = keras.layers.Dense(5, name="one more")(hidden)
-        hidden = keras.layers.Dense(5, name="and another")(hidden)
-    model = keras.Model(ids, keras.layers.Dense(1, name="last")(hidden))
-    # On TensorFlow XLA takes seconds to compile what runs for milliseconds.
-    model.compile(optimizer(made, 0.01), "mse", jit_compile=BACKEND == "jax")
-    return model
-
-
-def train(model, rows, steps=3, seed=0):
-    """Trains a model on ids below `rows`; gives the losses."""
-    rng = np.random.default_rng(seed)
-    model.reset_metrics()  # of some versions of Keras the loss is a mean of all so far
-    return [
-        float(
-            model.train_on_batch(rng.integers(0, rows, (8, LENGTH)), rng.random((8, 1)))
-        )
-        for _ in range(steps)
-    ]
-
-
-def saved(model, kind, folder):
-    """The model as a previous run of that kind."""
-    folder = Path(folder)
-    if kind == "live":
-        return model
-    if kind == "weights":
-        path = folder / "run.weights.h5"
-        model.save_weights(path)
-        return path
-    if kind == "directory model":
-        model.save(folder / "model", zipped=False)
-        return folder / "model"
-    if kind.startswith("tensorflow"):
-        import tensorflow as tf
-
-        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-        path = checkpoint.save(folder / "tf" / "run")
-        return folder / "tf" if kind.endswith("directory") else path
-    path = folder / "run.keras"
-    model.save(path)
-    return folder if kind == "directory" else str(path)
-
-
-def told(kind, words=BASE):
-    """The base vocabulary, for a run that does not tell it."""
-    if not kind.startswith("tensorflow"):
-        return {}
-    return {"base_vocabularies": {"words": ["[UNK]", *words]}}
-
-
-def bits(model):
-    """All of model and optimizer, bit for bit, in its order."""
-    return [(v.shape, array(v).tobytes()) for v in variables(model)]
-
-
-class Day:
-    """A model trained on Monday, and the same moved to Tuesday's words in its process."""
-
-    def __init__(self, **options):
-        keras.utils.set_random_seed(0)
-        self.source = lookup()
-        self.model = build(self.source, **options)
-        train(self.model, len(BASE) + 1)
-
-    def go_on(self):
-        """The chain in one process: rebuild, move; gives the state it has then."""
-        self.source.set_vocabulary(NEW)
-        warm_start(self.model, verbose=0)
-        return bits(self.model)
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -979,8 +905,9 @@ JOB = """
 import sys
 import numpy as np
 sys.path[:0] = [sys.argv[1]]
-from test_previous import BASE, NEW, bits, build, lookup, told, train, warm_start
 import hashlib, keras
+from runs import BASE, NEW, bits, build, lookup, told, train
+from warmstart_keras import warm_start
 keras.utils.set_random_seed(1)
 model = build(lookup(NEW))
 warm_start(model, previous=sys.argv[2], verbose=0, **told(sys.argv[3]))
@@ -992,14 +919,12 @@ print("state", digest, train(model, 9, seed=1))
 @pytest.mark.dealt
 @pytest.mark.parametrize("kind", [SOURCES[-1], "archive", "weights"])
 def test_another_process_comes_to_the_same(kind, tmp_path):
-    import hashlib
-
     if kind == "live":
         kind = "weights"
     monday = Day()
     previous = saved(monday.model, kind, tmp_path)
     said = subprocess.run(
-        [sys.executable, "-c", JOB, str(Path(__file__).parent), str(previous), kind],
+        [sys.executable, "-c", JOB, str(TESTS), str(previous), kind],
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
@@ -1015,11 +940,11 @@ def test_another_process_comes_to_the_same(kind, tmp_path):
 
 @pytest.mark.parametrize("name", ["0.1.0.keras", "0.1.0.weights.h5"])
 def test_files_of_earlier_versions_are_read(name):
-    path = Path(__file__).parent / "data" / name
+    path = TESTS / "data" / name
     model = build(lookup(NEW))
     report = warm_start(model, previous=path, verbose=0)
     assert report.notes == report.missing == report.left_out == []
-    expected = np.load(Path(__file__).parent / "data" / "0.1.0.npz")
+    expected = np.load(TESTS / "data" / "0.1.0.npz")
     rows = dict(zip(["[UNK]", *NEW], array(model.layers[1].embeddings), strict=True))
     for word, row in zip(expected["words"], expected["rows"], strict=True):
         if word in rows:
@@ -1027,3 +952,17 @@ def test_files_of_earlier_versions_are_read(name):
     assert int(model.optimizer.iterations) == 3
     assert Vocabulary(list(expected["words"])).fingerprint == str(expected["fingerprint"])
     assert report.vocabularies[0].base_fingerprint == str(expected["fingerprint"])
+
+
+def test_an_archive_that_names_a_module_that_is_gone_is_loaded():
+    path = TESTS / "data" / "0.1.0.keras"
+    with zipfile.ZipFile(path) as archive:
+        layers = json.loads(archive.read("config.json"))["config"]["layers"]
+    (config,) = [layer for layer in layers if layer["config"]["name"] == "words"]
+    assert config["module"] == "warmstart_keras.embedding"
+    assert importlib.util.find_spec(config["module"]) is None
+    words = keras.models.load_model(path).get_layer("words")
+    assert type(words) is WarmStartEmbedding
+    expected = np.load(TESTS / "data" / "0.1.0.npz")
+    assert words.get_vocabulary() == list(expected["words"])
+    assert array(words.embeddings).tobytes() == expected["rows"].tobytes()

@@ -14,13 +14,12 @@ import keras
 import numpy as np
 import pytest
 from models import BACKEND, array, over_texts, with_strings_in_model
-from test_broken_files import KEY, rewritten
-from test_previous import BASE, NEW, Day, bits, build, lookup, train
+from runs import BASE, KEY, NEW, Day, bits, build, lookup, rewritten, train
 
 from warmstart_keras import Vocabulary, WarmStartEmbedding, warm_start
-from warmstart_keras.command_line.main import main
+from warmstart_keras.command_line import main
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "command_line.md"
 on_one = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="reads files, as on every backend: run on one"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models import is_held, tensor_of, warns_unless_held
 
 from warmstart_keras import RowMap, Vocabulary, WarmStartError, remap
-from warmstart_keras.new_rows.base_rows import BaseRows
+from warmstart_keras.new_rows import BaseRows
 
 StringLookup = keras.layers.StringLookup
 

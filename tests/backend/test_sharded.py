@@ -15,7 +15,6 @@ from warmstart_keras import (
     warm_start,
 )
 from warmstart_keras.model import VocabularyAxis
-from warmstart_keras.new_rows import start
 
 if BACKEND != "jax":
     pytest.skip("keras.distribution works on JAX alone", allow_module_level=True)
@@ -169,7 +168,7 @@ def test_a_fit_with_the_callback_is_as_without_distribution():
 @pytest.mark.usefixtures("rows_sharded")
 @pytest.mark.parametrize("part", [3, 2**16])
 def test_new_rows_do_not_depend_on_how_a_table_is_sharded(part, monkeypatch):
-    monkeypatch.setattr(start, "_PART", part)
+    monkeypatch.setattr("warmstart_keras.new_rows.start._PART", part)
     new = [f"n{i}" for i in range(8)] + BASE[:8]
     tables = []
     for layout in ("rows", "width", None):

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmstart_keras.backend.tensors import LazyArray
+from warmstart_keras.backend import LazyArray
 from warmstart_keras.previous.saved_layers import SavedLayer, match, tree
 
 

@@ -4,14 +4,12 @@ import random
 
 import numpy as np
 import pytest
+from faults import interrupt, storage
 from models import BACKEND, array
-from test_previous import NEW, Day, build, lookup, saved
-from test_undo import interrupt, storage
+from runs import NEW, Day, build, lookup, saved
 
-from warmstart_keras import plan_warm_start, warm_start
-from warmstart_keras.backend import tensors
-from warmstart_keras.backend.tensors import LazyArray
-from warmstart_keras.errors import WarmStartError
+from warmstart_keras import WarmStartError, plan_warm_start, warm_start
+from warmstart_keras.backend import LazyArray
 
 KINDS = ["archive", "live"]
 
@@ -110,4 +108,4 @@ def test_a_model_goes_on_as_if_nothing_had_been_tried(tmp_path):
             tmp_path / "checkpoint"
         )
     warm_start(model, previous=previous, verbose=0)
-    assert int(tensors.to_numpy(model.optimizer.iterations)) == 3
+    assert int(array(model.optimizer.iterations)) == 3

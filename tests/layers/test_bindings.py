@@ -107,9 +107,9 @@ PRIOR = Binding("scores", "prior", axis=0)
 def test_one_line_for_each_variable(tmp_path):
     model = with_scores()
     table, prior = (array(v).copy() for v in model.variables)
-    sides = {TABLE: NEW, PRIOR: NEW}
+    bindings = {TABLE: NEW, PRIOR: NEW}
     report = warm_start(
-        model, sides, base_vocabularies=dict.fromkeys(sides, BASE), verbose=0
+        model, bindings, base_vocabularies=dict.fromkeys(bindings, BASE), verbose=0
     )
     layer = model.get_layer("scores")
     for before, variable, axis in ((table, layer.table, 1), (prior, layer.prior, 0)):
@@ -185,9 +185,9 @@ def test_a_binding_that_matches_nothing(binding, message):
 
 
 def test_a_size_that_is_not_told():
-    sides = dict.fromkeys([Binding("scores", "table", axis=1), PRIOR], NEW)
-    bases = dict.fromkeys(sides, BASE)
-    refused(with_scores(), sides, bases, r"Say which .*size='scores\.items'")
+    bindings = dict.fromkeys([Binding("scores", "table", axis=1), PRIOR], NEW)
+    bases = dict.fromkeys(bindings, BASE)
+    refused(with_scores(), bindings, bases, r"Say which .*size='scores\.items'")
 
 
 def test_a_variable_that_is_forgotten_and_could_not_stay():
@@ -204,9 +204,9 @@ class Sized(Scores):
 
 def test_a_size_that_cannot_be_set():
     model = keras.Sequential([keras.Input((3,)), Sized(4, name="scores")])
-    sides = dict.fromkeys([Binding("scores", "table", 1, size="number"), PRIOR], NEW)
-    bases = dict.fromkeys(sides, BASE)
-    refused(model, sides, bases, r"an attribute that can be set.*'number' of 'scores'")
+    bindings = dict.fromkeys([Binding("scores", "table", 1, size="number"), PRIOR], NEW)
+    bases = dict.fromkeys(bindings, BASE)
+    refused(model, bindings, bases, r"an attribute that can be set.*'number' of 'scores'")
 
 
 @pytest.mark.parametrize(
@@ -236,10 +236,10 @@ def test_two_bindings_of_a_layer_that_is_not_built_yet():
     model = keras.Sequential([Scores(4, name="scores")])
     model.compile("sgd", "mse", run_eagerly=True)
     x, y = np.ones((2, 3)), np.zeros((2, 4))
-    sides = dict.fromkeys([TABLE, PRIOR], BASE)
-    model.fit(x, y, verbose=0, callbacks=[VocabularyWarmStart(sides, verbose=0)])
+    bindings = dict.fromkeys([TABLE, PRIOR], BASE)
+    model.fit(x, y, verbose=0, callbacks=[VocabularyWarmStart(bindings, verbose=0)])
     table = array(model.get_layer("scores").table).copy()
-    warm_start(model, {key: list("dcba") for key in sides}, verbose=0)
+    warm_start(model, {key: list("dcba") for key in bindings}, verbose=0)
     after = array(model.get_layer("scores").table)
     np.testing.assert_array_equal(after, table[:, ::-1])
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from models import BACKEND, benchmark
 
 from warmstart_keras import Vocabulary, WarmStartError
-from warmstart_keras.vocabulary import format as vocabulary_format
+from warmstart_keras.vocabulary.format import decode
 
 if BACKEND != "torch":
     pytest.skip("bytes are the same on all backends", allow_module_level=True)
@@ -491,7 +491,7 @@ def test_hostile_bytes_at_random_are_refused_or_read_for_what_they_say(fuzzer):
 
 
 def scrambling(data):
-    tokens, header = vocabulary_format.decode(data)
+    tokens, header = decode(data)
     return Vocabulary.from_parts(list(tokens)[::-1], mask_row=header["mask_row"])
 
 

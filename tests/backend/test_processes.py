@@ -18,7 +18,7 @@ from warmstart_keras import WarmStartEmbedding
 if BACKEND != "jax":
     pytest.skip("several processes train together on JAX alone", allow_module_level=True)
 
-SCRIPT = Path(__file__).parent / "two_processes.py"
+SCRIPT = Path(__file__).parents[1] / "two_processes.py"
 
 
 def free_port():

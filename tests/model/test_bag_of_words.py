@@ -208,13 +208,13 @@ def test_words_in_and_labels_out_of_one_kernel():
     model.compile(keras.optimizers.Adam(name="adam"), "mse")
     model.fit(vectors(words), np.eye(3), verbose=0)
     state = {v.path: array(v).copy() for v in all_variables(model)}
-    sides = [Binding("all", "kernel", axis=axis) for axis in (0, 1)]
-    bases = dict(zip(sides, (vectorizer("count"), labels), strict=True))
+    bindings = [Binding("all", "kernel", axis=axis) for axis in (0, 1)]
+    bases = dict(zip(bindings, (vectorizer("count"), labels), strict=True))
     rebuild(words, "count", REBUILT)
     new = ["z", "w", "x", "v"]
     warm_start(
         model,
-        dict(zip(sides, (words, new), strict=True)),
+        dict(zip(bindings, (words, new), strict=True)),
         base_vocabularies=bases,
         verbose=0,
     )
@@ -247,11 +247,11 @@ def test_words_in_and_labels_out_of_one_kernel_from_a_file(tmp_path):
     model = linear(8, 3)
     model.fit(vectors(old_words), np.eye(3), verbose=0)
     model.save(tmp_path / "old.keras")
-    sides = [Binding("all", "kernel", axis=axis) for axis in (0, 1)]
-    bases = dict(zip(sides, (old_words, old_labels), strict=True))
+    bindings = [Binding("all", "kernel", axis=axis) for axis in (0, 1)]
+    bases = dict(zip(bindings, (old_words, old_labels), strict=True))
     for previous in (model, tmp_path / "old.keras"):
         new = linear(10, 4)
-        source = dict(zip(sides, (words, labels), strict=True))
+        source = dict(zip(bindings, (words, labels), strict=True))
         warm_start(new, source, previous, base_vocabularies=bases, verbose=0)
         old, now = ["[UNK]", *"abcdefg"], ["[UNK]", *"gfexdcbay"]
         pairs = zip(all_variables(model), all_variables(new), strict=True)

@@ -17,7 +17,7 @@ from models import (
 )
 
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding, warm_start
-from warmstart_keras.backend.tensors import to_tensor
+from warmstart_keras.backend import tensors
 
 on_torch = pytest.mark.skipif(BACKEND != "torch", reason="is about PyTorch itself")
 
@@ -83,7 +83,7 @@ def test_short_floats_move_bit_for_bit(rebuild):
     words.build()
     raw = np.random.default_rng(0).integers(2**16, size=(8, 512), dtype="uint16")
     before = raw.view(array(words.embeddings).dtype)
-    words.embeddings.assign(to_tensor(before))
+    words.embeddings.assign(tensors.to_tensor(before))
     warm_start(words, new, verbose=0)
     after = array(words.embeddings)
     expected = rows_by_token(before, BASE, new, otherwise=after)

@@ -12,11 +12,10 @@ import keras
 import numpy as np
 import pytest
 from models import array, on_tensorflow
-from test_previous import BASE, NEW, Day, bits, build, lookup, saved
+from runs import BASE, KEY, NEW, Day, bits, build, lookup, rewritten, saved
 
 from warmstart_keras import Vocabulary, WarmStartEmbedding, WarmStartError, warm_start
 
-KEY = "layers/warm_start_embedding/vars/vocabulary"
 AWKWARD = ["a\nb", "\r\n", "a\u2028b", "a\x85b", "\x00", "\ud800", "", " ", "x" * 2**20]
 
 
@@ -48,16 +47,6 @@ def refused(model, path, match="cannot be read"):
     with pytest.raises(WarmStartError, match=match) as info:
         warm_start(model, previous=path, verbose=0)
     assert Path(path).name in str(info.value)
-
-
-def rewritten(archive, path, member, content):
-    """A copy of an archive with other content of one member; None leaves it out."""
-    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(path, "w") as new:
-        for info in old.infolist():
-            data = old.read(info) if info.filename != member else content
-            if data is not None:
-                new.writestr(info.filename, data)
-    return path
 
 
 def with_vocabulary(folder, tmp_path, data):

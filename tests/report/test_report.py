@@ -8,7 +8,7 @@ import strategies
 from hypothesis import given
 
 from warmstart_keras import RowMap, Vocabulary, WarmStartReport
-from warmstart_keras.report.changes import VariableChange, VocabularyChange
+from warmstart_keras.report import VariableChange, VocabularyChange
 
 BASE = Vocabulary(["", "[UNK]", "the", "film", "plot", "end"])
 NEW = Vocabulary(["", "[UNK]", "film", "the", "plot", "cast", "role"])

@@ -26,8 +26,8 @@ from warmstart_keras import (
     WarmStartReport,
     warm_start,
 )
-from warmstart_keras.report import samples, tensorboard
-from warmstart_keras.report.changes import VariableChange, VocabularyChange
+from warmstart_keras.layers import sides_of
+from warmstart_keras.report import VariableChange, VocabularyChange, samples, tensorboard
 from warmstart_keras.report.notebook import COLOURS
 
 once = pytest.mark.skipif(
@@ -460,8 +460,8 @@ def test_a_table_that_no_process_holds_is_left_out_and_the_figure_says_so(monkey
     layer = WarmStartEmbedding(output_dim=WIDTH, vocabulary=BASE, name="words")
     layer.build()
     row_map = RowMap(BASE, NEW)
-    (side,) = report_rows_sides(layer)
-    (sample,) = samples.sampled([(side, row_map)])
+    (axis,) = sides_of(layer, "words")
+    (sample,) = samples.sampled([(axis, row_map)])
     assert sample.values is sample.norms is None
     assert sample.since() == "its rows are cut over several processes"
     change = VocabularyChange.between("words", row_map)
@@ -469,12 +469,6 @@ def test_a_table_that_no_process_holds_is_left_out_and_the_figure_says_so(monkey
     said = [text.get_text() for axes in axes_of(figure) for text in axes.texts]
     assert said[-2:] == ["its rows are cut over several processes"] * 2
     assert len(axes_of(figure)[1].collections[0].get_offsets()) == len(KEPT)
-
-
-def report_rows_sides(layer):
-    from warmstart_keras.layers.layer_axes import layer_axes_of
-
-    return layer_axes_of(layer, "words")
 
 
 @on_tensorflow

@@ -2,19 +2,19 @@
 
 import copy
 import functools
+import inspect
 import sys
 import warnings
 from contextlib import contextmanager
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from faults import interrupt, storage
 from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.utils.tracking import is_tracking_enabled
 from models import BACKEND, TURN, array
 
-import warmstart_keras
 from warmstart_keras import (
     VocabularyWarmStart,
     WarmStartEmbedding,
@@ -25,10 +25,9 @@ from warmstart_keras import (
 )
 from warmstart_keras.backend import Transaction, tensors
 from warmstart_keras.layers import recorded_vocabulary
-from warmstart_keras.model import VocabularyAxis
-from warmstart_keras.new_rows import initializers
-from warmstart_keras.plan import plan
-from warmstart_keras.rows import updates, variables
+from warmstart_keras.model import VocabularyAxis, optimizer_keys
+from warmstart_keras.new_rows.initializers import KerasRows
+from warmstart_keras.rows import MoveRows, arrays
 
 WIDTH = 6
 LAYERS = ("words", "users", "items")
@@ -53,11 +52,6 @@ def rebuilds_unnoticed():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*was rebuilt")
         yield
-
-
-def storage(variable):
-    """What must be the same object; on JAX every assignment makes another."""
-    return None if BACKEND == "jax" else id(variable.value)
 
 
 def gradient(variable):
@@ -207,8 +201,8 @@ DOING = {
     "storage is replaced": (keras_internals, "replace_storage"),
     "old storage is let go": (keras_internals, "let_go"),
     "a gradient is forgotten": (keras_internals, "clear_gradient"),
-    "rows are moved": (updates.MoveRows, "apply"),
-    "a key is replaced": (plan, "replace_key"),
+    "rows are moved": (MoveRows, "apply"),
+    "a key is replaced": (optimizer_keys, "replace_key"),
     "an attribute is set": (Transaction, "set_attribute"),
     "compiled functions are renewed": (keras_internals, "renew_compiled_functions"),
     "the train function is made": (keras.Model, "make_train_function"),
@@ -217,13 +211,23 @@ DOING = {
 }
 # Steps that only work something out.
 ASKING = {
-    "new rows are made": (initializers.KerasRows, "_ask"),
+    "new rows are made": (KerasRows, "_ask"),
     "a variable is read": (tensors, "to_numpy"),
-    "rows are put in order": (variables, "move_rows"),
+    "rows are put in order": (arrays, "move_rows"),
     "an old key is looked up": (keras_internals, "stale_key"),
     "a new key is looked up": (keras_internals, "variable_key"),
 }
 STEPS = DOING | ASKING
+
+
+def put_in_place(patch, step, function):
+    """Puts `function` in place of a step's, also where a module imports that by name."""
+    owner, name = STEPS[step]
+    own = getattr(owner, name)
+    patch.setattr(owner, name, function)
+    for path, module in sys.modules.items():
+        if path.startswith("warmstart_keras.") and vars(module).get(name) is own:
+            patch.setattr(module, name, function)
 
 
 @functools.cache
@@ -232,15 +236,15 @@ def calls_of_steps(rebuild):
     planned = Subject(rebuild, eager=True).plan()
     with pytest.MonkeyPatch.context() as patch:
         counters = {name: Faulty(getattr(*step)) for name, step in STEPS.items()}
-        for name, step in STEPS.items():
-            patch.setattr(*step, counters[name])
+        for name, counter in counters.items():
+            put_in_place(patch, name, counter)
         planned.apply()
     return {name: counter.calls for name, counter in counters.items()}
 
 
 def let_fail(planned, step, call, when="before", error=KeyboardInterrupt):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(*STEPS[step], Faulty(getattr(*STEPS[step]), call, when, error))
+        put_in_place(patch, step, Faulty(getattr(*STEPS[step]), call, when, error))
         with pytest.raises((error, WarmStartError)):
             planned.apply()
 
@@ -310,49 +314,13 @@ def test_on_an_accelerator_a_fault_leaves_all_as_it_was(rebuild, monkeypatch):
             assert subject.changed() == [], f"{step} {call}"
 
 
-def interrupt(function, at=None):
-    """Calls `function`, and interrupts it before a line of the package.
-
-    Args:
-        function: What to call.
-        at: The line's file and number, and which visit to it. None: where all has been
-            done, but could still be taken back.
-
-    Returns:
-        For each line that was run, the number of visits; in order of the last ones.
-    """
-    package = str(Path(warmstart_keras.__file__).parent)
-    visits = {}
-
-    def trace(frame, event, _):
-        if event == "call" and frame.f_code.co_name == "pop_all":
-            raise KeyboardInterrupt
-        if not frame.f_code.co_filename.startswith(package):
-            return None
-        if event == "line":
-            line = (frame.f_code.co_filename, frame.f_lineno)
-            visits[line] = visits.pop(line, 0) + 1
-            if at == (line, visits[line]):
-                raise KeyboardInterrupt
-        return trace
-
-    outer = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            function()
-    finally:
-        sys.settrace(outer)
-    return visits
-
-
 def test_an_interrupt_at_any_line_leaves_all_as_it_was(subject):
     planned = subject.plan()
     interrupt(planned.apply)  # from now on all vocabularies have been read
     visits = interrupt(planned.apply)
     assert subject.changed() == []
     files = [file for file, _ in visits]
-    first = files.index(updates.__file__)
+    first = files.index(inspect.getfile(MoveRows))
     # Each backend is interrupted at every third line: all three together at each.
     for place in list(visits.items())[first + TURN :: 3]:
         interrupt(planned.apply, place)
