@@ -26,7 +26,7 @@ from warmstart_keras import (
     WarmStartReport,
     warm_start,
 )
-from warmstart_keras.layers import sides_of
+from warmstart_keras.layers import layer_axes_of
 from warmstart_keras.report import VariableChange, VocabularyChange, samples, tensorboard
 from warmstart_keras.report.notebook import COLOURS
 
@@ -460,7 +460,7 @@ def test_a_table_that_no_process_holds_is_left_out_and_the_figure_says_so(monkey
     layer = WarmStartEmbedding(output_dim=WIDTH, vocabulary=BASE, name="words")
     layer.build()
     row_map = RowMap(BASE, NEW)
-    (axis,) = sides_of(layer, "words")
+    (axis,) = layer_axes_of(layer, "words")
     (sample,) = samples.sampled([(axis, row_map)])
     assert sample.values is sample.norms is None
     assert sample.since() == "its rows are cut over several processes"

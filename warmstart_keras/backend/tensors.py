@@ -4,10 +4,18 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import keras
 import numpy as np
+
+if TYPE_CHECKING:
+    import jax
+    import tensorflow as tf
+    import torch
+
+Tensor = Union["tf.Tensor", "jax.Array", "torch.Tensor"]
+"""A tensor of the active backend."""
 
 
 def to_numpy(value: Any) -> np.ndarray:

@@ -16,5 +16,10 @@ from warmstart_keras.new_rows.methods import (
     OOVRows,
 )
 from warmstart_keras.new_rows.pretrained import PretrainedRows
-from warmstart_keras.new_rows.start import NewRows, RowInitializer, as_start
+from warmstart_keras.new_rows.start import (
+    NewRows,
+    NewRowsInitializer,
+    RowInitializer,
+    as_start,
+)
 from warmstart_keras.new_rows.subword import SubwordRows

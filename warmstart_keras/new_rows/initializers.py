@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
-from warmstart_keras.backend import tensors
+from warmstart_keras.backend import Tensor, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.new_rows.methods import GaussianRows, MeanRows, OOVRows, RowMethod
-from warmstart_keras.new_rows.start import NewRows, RowInitializer, derive_seed
+from warmstart_keras.new_rows.start import (
+    NewRows,
+    NewRowsInitializer,
+    RowInitializer,
+    derive_seed,
+)
 from warmstart_keras.new_rows.subword import SubwordRows
-from warmstart_keras.types import NewRowsInitializer, Tensor
 
 _OR_OURS = (
     '`(tokens, base) -> rows`; or "mean", "gaussian", "oov", "subword", a `ContextRows` '

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from warmstart_keras.backend import rows_at, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.new_rows.base_rows import BaseRows, ReadRows, Start, Values
-from warmstart_keras.vocabulary import RowMap
+from warmstart_keras.vocabulary import RowMap, Token
 
 # New rows are drawn in parts of this size, each with a seed of its own: their values
 # depend neither on who makes them, nor on how a table is sharded.
@@ -58,6 +59,19 @@ class RowInitializer:
     def get_config(self) -> dict:
         """The arguments of the class, as Keras saves them with a layer."""
         return {}
+
+
+NewRowsInitializer: TypeAlias = (
+    str
+    | dict
+    | keras.initializers.Initializer
+    | type[keras.initializers.Initializer]
+    | RowInitializer
+    | type[RowInitializer]
+    | Callable[[list[Token], BaseRows], np.ndarray]
+    | None
+)
+"""What the rows of new tokens start from: `new_embeddings_initializer`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,11 +62,13 @@ def move_rows(
         for first, last in blocks:
             block = moved[first:last] if rooms is None else next(rooms)[: last - first]
             begin, end = (0, len(row_map)) if axis else (first, last)
-            _take(before, row_map, axis, first, block, each, number)
-            rows_first = np.moveaxis(block, axis, 0)
             a, b = np.searchsorted(new_rows, [begin, end])
+            places = new_rows[a:b] - begin
+            blank = None if number is None else (places, number)
+            _take(before, row_map.indices[begin:end], axis, block, each, blank)
+            rows_first = np.moveaxis(block, axis, 0)
             if values is not None and a < b:
-                rows_first[new_rows[a:b] - begin] = values(slice(int(a), int(b)))
+                rows_first[places] = values(slice(int(a), int(b)))
             c, d = np.searchsorted(averaged, [begin, end])
             rows_first[averaged[c:d] - begin] = mean
             if rooms is not None:
@@ -90,31 +92,37 @@ def _rows_of(size: int, shape: tuple[int, ...], itemsize: int) -> int:
 
 def _take(
     before: np.ndarray,
-    row_map: RowMap,
+    wanted: np.ndarray,
     axis: int,
-    first: int,
-    out: Any,
+    out: np.ndarray,
     each: Callable,
-    number: float | None,
+    blank: tuple[np.ndarray, float] | None,
 ) -> None:
-    """Fills the block that begins with row `first`; new rows get any row, or `number`."""
-    indices, new_rows = row_map.indices, row_map.new_rows
+    """Fills a block with the rows `wanted`; new rows get any row.
+
+    Args:
+        before: The array.
+        wanted: The base row of each row of the block, below 0 for a new one.
+        axis: The axis that has the rows.
+        out: The block.
+        each: A `map`, maybe by several threads.
+        blank: Which rows of the block are new, if all of them have one number; and that.
+    """
 
     def fill(begin: int) -> None:
         end = min(begin + step, len(out))
-        piece, wanted = out[begin:end], indices
-        if not axis:
-            wanted = indices[first + begin : first + end]
+        piece = out[begin:end]
         # Of a lookup that is not adapted, without mask and OOV rows, there are none.
         if before.shape[axis]:
             source = before[begin:end] if axis else before
+            rows = wanted if axis else wanted[begin:end]
             # Indices below 0 are clipped as well.
-            np.take(source, wanted, axis=axis, out=piece, mode="clip")
-        if number is not None and axis:
-            np.moveaxis(piece, axis, 0)[new_rows] = number
-        elif number is not None:
-            a, b = np.searchsorted(new_rows, [first + begin, first + end])
-            piece[new_rows[a:b] - (first + begin)] = number
+            np.take(source, rows, axis=axis, out=piece, mode="clip")
+        if blank is not None and axis:
+            np.moveaxis(piece, axis, 0)[blank[0]] = blank[1]
+        elif blank is not None:
+            a, b = np.searchsorted(blank[0], [begin, end])
+            piece[blank[0][a:b] - begin] = blank[1]
 
     step = _rows_of(_PIECE, out.shape, out.dtype.itemsize)
     for _ in each(fill, range(0, len(out), step)):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import keras
 
-from warmstart_keras.types import VocabularySource
 from warmstart_keras.vocabulary.sources import (
     OOV_TOKEN,
+    VocabularySource,
     is_plain,
     parts_of_saved_lookup,
     with_special_rows,

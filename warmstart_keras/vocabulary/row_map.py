@@ -4,10 +4,9 @@ from functools import cached_property
 
 import numpy as np
 
-from warmstart_keras.types import VocabularySource
 from warmstart_keras.vocabulary.match_tokens import NO_MATCH, match
 from warmstart_keras.vocabulary.reading import read_as, without_special_rows
-from warmstart_keras.vocabulary.sources import OOV_TOKEN
+from warmstart_keras.vocabulary.sources import OOV_TOKEN, VocabularySource
 from warmstart_keras.vocabulary.tokens import Token
 from warmstart_keras.vocabulary.vocabulary import Vocabulary, read
 

@@ -2,18 +2,49 @@
 
 import codecs
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
+from warmstart_keras.backend import Tensor
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.types import VocabularySource
 from warmstart_keras.vocabulary.tokens import Token, Tokens, is_utf8, normalized
+
+
+class HasVocabulary(Protocol):
+    """An object that lists its tokens, such as a lookup layer or a `Vocabulary`."""
+
+    def get_vocabulary(self) -> Sequence[Token]:
+        """The tokens in the order of their ids."""
+
+
+class Tokenizer(Protocol):
+    """An object that names the token of each id, such as a KerasHub tokenizer."""
+
+    def vocabulary_size(self) -> int:
+        """The number of ids."""
+
+    def id_to_token(self, id: int) -> Token:
+        """The token of one id."""
+
+
+VocabularySource: TypeAlias = (
+    keras.Layer
+    | HasVocabulary
+    | Tokenizer
+    | Mapping[Token, int]
+    | Sequence[Token]
+    | np.ndarray
+    | Tensor
+    | str
+    | os.PathLike
+)
+"""Where a vocabulary is read: see `Vocabulary`."""
 
 MASK_TOKEN = ""
 OOV_TOKEN = "[UNK]"
