@@ -36,6 +36,9 @@ class Tokenizer(Protocol):
 Tensor = Union["tf.Tensor", "jax.Array", "torch.Tensor"]
 """A tensor of any backend."""
 
+Array = Union["np.ndarray", keras.Variable, Tensor]
+"""An array, or a variable or tensor of any backend."""
+
 VocabularySource = Union[
     keras.Layer,
     "Vocabulary",

@@ -221,7 +221,11 @@ class Vocabulary:
         return self.tokens if include_special_tokens else self.words
 
     def oov_agrees(self, other: "Vocabulary") -> bool:
-        """Whether OOV row k means the same in both: number, method and salt agree."""
+        """Whether OOV row k means the same in both: number, method and salt agree.
+
+        Args:
+            other: A `Vocabulary`.
+        """
         number, ways = len(self.oov_rows), {self.hashing, other.hashing}
         alike = number < 2 or len(ways) == 1 or None in ways
         return number == len(other.oov_rows) and alike
