@@ -2,7 +2,7 @@
 
 from warmstart_keras.backend import sharded, tensors
 from warmstart_keras.backend.processes import agreement, number_of_processes
-from warmstart_keras.backend.tensors import LazyArray, Tensor
+from warmstart_keras.backend.tensors import Array, LazyArray, Tensor
 from warmstart_keras.backend.threads import workers
 from warmstart_keras.backend.transaction import Transaction
 from warmstart_keras.backend.variable_values import give, read_rows, rows_at

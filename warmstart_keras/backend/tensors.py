@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import keras
 import numpy as np
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Tensor = Union["tf.Tensor", "jax.Array", "torch.Tensor"]
 """A tensor of the active backend."""
+
+Array: TypeAlias = np.ndarray | keras.Variable | Tensor
+"""An array, or a variable or tensor of the active backend."""
 
 
 def to_numpy(value: Any) -> np.ndarray:

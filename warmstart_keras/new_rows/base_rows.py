@@ -15,29 +15,24 @@ Values = Callable[[slice], np.ndarray | float]
 """Gives a part of the new rows, the rows first; or one row or number for all of them."""
 
 
+@dataclass(eq=False)
 class BaseRows:
     """The table before a warm start, as a callable for new rows sees it.
 
     Attributes:
         vocabulary: The `Vocabulary` that the base rows stand for.
-        matrix: NumPy array of shape `(rows, ...)` with the base rows, special rows
-            included; read when it is first asked for.
+        read: Reads the whole table.
+        read_rows: Reads some rows alone; None if that is of no use.
     """
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        read: Callable[[], np.ndarray],
-        read_rows: ReadRows | None = None,
-    ) -> None:
-        self.vocabulary = vocabulary
-        self._read = read
-        self._read_rows = read_rows
+    vocabulary: Vocabulary
+    read: Callable[[], np.ndarray]
+    read_rows: ReadRows | None = None
 
     @cached_property
     def matrix(self) -> np.ndarray:
-        """The base rows, read once."""
-        return self._read()
+        """Array of shape `(rows, ...)`: all base rows, read when first asked for."""
+        return self.read()
 
     def rows(self, places: np.ndarray | Sequence[int]) -> np.ndarray:
         """Some of the base rows, in the order of `places`, as real numbers in two axes.
@@ -49,7 +44,7 @@ class BaseRows:
             if the table is.
         """
         asked = np.asarray(places, np.int64)
-        found = self._read_rows(asked) if self._read_rows else self.matrix[asked]
+        found = self.read_rows(asked) if self.read_rows else self.matrix[asked]
         wide = np.float64 if found.dtype == np.float64 else np.float32
         size = int(np.prod(found.shape[1:]))
         return found.reshape(len(asked), size).astype(wide, copy=False)

@@ -1,8 +1,7 @@
 """`ContextRows`: rows of new words from the words around them in the new data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,9 +14,9 @@ from warmstart_keras.new_rows.methods import LearningMethod, without
 from warmstart_keras.new_rows.start import Fitted, NewRows
 from warmstart_keras.vocabulary import NEW, Token, read
 
-_TEXTS = 256  # vectorized at a time
-_NUMBERS = 2**20  # of the rows of so many positions at a time
-_WORDS = 2**14  # whose contexts are worked on at a time
+_TEXTS = 256  # texts that are vectorized at a time
+_NUMBERS = 2**20  # numbers in the rows of the positions that are worked on at a time
+_WORDS = 2**14  # words whose contexts are worked on at a time
 _RIDGE = 1e-3
 _NO_IDS = (
     "`vectorizer` must make ids, as `TextVectorization` does with "
@@ -73,7 +72,7 @@ class ContextRows(LearningMethod):
     """
 
     def __init__(
-        self, texts: Any, vectorizer: Any, *, window: int = 5, verbose: int = 1
+        self, texts: Iterable, vectorizer: Callable, *, window: int = 5, verbose: int = 1
     ) -> None:
         no_texts = isinstance(texts, str | bytes | Mapping) or hasattr(texts, "columns")
         if no_texts or not (texts is None or hasattr(texts, "__iter__")):
@@ -101,12 +100,8 @@ class ContextRows(LearningMethod):
 
     def get_config(self) -> dict:
         """The arguments, without texts and vectorizer: data is not saved with a layer."""
-        return {
-            "texts": None,
-            "vectorizer": None,
-            "window": self.window,
-            "verbose": self.verbose,
-        }
+        kept = {"window": self.window, "verbose": self.verbose}
+        return {"texts": None, "vectorizer": None, **kept}
 
     def check(self) -> None:
         """Refuses to be used without texts: they are not saved with a layer.
@@ -126,7 +121,7 @@ class ContextRows(LearningMethod):
         row_map, base = new.row_map, new.base
         kept = row_map.kept_words
         words = row_map.new_words
-        # All of the table that is needed is read before anything of the user's is asked.
+        # The table is read before anything of the user's is asked.
         mean = base.mean_of_words()
         rows = np.empty((len(kept), len(mean)), base.rows([]).dtype)
         for places in parts(np.arange(len(kept))):
@@ -174,12 +169,12 @@ class ContextRows(LearningMethod):
 
     def _read(self) -> Iterator[np.ndarray]:
         """The ids of some texts at a time, one row each."""
-        is_list = isinstance(self.texts, list | tuple) and len(self.texts) > 0
-        is_flat = is_list and isinstance(self.texts[0], str | bytes)
-        total = len(self.texts) if is_flat else None
+        total = None
+        if isinstance(self.texts, list | tuple) and len(self.texts):
+            total = len(self.texts) if isinstance(self.texts[0], str | bytes) else None
         bar = keras.utils.Progbar(total, verbose=self.verbose, unit_name="text")
-        number = 0
-        for texts in _batches(self.texts):
+        number, each = 0, _each(self.texts)
+        while texts := list(islice(each, _TEXTS)):
             ids = self.vectorizer(np.array(texts, dtype=object))
             ids = ids.to_tensor() if hasattr(ids, "to_tensor") else ids  # ragged
             found = tensors.data_to_numpy(ids)
@@ -256,14 +251,7 @@ def _map_of(contexts: _Contexts, rows: np.ndarray) -> np.ndarray | None:
     return np.linalg.solve(left + ridge * np.eye(width), right)
 
 
-def _batches(texts: Any) -> Iterator[list]:
-    """The texts, some at a time."""
-    each = _each(texts)
-    while batch := list(islice(each, _TEXTS)):
-        yield batch
-
-
-def _each(texts: Any) -> Iterator[str | bytes]:
+def _each(texts: Iterable) -> Iterator[str | bytes]:
     """The texts one by one."""
     for item in texts:
         found = item[0] if isinstance(item, tuple) else item

@@ -1,10 +1,10 @@
-"""What names the way to new rows: an initializer of Keras, a method, a callable."""
+"""What users pass as `new_embeddings_initializer`: by name, class, instance, callable."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import keras
 import numpy as np
+from keras import initializers as of_keras
 
 from warmstart_keras.backend import Tensor, tensors
 from warmstart_keras.errors import WarmStartError
@@ -27,26 +27,16 @@ _BY_NAME: dict[str, type[RowMethod]] = {
     "oov": OOVRows,
     "subword": SubwordRows,
 }
-_OF_KERAS = keras.initializers.Initializer
+_OF_KERAS = of_keras.Initializer
 # Initializers that make each row without looking at its place.
-_ROW_WISE = (
-    keras.initializers.Zeros,
-    keras.initializers.Ones,
-    keras.initializers.RandomNormal,
-    keras.initializers.RandomUniform,
-    keras.initializers.TruncatedNormal,
-    keras.initializers.Constant,
-)
+_RANDOM = (of_keras.RandomNormal, of_keras.RandomUniform, of_keras.TruncatedNormal)
+_ROW_WISE = (of_keras.Zeros, of_keras.Ones, of_keras.Constant, *_RANDOM)
 # Initializers whose values depend on the shape of the whole matrix.
-_OF_SHAPE = (
-    keras.initializers.VarianceScaling,
-    keras.initializers.Orthogonal,
-    keras.initializers.Identity,
-)
+_OF_SHAPE = (of_keras.VarianceScaling, of_keras.Orthogonal, of_keras.Identity)
 
 
 def get(identifier: NewRowsInitializer) -> RowInitializer:
-    """The way to new rows that `identifier` names.
+    """Finds the initializer that `identifier` names.
 
     Args:
         identifier: Name, class or instance of a Keras initializer or of a method of
@@ -81,7 +71,7 @@ def _of_keras(identifier: NewRowsInitializer, callables: str) -> "KerasRows":
     try:
         if not isinstance(identifier, str | dict | _OF_KERAS | None):
             raise ValueError("an array goes in as `keras.initializers.Constant(array)`")
-        function = keras.initializers.get("uniform" if identifier is None else identifier)
+        function = of_keras.get("uniform" if identifier is None else identifier)
     except ValueError as error:
         raise WarmStartError(
             "`new_embeddings_initializer` must be a Keras initializer (instance, class "
@@ -115,14 +105,14 @@ def is_array(initializer: RowInitializer) -> bool:
     """Whether it gives the rows of one matrix, made for one vocabulary."""
     return (
         isinstance(initializer, KerasRows)
-        and isinstance(initializer.function, keras.initializers.Constant)
+        and isinstance(initializer.function, of_keras.Constant)
         and np.ndim(initializer.function.value) > 0
     )
 
 
 @dataclass(frozen=True)
 class KerasRows(RowInitializer):
-    """Rows that an initializer of Keras makes, or what is called `(shape, dtype)` too.
+    """Rows that a Keras initializer makes, or a callable that is called like one.
 
     Attributes:
         function: The initializer.
@@ -131,7 +121,7 @@ class KerasRows(RowInitializer):
         in_parts: Whether it makes each row without looking at its place.
     """
 
-    function: keras.initializers.Initializer
+    function: of_keras.Initializer
     whole: bool = False
     in_parts: bool = False
 
@@ -140,11 +130,11 @@ class KerasRows(RowInitializer):
 
     def get_config(self) -> dict:
         """The initializer as Keras saves it."""
-        return keras.initializers.serialize(self.function)
+        return of_keras.serialize(self.function)
 
     def start(self, new: NewRows) -> NewRows:
         """The same rows; zeros are written without being made."""
-        is_zero = type(self.function) is keras.initializers.Zeros
+        is_zero = type(self.function) is of_keras.Zeros
         return replace(new, number=0) if is_zero else new
 
     def rows(self, new: NewRows, start: int, stop: int, seed: tuple) -> np.ndarray:
@@ -171,7 +161,7 @@ class KerasRows(RowInitializer):
         new.check_shape(made, shape)
         return made
 
-    def _reseeded(self, seed: tuple) -> keras.initializers.Initializer:
+    def _reseeded(self, seed: tuple) -> of_keras.Initializer:
         """The initializer with a seed of its own for this place and these vocabularies.
 
         A seeded Keras initializer gives the same values at every call: as it stands, it

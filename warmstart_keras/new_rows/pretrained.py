@@ -2,21 +2,32 @@
 
 import gzip
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import keras
 import numpy as np
 
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows.base_rows import parts
+from warmstart_keras.new_rows.base_rows import ReadRows, parts
 from warmstart_keras.new_rows.methods import LearningMethod, without
 from warmstart_keras.new_rows.start import Fitted, NewRows
 from warmstart_keras.vocabulary import NEW, Token
 
 _NUMBERS = 2**23  # similarities worked out at a time
 _NEAREST = 256  # kept words that are looked at first
+
+
+class KeyedVectors(Protocol):
+    """Vectors as gensim holds them."""
+
+    key_to_index: Mapping[str, int]
+    vectors: np.ndarray
+
+
+Vector = Sequence[float] | np.ndarray
+Vectors = Mapping[Token, Vector] | KeyedVectors | str | os.PathLike
 
 
 @keras.saving.register_keras_serializable(package="warmstart_keras")
@@ -53,7 +64,7 @@ class PretrainedRows(LearningMethod):
             differ in length, or are `direct` and of another width than the rows.
     """
 
-    def __init__(self, vectors: Any, *, direct: bool = False) -> None:
+    def __init__(self, vectors: Vectors, *, direct: bool = False) -> None:
         if vectors is not None:
             check_is_source(vectors)
         self.vectors = vectors
@@ -83,7 +94,7 @@ class PretrainedRows(LearningMethod):
             WarmStartError: If the vectors are `direct`, and of another width than rows.
         """
         row_map, base = new.row_map, new.base
-        # All of the table that is needed is read before anything of the user's is asked.
+        # The table is read before anything of the user's is asked.
         mean = base.mean_of_words()
         kept = row_map.kept_words
         kept_words = row_map.new.some(kept)
@@ -128,8 +139,10 @@ class PretrainedRows(LearningMethod):
         )
 
 
-def _filled(mean: np.ndarray, place: np.ndarray, rows_of: Any, size: int = 2**16) -> Any:
-    """A function that gives rows, the mean where there is no place to get one from."""
+def _filled(
+    mean: np.ndarray, place: np.ndarray, rows_of: ReadRows, size: int = 2**16
+) -> Callable[[int, int, tuple], np.ndarray]:
+    """A function that gives rows; the mean for words without a place."""
 
     def made(start: int, stop: int, seed: tuple) -> np.ndarray:
         rows = np.tile(mean, (stop - start, 1))
@@ -141,10 +154,10 @@ def _filled(mean: np.ndarray, place: np.ndarray, rows_of: Any, size: int = 2**16
 
 
 def _mixtures(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of some unit vectors to mix for each of a few, and with which weights.
+    """Which other unit vectors to mix for each vector, and with which weights.
 
     Returns:
-        The places of those that are used at all, and the weights, of shape
+        The places of the others that are used, and the weights, of shape
         `(len(vectors), len(used))`; each row of them adds up to 1.
     """
     cosines = vectors @ others.T
@@ -155,7 +168,7 @@ def _mixtures(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.n
         nearest = np.argpartition(-cosines[open_], number - 1, axis=1)[:, :number]
         values = np.take_along_axis(cosines[open_], nearest, axis=1)
         found = sparsemax(values)
-        # What is further away has weight 0 if the last of these has.
+        # If one of these has weight 0, so has all that is further away.
         enough = (found == 0).any(axis=1) | (number == len(others))
         weights[open_[enough][:, None], nearest[enough]] = found[enough]
         open_, number = open_[~enough], min(2 * number, len(others))
@@ -173,12 +186,8 @@ def sparsemax(values: np.ndarray) -> np.ndarray:
     return np.maximum(values - least, 0)
 
 
-def check_is_source(vectors: Any) -> None:
-    """Refuses what is no source of vectors, and a path where there is no file.
-
-    Raises:
-        WarmStartError: If it is one of these.
-    """
+def check_is_source(vectors: object) -> None:
+    """Refuses what is no source of vectors, or a path without a file."""
     if isinstance(vectors, str | os.PathLike):
         if not Path(vectors).is_file():
             raise WarmStartError(
@@ -194,15 +203,15 @@ def check_is_source(vectors: Any) -> None:
 
 
 def vectors_of(
-    source: Any, words: Iterable[Token]
+    source: Vectors, words: Iterable[Token]
 ) -> tuple[dict[Token, int], np.ndarray]:
-    """The vectors of those of some words that a source has.
+    """Reads the vectors that a source has of some words.
 
     Args:
         source: A mapping from token to vector, a `KeyedVectors` of gensim, or the path of
             a file in the text format of word2vec or GloVe (gzipped, if it ends in
-            `.gz`): a line for each word, the word and its numbers with a space between
-            them; a first line of two integers is a header.
+            `.gz`): a line for each word, with spaces between the word and its numbers; a
+            first line of two integers is a header.
         words: The words.
 
     Returns:
@@ -239,13 +248,13 @@ def vectors_of(
     return {word: row for row, word in enumerate(pairs)}, matrix
 
 
-def _is_keyed(vectors: Any) -> bool:
+def _is_keyed(vectors: object) -> bool:
     return hasattr(vectors, "key_to_index") and hasattr(vectors, "vectors")
 
 
 def _looked_up(
-    keys: Any, vector_of: Callable, words: Iterable[Token]
-) -> Iterator[tuple[Token, Any]]:
+    keys: Mapping, vector_of: Callable, words: Iterable[Token]
+) -> Iterator[tuple[Token, Vector]]:
     """Words with their vectors; `b"a"` and `"a"` are the same word."""
     for word in words:
         key: Token = word
@@ -255,9 +264,8 @@ def _looked_up(
             yield word, vector_of(key)
 
 
-def _in_file(path: Path, words: dict[Token, None]) -> Iterator[tuple[Token, Any]]:
-    opened: Any = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rb") as file:
+def _in_file(path: Path, words: dict[Token, None]) -> Iterator[tuple[Token, Vector]]:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         length: int | None = None
         for number, line in enumerate(file, 1):
             parts = line.removeprefix(b"\xef\xbb\xbf").split()

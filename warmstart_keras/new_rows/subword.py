@@ -10,7 +10,7 @@ from warmstart_keras.vocabulary import Token
 
 _LENGTHS = range(2, 6)  # of n-grams, in code points, the ends of a word among them
 _MOST = 256  # kept words that an n-gram is learned from
-_PART = 2**14  # words at a time: their n-grams' rows are some 100 MB
+_PART = 2**14  # words that are worked on at a time: their n-grams' rows are some 100 MB
 _OF_OWNER = np.uint64(_PART - 1)  # bits that are not the hash's
 _HALF = np.uint64(32)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -80,7 +80,7 @@ class SubwordRows(LearningMethod):
 
 
 class _Learned:
-    """What is learned about some n-grams from kept words, a part of these at a time."""
+    """What is learned about some n-grams from kept words, in parts."""
 
     def __init__(self, grams: np.ndarray, mean: np.ndarray, dtype: np.dtype) -> None:
         self.counts = np.zeros(len(grams), np.int64)  # all occurrences

@@ -1,4 +1,4 @@
-"""What was done, shown."""
+"""Reports of warm starts: as text, HTML, figures and TensorBoard summaries."""
 
 from warmstart_keras.report import tensorboard
 from warmstart_keras.report.changes import (

@@ -1,34 +1,30 @@
-"""What became of one vocabulary and of one variable, and how it is shown."""
+"""How one vocabulary and one variable changed, and tables of that as text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from warmstart_keras.vocabulary import RowMap, Token, Vocabulary
 
-if TYPE_CHECKING:
-    pass
-
-_SHOWN = 10  # tokens named by rank; the counts are of all
+_SHOWN = 10  # tokens that are named; the counts are of all
 
 
 @dataclass(frozen=True)
 class VocabularyChange:
-    """What became of the words of one layer's vocabulary; special rows not counted.
+    """How the words of one layer's vocabulary changed; special rows are not counted.
 
     Attributes:
         layer: Path of the layer.
-        base_fingerprint: `Vocabulary.fingerprint` of the old rows.
+        base_fingerprint: `Vocabulary.fingerprint` of the base rows.
         new_fingerprint: The same of the new rows.
         kept: Number of words in both.
         new: Number of words only in the new vocabulary.
-        dropped: Number of words only in the old one.
-        moved: Number of kept words whose row is another one.
+        dropped: Number of words only in the base.
+        moved: Number of kept words that have another row now.
         first_kept: The first few kept words, by their new rank.
         first_new: The first few new words, by rank.
-        first_dropped: The first few dropped words, by their old rank.
+        first_dropped: The first few dropped words, by their rank in the base.
     """
 
     layer: str
@@ -46,10 +42,9 @@ class VocabularyChange:
     def between(cls, layer: str, row_map: RowMap) -> "VocabularyChange":
         """The change that a row map without spare rows makes."""
         base, new = row_map.base, row_map.new
-        words = new.word_rows
-        sources = row_map.indices[words]
-        kept, added = words[sources >= 0], words[sources < 0]
-        gone = base.word_rows
+        words, gone = new.word_rows, base.word_rows
+        is_kept = row_map.indices[words] >= 0
+        kept, added = words[is_kept], words[~is_kept]
         gone = gone[row_map.inverse()[gone] < 0]
         return cls(
             layer,
@@ -67,7 +62,7 @@ class VocabularyChange:
 
 @dataclass(frozen=True)
 class VariableChange:
-    """What became of one variable of the model.
+    """How one variable of the model changed.
 
     Attributes:
         path: Path of the variable.
@@ -89,7 +84,7 @@ def _shown(vocabulary: Vocabulary, rows: np.ndarray) -> list[str | int]:
 
 
 def printable(token: Token) -> str | int:
-    """A token that JSON takes and no terminal obeys: what is not text is escaped."""
+    """A token for JSON and terminals: control characters and bytes are escaped."""
     if isinstance(token, int):
         return token
     text = escaped(str(token))
@@ -97,7 +92,7 @@ def printable(token: Token) -> str | int:
 
 
 def escaped(text: str) -> str:
-    """Text whose characters a terminal shows, and does not obey."""
+    """Text with its control characters escaped, so that no terminal obeys them."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
     )
@@ -105,28 +100,21 @@ def escaped(text: str) -> str:
 
 def words_table(changes: Sequence[VocabularyChange]) -> list[str]:
     """How many words were kept, moved, new and dropped, as lines of a table."""
-    rows = [
-        (
-            change.layer,
-            f"{change.kept:,}",
-            f"{change.moved:,}",
-            f"{change.new:,}",
-            f"{change.dropped:,}",
-            f"{change.base_fingerprint[:8]} -> {change.new_fingerprint[:8]}",
-        )
-        for change in changes
-    ]
-    return aligned([("layer", "kept", "moved", "new", "dropped", "fingerprint"), *rows])
+    head = ("layer", "kept", "moved", "new", "dropped", "fingerprint")
+    rows: list[tuple[str, ...]] = [head]
+    for c in changes:
+        counts = (f"{count:,}" for count in (c.kept, c.moved, c.new, c.dropped))
+        prints = f"{c.base_fingerprint[:8]} -> {c.new_fingerprint[:8]}"
+        rows.append((c.layer, *counts, prints))
+    return aligned(rows)
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """The rows as lines of a table, its first column to the left, others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = tuple("-" * width for width in widths)
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (rows[0], rule, *rows[1:])
-    ]
+    """The rows as lines of a table, the first column aligned left, the others right."""
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    rule = tuple("-" * width for width in (first, *others))
+    lines = []
+    for head, *cells in (rows[0], rule, *rows[1:]):
+        right = [c.rjust(width) for c, width in zip(cells, others, strict=True)]
+        lines.append("  ".join([head.ljust(first), *right]).rstrip())
+    return lines

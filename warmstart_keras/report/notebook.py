@@ -1,24 +1,22 @@
-"""A report as a small piece of HTML, for notebooks.
+"""A report as a piece of HTML without scripts, for notebooks in light and dark themes.
 
-It has no script. Text and lines take the colour of the text around them, and nothing has
-a background but the bars, whose colours stand out from white and from black alike: so it
-can be read in light and in dark themes without knowing which one there is.
+Text and lines take the colour of the text around them. Only the bars have colours of
+their own, which stand out from white and from black.
 """
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
 
 from warmstart_keras.report.changes import VariableChange, VocabularyChange
 
-# Told apart by those who see no red or no green as well (Okabe and Ito, "Color Universal
-# Design", 2008); each at a contrast of 3 or more to white and to #1e1e1e.
+# Colours that the colour-blind can tell apart (Okabe and Ito, "Color Universal Design",
+# 2008); each has a contrast of 3 or more to white and to #1e1e1e.
 COLOURS = {"kept": "#0072B2", "new": "#009E73", "dropped": "#D55E00"}
 
-# Sites that are made from Markdown style the tables that have no class.
+# Sites made from Markdown style the tables that have no class.
 _TABLE = {"class": "ws-table"}
 
-# Notebooks style all tables of an output, by rules of two classes: so these have two.
+# Notebooks style all tables of an output by rules of two classes: so these have two, too.
 _STYLE = """
 & { font-size: 13px; line-height: 1.45; max-width: 60em; }
 & p, & ul { margin: .4em 0; overflow-wrap: anywhere; }
@@ -53,10 +51,10 @@ def html(
     """The report as HTML.
 
     Args:
-        title: What stands above it.
-        vocabularies: What became of each vocabulary.
-        variables: What became of each variable.
-        remarks: What stands below it, one sentence each.
+        title: The line above it.
+        vocabularies: How each vocabulary changed.
+        variables: How each variable changed.
+        remarks: Sentences below it.
     """
     parts = [_tag("p", _tag("strong", escape(title)))]
     parts += [_words(change) for change in vocabularies]
@@ -69,7 +67,7 @@ def html(
 
 
 def _words(change: VocabularyChange) -> str:
-    """What became of one layer's words, with a bar for each number."""
+    """How one layer's words changed, with a bar for each number."""
     arrow = f"{change.base_fingerprint[:8]} → {change.new_fingerprint[:8]}"
     caption = f"{_tag('strong', escape(change.layer))} {_tag('small', escape(arrow))}"
     most = max(change.kept, change.new, change.dropped, 1)
@@ -81,56 +79,39 @@ def _words(change: VocabularyChange) -> str:
         shown = ", ".join(_tag("bdi", escape(str(token))) for token in tokens)
         shown += ", …" if number > len(tokens) else ""
         moved = f"{change.moved:,} of them moved. " if name == "kept" else ""
-        cells = [
-            _tag("th", name, {"scope": "row"}),
-            _tag("td", f"{number:,}", {"class": "ws-number"}),
-            _tag(
-                "td",
-                (_tag("div", "", bar) if number else "")
-                + moved
-                + (f"First: {shown}" if shown else ""),
-                {"class": "ws-wide"},
-            ),
-        ]
-        rows.append(_tag("tr", "".join(cells)))
+        about = (_tag("div", "", bar) if number else "") + moved
+        about += f"First: {shown}" if shown else ""
+        cells = _tag("th", name, {"scope": "row"}) + _number(f"{number:,}")
+        rows.append(_tag("tr", cells + _tag("td", about, {"class": "ws-wide"})))
     body = _tag("tbody", "\n".join(rows))
     return _tag("table", _tag("caption", caption) + body, _TABLE)
 
 
 def _variables(variables: Iterable[VariableChange]) -> str:
-    """Which variables moved; where it is too wide, it scrolls by itself."""
-    names = ("variable", "axis", "before", "after", "slots")
-    head = "".join(
-        _tag("th", name, {"scope": "col", "class": "ws-number"} if i else {})
-        for i, name in enumerate(names)
-    )
+    """Which variables moved: a table that scrolls by itself where it is too wide."""
+    named = {"scope": "col", "class": "ws-number"}
+    others = (_tag("th", name, named) for name in ("axis", "before", "after", "slots"))
+    head = _tag("th", "variable") + "".join(others)
     rows = []
     for change in variables:
         number = str(len(change.slots))
         if change.slots:
             listed = "".join(_tag("div", escape(path)) for path in change.slots)
             number = _tag("details", _tag("summary", number) + listed)
-        cells = [
-            _tag("th", escape(change.path), {"scope": "row", "class": "ws-path"}),
-            *(
-                _tag("td", escape(str(cell)), {"class": "ws-number"})
-                for cell in (change.axis, change.shape_before, change.shape_after)
-            ),
-            _tag("td", number, {"class": "ws-number"}),
-        ]
-        rows.append(_tag("tr", "".join(cells)))
+        about = (change.axis, change.shape_before, change.shape_after, number)
+        path = _tag("th", escape(change.path), {"scope": "row", "class": "ws-path"})
+        rows.append(_tag("tr", path + "".join(_number(str(cell)) for cell in about)))
     table = _tag("thead", _tag("tr", head)) + _tag("tbody", "\n".join(rows))
-    # A region that scrolls is to be reached by the keyboard as well.
-    region = {
-        "class": "ws-scroll",
-        "role": "region",
-        "aria-label": "Variables",
-        "tabindex": "0",
-    }
+    region = {"class": "ws-scroll", "role": "region", "aria-label": "Variables"}
+    region["tabindex"] = "0"  # a region that scrolls must be reached by the keyboard, too
     return _tag("div", _tag("table", table, _TABLE), region)
 
 
-def _tag(name: str, content: str, attributes: dict[str, Any] | None = None) -> str:
+def _number(content: str) -> str:
+    return _tag("td", content, {"class": "ws-number"})
+
+
+def _tag(name: str, content: str, attributes: dict[str, str] | None = None) -> str:
     """An element; what it contains is HTML already."""
-    said = "".join(f' {k}="{escape(str(v))}"' for k, v in (attributes or {}).items())
+    said = "".join(f' {k}="{escape(v)}"' for k, v in (attributes or {}).items())
     return f"<{name}{said}>{content}</{name}>"

@@ -1,11 +1,11 @@
-"""A report as a figure of matplotlib, which is imported with this module."""
+"""A report as a figure of matplotlib, which this module imports."""
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -23,8 +23,8 @@ _PANELS = (
     "Distance moved since then",
 )
 
-# Kept and new are told apart in print as well.
-_LINES: dict[str, dict[str, Any]] = {
+# Kept and new can be told apart in black and white, too.
+_LINES: dict[str, dict] = {
     "kept": {"fill": True, "alpha": 0.5, "color": COLOURS["kept"]},
     "new": {"color": COLOURS["new"], "linestyle": "--", "linewidth": 1.8},
 }
@@ -48,13 +48,13 @@ def figure(
     """The figure of `WarmStartReport.plot`.
 
     Args:
-        vocabularies: What became of each vocabulary.
+        vocabularies: How each vocabulary changed.
         samples: Some rows of each of these, as they were right after the warm start.
         seconds: The time that the warm start took.
         layer: Path of one layer; None for the first ones.
 
     Raises:
-        WarmStartError: If the vocabulary of no such layer has changed.
+        WarmStartError: If no vocabulary of such a layer has changed.
     """
     paths = [change.layer for change in vocabularies]
     if layer is not None and layer not in paths:
@@ -64,24 +64,19 @@ def figure(
         )
     chosen = [c for c in vocabularies if layer in (None, c.layer)]
     shown = chosen[:_MOST]
-    drawn = ReportFigure(
-        figsize=(15, 0.6 + 3.4 * max(1, len(shown))), layout="constrained"
-    )
+    number = max(1, len(shown))
+    drawn = ReportFigure(figsize=(15, 0.6 + 3.4 * number), layout="constrained")
     title = f"Warm start in {seconds:.2f} s"
     if len(shown) < len(chosen):
-        title += (
-            f"; the first {len(shown)} of {len(chosen)} layers, the others by `layer=`"
-        )
+        title += f"; the first {number} of {len(chosen)} layers, the others by `layer=`"
     if not shown:
         title = "Warm start: no vocabulary changed"
-    drawn.suptitle(title, parse_math=False)
+    drawn.suptitle(title, parse_math=False)  # names are no formulas
     by_layer = {sample.layer: sample for sample in samples}
-    parts = drawn.subfigures(max(1, len(shown)), 1, squeeze=False)[:, 0]
+    parts = drawn.subfigures(number, 1, squeeze=False)[:, 0]
+    style = {"weight": "bold", "fontsize": "medium", "parse_math": False}
     for part, change in zip(parts, shown, strict=False):
-        # Names are no formulas, whatever they contain.
-        part.suptitle(
-            _cut(change.layer), weight="bold", fontsize="medium", parse_math=False
-        )
+        part.suptitle(_cut(change.layer), **style)
         for axes, panel in zip(part.subplots(1, len(_PANELS)), _PANELS, strict=True):
             axes.set_title(panel, fontsize="small")
             axes.tick_params(labelsize="small")
@@ -115,9 +110,8 @@ def _draw(
 
 
 def _draw_words(axes: Axes, change: VocabularyChange) -> None:
-    names = list(COLOURS)
-    numbers = [getattr(change, name) for name in names]
-    bars = axes.barh(names, numbers, color=list(COLOURS.values()))
+    numbers = [getattr(change, name) for name in COLOURS]
+    bars = axes.barh(list(COLOURS), numbers, color=list(COLOURS.values()))
     axes.bar_label(bars, [f"{number:,}" for number in numbers], padding=3)
     axes.set_xlim(0, 1.35 * max(*numbers, 1))  # room for the numbers
     axes.invert_yaxis()
@@ -129,15 +123,14 @@ def _draw_places(axes: Axes, change: VocabularyChange, sample: RowSample) -> Non
     if not len(sample.kept):
         _say(axes, "no word was kept")
         return
-    axes.scatter(
-        sample.kept_from, sample.kept, s=9, color=COLOURS["kept"], edgecolors="none"
-    )
-    last = max(sample.kept_from.max(), sample.kept.max())
+    before, now = sample.kept_from, sample.kept
+    axes.scatter(before, now, s=9, color=COLOURS["kept"], edgecolors="none")
+    last = max(before.max(), now.max())
     axes.plot([0, last], [0, last], color="black", linestyle=":", linewidth=1)
-    far = np.median(np.abs(sample.kept - sample.kept_from))
+    far = np.median(np.abs(now - before))
     said = (
         f"old row\n{change.moved:,} of {change.kept:,} moved,\n"
-        f"half of {_drawn(sample.kept)} by {far:,.0f} or more"
+        f"half of {_drawn(now)} by {far:,.0f} or more"
     )
     for axis, name in ((axes.xaxis, said), (axes.yaxis, "new row")):
         _count_along(axis)
@@ -145,7 +138,7 @@ def _draw_places(axes: Axes, change: VocabularyChange, sample: RowSample) -> Non
 
 
 def _draw_shares(axes: Axes, both: Sequence[np.ndarray], unit: str) -> None:
-    """Histograms of kept and of new rows, each as shares of all of its kind."""
+    """Histograms of kept and of new rows, each in shares of all rows of its kind."""
     finite = [values[np.isfinite(values)] for values in both]
     edges = _edges(np.concatenate(finite))
     for (name, style), values, all_ in zip(_LINES.items(), finite, both, strict=True):
@@ -164,16 +157,12 @@ def _draw_shares(axes: Axes, both: Sequence[np.ndarray], unit: str) -> None:
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     if any(len(all_) for all_ in both):
-        axes.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.2),
-            fontsize="small",
-            frameon=False,
-        )
+        below: dict = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2)}
+        axes.legend(fontsize="small", frameon=False, **below)
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
-    """Borders of the bins; also where all values are equal, or nearly so."""
+    """Borders of the bins; a bin has a width even if all values are equal."""
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     if high - low <= 1e-6 * abs(high):
         margin = 0.05 * abs(high) or 0.5
@@ -185,8 +174,8 @@ def _drawn(rows: np.ndarray) -> str:
     return f"{len(rows):,} row{'s' * (len(rows) != 1)}"
 
 
-def _count_along(axis: Any) -> None:
-    """Whole numbers of any size, a few of them."""
+def _count_along(axis: Axis) -> None:
+    """Marks an axis with a few whole numbers."""
     axis.set_major_locator(MaxNLocator(4, integer=True))
     axis.set_major_formatter(EngFormatter(sep=""))
 
@@ -197,8 +186,6 @@ def _cut(path: str) -> str:
 
 def _say(axes: Axes, text: str) -> None:
     """Says in a panel why it is empty."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.text(
-        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", wrap=True
-    )
+    axes.set(xticks=[], yticks=[])
+    place: dict = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+    axes.text(0.5, 0.5, text, wrap=True, **place)

@@ -4,12 +4,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.report.changes import (
-    VariableChange,
-    VocabularyChange,
-    aligned,
-    words_table,
-)
+from warmstart_keras.report import changes
+from warmstart_keras.report.changes import VariableChange, VocabularyChange
 from warmstart_keras.report.notebook import html
 
 if TYPE_CHECKING:
@@ -104,25 +100,24 @@ class WarmStartReport:
         )
 
     def plot(self, layer: str | None = None) -> "Figure":
-        """Draws what became of the words, and how far rows have moved since.
+        """Draws how the words changed, and how far rows have moved since.
 
-        Of each layer whose vocabulary changed: how many words were kept, are new and
-        were dropped; the old row of kept words against their new one; the norms of kept
-        and of new rows right after the warm start; and the distance between each of
-        these rows now and then, so call it again after training. Rows are those of some
-        thousand words at equal distances along the new vocabulary. What is not known any
-        more, as the last one once the rows have moved to another vocabulary, is said in
-        its place.
+        For each layer whose vocabulary changed: how many words were kept, are new and
+        were dropped; the base row of kept words against their new one; the norms of kept
+        and of new rows right after the warm start; and the distance of each of these
+        rows from where it was then, so call it again after training. The rows are those
+        of some thousand words at equal distances along the new vocabulary. A panel says
+        why it is empty, as the last one does once the rows stand for another vocabulary.
 
         Args:
             layer: Path of one layer, as in `vocabularies`. None: the first eight.
 
         Returns:
             A `matplotlib.figure.Figure`, which a notebook shows, and which
-            `figure.savefig(path)` writes. `pyplot` plays no part.
+            `figure.savefig(path)` writes. `pyplot` is not used.
 
         Raises:
-            WarmStartError: If matplotlib is not there, or no such layer has changed.
+            WarmStartError: If matplotlib is not installed, or no such layer has changed.
         """
         try:
             from warmstart_keras.report.plot import figure
@@ -151,15 +146,12 @@ class WarmStartReport:
             title: The first line.
 
         Returns:
-            Several lines, without an end of line behind the last.
+            Several lines, without a line end after the last.
         """
-        if not self.changed:
-            return "\n".join([self.one_line(), *self._remarks()])
-        shapes = [("variable", "before", "after", "slots")] + [
-            (v.path, str(v.shape_before), str(v.shape_after), str(len(v.slots)))
-            for v in self.variables
-        ]
-        lines = [title, "", *words_table(self.vocabularies), ""]
+        if not self.changed or not self.vocabularies:
+            first = title if self.changed else self.one_line()
+            return "\n".join([first, *self._remarks()])
+        lines = [title, "", *changes.words_table(self.vocabularies), ""]
         for change in self.vocabularies:
             for name in ("kept", "new", "dropped"):
                 tokens = getattr(change, f"first_{name}")
@@ -167,20 +159,18 @@ class WarmStartReport:
                     more = ", ..." if getattr(change, name) > len(tokens) else ""
                     shown = ", ".join(map(str, tokens))
                     lines.append(f"{change.layer}, first {name}: {shown}{more}")
-        if not self.vocabularies:
-            return "\n".join([title, *self._remarks()])
-        return "\n".join([*lines, "", *aligned(shapes), *self._remarks()])
+        shapes = [("variable", "before", "after", "slots")] + [
+            (v.path, str(v.shape_before), str(v.shape_after), str(len(v.slots)))
+            for v in self.variables
+        ]
+        return "\n".join([*lines, "", *changes.aligned(shapes), *self._remarks()])
 
     def _remarks(self) -> list[str]:
         remarks = [] if self.previous is None else [f"From {self.previous}."]
-        remarks += [
-            f"{said}: {', '.join(paths)}"
-            for said, paths in (
-                ("Not there, and as initialised", self.missing),
-                ("There, and left out", self.left_out),
-            )
-            if paths
-        ]
+        if self.missing:
+            remarks.append(f"Not there, and as initialised: {', '.join(self.missing)}")
+        if self.left_out:
+            remarks.append(f"There, and left out: {', '.join(self.left_out)}")
         remarks += [f"Note: {note}" for note in self.notes]
         if self.unchecked:
             remarks.append(

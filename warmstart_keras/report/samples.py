@@ -1,25 +1,25 @@
-"""A few rows of each table as a warm start left them, for the pictures of a report."""
+"""A few rows of each table as a warm start left them, for the figures of a report."""
 
 import math
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
+import keras
 import numpy as np
 
 from warmstart_keras.backend import read_rows
-from warmstart_keras.layers import Binding, LayerAxis, recorded_vocabulary
+from warmstart_keras.layers import LayerAxis, recorded_vocabulary
 from warmstart_keras.vocabulary import RowMap
 
-_ROWS = 1000  # of kept words, and as many of new ones: all that is drawn of a table
-_NUMBERS = 2**22  # that are held for all tables together
+_ROWS = 1000  # of kept words, and as many of new ones, are drawn of each table
+_NUMBERS = 2**22  # are held for all tables together
 
 
 class RowSample:
-    """Some kept and some new words of one table: their places, and their rows.
+    """Some kept and some new words of one table: their places and their rows.
 
-    Words are taken at equal distances along the new vocabulary, so that the same ones
-    are taken in every process and at every run.
+    Words are taken at equal distances along the new vocabulary: the same ones in every
+    process and at every run.
 
     Attributes:
         layer: What `VocabularyChange.layer` says.
@@ -44,11 +44,11 @@ class RowSample:
         self.values = self._read(binding.variable, binding.axis)
         self._axis, self._side = binding.axis, layer_axis.name
         self._fingerprint = row_map.new.fingerprint
-        # Of the model nothing is held: a report may be kept for long.
+        # Only weak references to the model: a report may be kept for long.
         self._owners = weakref.ref(binding.variable), weakref.ref(layer_axis.layer)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: all but the way to the model."""
+    def __getstate__(self) -> dict:
+        """What is pickled: all but the references to the model."""
         return {**self.__dict__, "_owners": None}
 
     @property
@@ -57,7 +57,7 @@ class RowSample:
         return None if self.values is None else self._halves(_norms(self.values))
 
     def since(self) -> tuple[np.ndarray, np.ndarray] | str:
-        """How far the kept and the new rows have moved since, or why that is not known.
+        """How far the kept and the new rows have moved since, or why it is unknown.
 
         Returns:
             Two float64 arrays, of shapes `(n,)` and `(m,)`: the norm of the difference
@@ -76,7 +76,7 @@ class RowSample:
             return "its rows lie elsewhere by now"
         return self._halves(_norms(values, self.values))
 
-    def _read(self, variable: Any, axis: int) -> np.ndarray | None:
+    def _read(self, variable: keras.Variable, axis: int) -> np.ndarray | None:
         rows = read_rows(variable, axis, np.concatenate([self.kept, self.new]))
         return None if rows is None else rows.reshape(len(rows), -1)
 
@@ -86,21 +86,19 @@ class RowSample:
 
 def sampled(tables: Sequence[tuple[LayerAxis, RowMap]]) -> list[RowSample]:
     """A sample of each table, small enough to be held with all the others."""
-    widths = [_width(layer_axis.bindings[0]) for layer_axis, _ in tables]
-    share = _NUMBERS // (2 * max(1, sum(widths)))
-    return [RowSample(*table, max(1, min(_ROWS, share))) for table in tables]
+    width = 0
+    for layer_axis, _ in tables:
+        shape = list(map(int, layer_axis.bindings[0].variable.shape))
+        del shape[layer_axis.bindings[0].axis]
+        width += math.prod(shape)
+    most = _NUMBERS // (2 * max(1, width))
+    return [RowSample(*table, max(1, min(_ROWS, most))) for table in tables]
 
 
 def _some(rows: np.ndarray, most: int) -> np.ndarray:
     """Some of the rows, at equal distances, the first one included."""
     number = min(len(rows), most)
     return rows[np.arange(number) * len(rows) // max(1, number)]
-
-
-def _width(binding: Binding) -> int:
-    shape = list(map(int, binding.variable.shape))
-    del shape[binding.axis]
-    return math.prod(shape)
 
 
 def _norms(rows: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:

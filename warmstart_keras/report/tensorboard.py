@@ -1,21 +1,21 @@
-"""A report as summaries for TensorBoard, written by `tf.summary` on every backend."""
+"""A report as TensorBoard summaries, written by `tf.summary` on every backend."""
 
 import os
 import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
+from keras.optimizers import Optimizer
 
 from warmstart_keras.backend import number_of_processes, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.report.report import WarmStartReport
 
 
-def checked(log_dir: Any) -> str | None:
-    """The folder that summaries go into, as text; None if none are to be written.
+def checked(log_dir: str | os.PathLike | None) -> str | None:
+    """The folder of the summaries as text; None if no summaries are written.
 
     Raises:
         WarmStartError: If it is no path, or TensorBoard is not installed.
@@ -36,26 +36,30 @@ def checked(log_dir: Any) -> str | None:
     return os.fspath(log_dir)
 
 
-def write(folder: str | None, report: WarmStartReport, optimizer: Any) -> None:
+def write(folder: str | None, report: WarmStartReport, optimizer: Optimizer) -> None:
     """Writes what a warm start did: counts, norms of rows, and the table as text.
 
-    What cannot be written is warned of: it is no reason to lose what is trained.
+    If that fails, it warns: it is no reason to lose what is trained. If several processes
+    train together, only the first one writes.
 
     Args:
-        folder: The folder; None: nothing is written. Of several processes that train
-            together only the first one writes.
+        folder: The folder; None writes nothing.
         report: The report.
         optimizer: The optimizer, whose iterations are the step.
     """
     _write(folder, optimizer, partial(_done, report))
 
 
-def write_since(folder: str | None, report: WarmStartReport, optimizer: Any) -> None:
+def write_since(
+    folder: str | None, report: WarmStartReport, optimizer: Optimizer
+) -> None:
     """Writes how far rows have moved since, where that is known; as `write` does."""
     _write(folder, optimizer, partial(_since, report))
 
 
-def _write(folder: str | None, optimizer: Any, summaries: Callable[[int], None]) -> None:
+def _write(
+    folder: str | None, optimizer: Optimizer, summaries: Callable[[int], None]
+) -> None:
     if folder is None or not _is_first_process():
         return
     import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Arrays in memory and in files, as `remap` takes and gives them."""
+"""Arrays and files that `remap` reads and writes."""
 
 import os
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from warmstart_keras.backend import tensors
+from warmstart_keras.backend import Array, tensors
 from warmstart_keras.errors import WarmStartError
 
 _CHUNK = 2**14  # rows that are copied at a time
 
 
-def opened(array: Any, stack: ExitStack) -> np.ndarray:
-    """What `remap` was given, as an array; what is larger than memory as a file's.
+def opened(array: Array | str | os.PathLike, stack: ExitStack) -> np.ndarray:
+    """Opens what `remap` is given as an array, mapped from a file where it is in one.
 
     Raises:
         WarmStartError: If it is no numeric array, or a file without one.
@@ -32,13 +32,13 @@ def opened(array: Any, stack: ExitStack) -> np.ndarray:
                 f"whole and without Python objects. Received: array='{array}' ({error})"
             ) from error
         return numeric(file, "array")
-    is_sliced = hasattr(array, "shape") and hasattr(array, "dtype")
+    is_sliced = hasattr(array, "shape") and hasattr(array, "dtype") and len(array.shape)
     is_at_hand = isinstance(array, np.ndarray | keras.Variable) or (
         keras.ops.is_tensor(array) or hasattr(array, "numpy")
     )
-    if is_at_hand or not is_sliced or not len(array.shape):
+    if is_at_hand or not is_sliced:
         return numeric(array, "array")
-    # Its rows are asked for in any order, for which such files are not made.
+    # Files such as HDF5's are slow where rows are read in any order.
     room = TemporaryFile()  # noqa: SIM115
     stack.callback(room.close)
     copy = np.memmap(room, array.dtype, "w+", shape=tuple(array.shape))
@@ -47,7 +47,7 @@ def opened(array: Any, stack: ExitStack) -> np.ndarray:
     return numeric(copy, "array")
 
 
-def numeric(array: Any, name: str) -> np.ndarray:
+def numeric(array: Array, name: str) -> np.ndarray:
     """An array, tensor or variable as a NumPy array.
 
     Raises:
@@ -63,17 +63,13 @@ def numeric(array: Any, name: str) -> np.ndarray:
     )
 
 
-def check_path(out: Any) -> None:
-    """Refuses a path that no `.npy` file can be written to.
-
-    Raises:
-        WarmStartError: If it ends otherwise, or its folder is not there.
-    """
-    if Path(out).suffix != ".npy":
+def check_path(out: Path) -> None:
+    """Refuses a path without the suffix `.npy`, or in a folder that does not exist."""
+    if out.suffix != ".npy":
         raise WarmStartError(
             f"`out` must be the path of a `.npy` file. Received: out='{out}'"
         )
-    if not Path(out).parent.is_dir():
+    if not out.parent.is_dir():
         raise WarmStartError(
             f"`out` must be in a folder that exists. Received: out='{out}'"
         )
@@ -83,8 +79,8 @@ def check_out(out: Any, shape: tuple[int, ...], values: np.ndarray, axis: int) -
     """Refuses what the result cannot be written into.
 
     Raises:
-        WarmStartError: If it is of another kind, shape or dtype, cannot be written to,
-            or shares memory or a file with `values`.
+        WarmStartError: If it is of another kind, shape or dtype, read-only, or shares
+            memory or a file with `values`.
     """
     is_array = isinstance(out, np.ndarray)
     takes_slices = axis == 0 and hasattr(out, "__setitem__")
@@ -109,21 +105,20 @@ def check_out(out: Any, shape: tuple[int, ...], values: np.ndarray, axis: int) -
 
 
 def _share_a_file(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays look at the same part of a file, maybe by two mappings."""
+    """Whether two arrays are views of the same part of a file, maybe by two mappings."""
     a, b = _mapping_of(one), _mapping_of(other)
-    # An unnamed temporary file, of which nobody else has a mapping, has no name.
+    # A temporary file without a name has no other mapping.
     if a is None or b is None or not a.filename or not b.filename:
         return False
     overlap = a.offset < b.offset + b.nbytes and b.offset < a.offset + a.nbytes
     return overlap and os.path.samefile(a.filename, b.filename)
 
 
-def _mapping_of(array: Any) -> np.memmap | None:
+def _mapping_of(array: object) -> np.memmap | None:
     """The mapping of a file that an array is, or is a view of."""
     found = None
     while isinstance(array, np.ndarray):
-        if isinstance(array, np.memmap):
-            found = array  # of views the last one is the whole
+        found = array if isinstance(array, np.memmap) else found  # the last is the whole
         array = array.base
     return found
 
@@ -135,10 +130,10 @@ def read_only(view: np.ndarray) -> np.ndarray:
 
 
 class NpyRows:
-    """Takes the rows of a `.npy` file, in their order and without a gap.
+    """Writes the rows of a `.npy` file by a thread, in their order and without a gap.
 
-    A thread writes them. Rows that are given stay as they are until the next ones have
-    been given. When the system brings them to the disk is left to it.
+    Rows that are given must stay as they are until the next ones have been given. They
+    are not synced to the disk.
 
     Examples:
         >>> with NpyRows(Path("table.npy"), (4, 2), "float32") as rows:
@@ -156,7 +151,7 @@ class NpyRows:
         OSError: When rows are given, or at the end, if those before could not be written.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._path = path
         self._stack = ExitStack()
@@ -165,14 +160,9 @@ class NpyRows:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._file = stack.enter_context(self._path.open("wb"))
-            np.lib.format.write_array_header_1_0(
-                self._file,
-                {
-                    "descr": np.lib.format.dtype_to_descr(self.dtype),
-                    "fortran_order": False,
-                    "shape": self.shape,
-                },
-            )
+            descr = np.lib.format.dtype_to_descr(self.dtype)
+            header = {"descr": descr, "fortran_order": False, "shape": self.shape}
+            np.lib.format.write_array_header_1_0(self._file, header)
             self._writer = stack.enter_context(ThreadPoolExecutor(1))
             self._stack = stack.pop_all()
         return self
@@ -201,14 +191,14 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
     Whatever is raised meanwhile, `path` stays as it is, and the other one goes.
     """
-    # Always of the same name: what a killed job leaves there, the next one writes over.
-    # `previous=` passes over hidden files in a directory.
+    # The name is always the same: the next job writes over what a killed job leaves.
+    # It is hidden, so that `previous=` skips it in a directory.
     target = Path(os.path.realpath(path))  # where a symbolic link leads to
     partial = target.with_name(f".partial-{path.name}")
     try:
         yield partial
         with partial.open("rb+") as file:
-            os.fsync(file.fileno())  # or a power failure may rename what is not written
+            os.fsync(file.fileno())  # else a power failure may rename half a file
         os.replace(partial, target)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -1,18 +1,18 @@
-"""Carrying the rows of an array over to another vocabulary."""
+"""Carries the rows of an array over to another vocabulary."""
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
-from warmstart_keras.backend import tensors
+from warmstart_keras.backend import Array, Tensor, tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.new_rows import BaseRows, NewRows, initializers
-from warmstart_keras.rows.arrays import move_rows
+from warmstart_keras.new_rows import BaseRows, NewRows, NewRowsInitializer, initializers
+from warmstart_keras.rows.arrays import RowSink, move_rows
 from warmstart_keras.rows.files import (
     NpyRows,
     check_out,
@@ -22,15 +22,15 @@ from warmstart_keras.rows.files import (
     read_only,
     written_atomically,
 )
-from warmstart_keras.vocabulary import RowMap, Vocabulary
+from warmstart_keras.vocabulary import RowMap, Vocabulary, VocabularySource
 
 
 def warmstart_embedding_matrix(
-    base_vocabulary: Any,
-    new_vocabulary: Any,
-    base_embeddings: Any,
-    new_embeddings_initializer: Any = "uniform",
-) -> Any:
+    base_vocabulary: VocabularySource,
+    new_vocabulary: VocabularySource,
+    base_embeddings: Array | Sequence,
+    new_embeddings_initializer: NewRowsInitializer = "uniform",
+) -> Tensor:
     """Carries the rows of an embedding matrix over to another vocabulary.
 
     The function of Keras 2.15 (`tf.keras.utils.warmstart_embedding_matrix`), for every
@@ -57,7 +57,7 @@ def warmstart_embedding_matrix(
     Args:
         base_vocabulary: What the rows of `base_embeddings` stand for: any source that
             `Vocabulary` reads.
-        new_vocabulary: What the rows of the result shall stand for, likewise.
+        new_vocabulary: What the rows of the result stand for, likewise.
         base_embeddings: Array, tensor or variable of shape
             `(len(base_vocabulary), width)` and of a numeric dtype.
         new_embeddings_initializer: What new tokens start from: a Keras initializer
@@ -67,7 +67,7 @@ def warmstart_embedding_matrix(
 
     Returns:
         Tensor of the active backend, of shape `(len(new_vocabulary), width)` and the
-        dtype of `base_embeddings`; a warning says so where the backend has it not.
+        dtype of `base_embeddings`; a warning says so if the backend lacks it.
 
     Raises:
         WarmStartError: If a vocabulary cannot be read, or `base_embeddings` has another
@@ -102,14 +102,14 @@ def warmstart_embedding_matrix(
 
 
 def remap(
-    array: Any,
+    array: Array | str | os.PathLike,
     row_map: RowMap,
     *,
     axis: int = 0,
-    new_embeddings_initializer: Any = "uniform",
+    new_embeddings_initializer: NewRowsInitializer = "uniform",
     seed: int | None = None,
-    out: Any = None,
-    verbose: Any = "auto",
+    out: np.ndarray | RowSink | str | os.PathLike | None = None,
+    verbose: bool | int | str = "auto",
 ) -> np.ndarray:
     """Moves the rows of an array along an axis, as a `RowMap` says.
 
@@ -137,20 +137,19 @@ def remap(
             is sliced, such as an `h5py.Dataset` (it is first copied to a temporary file).
         row_map: Where each new row comes from.
         axis: The axis that has the vocabulary.
-        new_embeddings_initializer: What rows without a past start from: a Keras
-            initializer (instance, class or name), or a callable `(tokens, base) ->
-            rows`; rows come first, whatever the axis. Or `"mean"`, `"gaussian"`,
-            `"oov"`, `"subword"`, `ContextRows(...)`, `PretrainedRows(...)`. None means
-            `"uniform"`. Of Keras's initializers those that make each row by itself
-            ("uniform", "zeros", ...) are asked for some rows at a time; all others
-            need memory for all new rows.
+        new_embeddings_initializer: What new rows start from: a Keras initializer
+            (instance, class or name), or a callable `(tokens, base) -> rows`; rows come
+            first, whatever the axis. Or `"mean"`, `"gaussian"`, `"oov"`, `"subword"`,
+            `ContextRows(...)`, `PretrainedRows(...)`. None means `"uniform"`. Keras
+            initializers that make each row by itself ("uniform", "zeros", ...) are asked
+            for some rows at a time; all others need memory for all new rows.
         seed: Integer or None; equal seeds give equal rows.
         out: What the result is written into: the path of a `.npy` file, which may be
-            that of `array`, is there once it is whole, and is as it was if anything
-            fails; a NumPy array, such as a `np.memmap`, of its shape and dtype, that
-            shares neither memory nor a file with `array`; or, for `axis=0`, anything
-            else of that shape that takes `out[first:last] = rows`. The latter two are
-            left half written if anything fails. None: a new array.
+            that of `array`, and is as it was if anything fails; a NumPy array of its
+            shape and dtype, such as a `np.memmap`, that shares neither memory nor a file
+            with `array`; or, for `axis=0`, anything else of that shape that takes
+            `out[first:last] = rows`. The latter two are left half written if anything
+            fails. None: a new array.
         verbose: Whether a progress bar is printed. `"auto"`: if `out` is a path.
 
     Returns:
@@ -182,40 +181,35 @@ def remap(
                 f"shape={values.shape}"
             )
         shape = (*values.shape[:axis], len(row_map), *values.shape[axis + 1 :])
-        is_path = isinstance(out, str | os.PathLike)
-        if is_path:
-            check_path(out)
+        path: Path | None = None
+        into: np.ndarray | RowSink | None = None
+        if isinstance(out, str | os.PathLike):
+            path = Path(out)
+            check_path(path)
         elif out is not None:
             check_out(out, shape, values, axis)
-        rows_first = (shape[axis], *shape[:axis], *shape[axis + 1 :])
+            into = out
         initializer = initializers.get(new_embeddings_initializer)
         rows = NewRows(
             initializer,
             row_map,
-            rows_first,
+            (shape[axis], *shape[:axis], *shape[axis + 1 :]),
             values.dtype,
             BaseRows(row_map.base, lambda: read_only(np.moveaxis(values, axis, 0))),
             seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
             axis=axis,
         )
-        shows = is_path if verbose == "auto" else bool(verbose)
+        shows = path is not None if verbose == "auto" else bool(verbose)
         bar = keras.utils.Progbar(shape[0], unit_name="row") if shows else None
-        into = out
-        if is_path:
-            partial = stack.enter_context(written_atomically(Path(out)))
+        if path is not None:
+            partial = stack.enter_context(written_atomically(path))
             if axis:  # written all over, not row by row
                 into = np.lib.format.open_memmap(partial, "w+", values.dtype, shape)
             else:
                 into = stack.enter_context(NpyRows(partial, shape, values.dtype))
-        moved = move_rows(
-            values,
-            row_map,
-            initializer.start(rows),
-            axis=axis,
-            out=into,
-            after_block=bar.update if bar else None,
-        )
-    if not is_path:
+        start, update = initializer.start(rows), bar.update if bar else None
+        moved = move_rows(values, row_map, start, axis=axis, out=into, after_block=update)
+    if path is None:
         return moved
     # The format has no name for bfloat16 and its like: they come back as bare bytes.
-    return np.load(out, mmap_mode="r").view(values.dtype)
+    return np.load(path, mmap_mode="r").view(values.dtype)

@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 
@@ -13,6 +14,7 @@ _NO_ROWS = np.empty(0, np.int64)
 _CHUNK = 2**13  # tokens that are made of a list, or into one, at a time
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Tokens:
     """An immutable sequence of tokens, in hardly more memory than their bytes.
 
@@ -25,23 +27,16 @@ class Tokens:
         nameless: The places of those that are None, ascending.
     """
 
-    __slots__ = ("blob", "ends", "integers", "nameless", "not_text")
+    blob: bytes
+    ends: np.ndarray
+    _: KW_ONLY
+    integers: bool = False
+    not_text: np.ndarray = field(default_factory=lambda: _NO_ROWS)
+    nameless: np.ndarray = field(default_factory=lambda: _NO_ROWS)
 
-    def __init__(
-        self,
-        blob: bytes,
-        ends: np.ndarray,
-        *,
-        integers: bool = False,
-        not_text: np.ndarray = _NO_ROWS,
-        nameless: np.ndarray = _NO_ROWS,
-    ) -> None:
-        self.blob = blob
-        self.ends = ends
+    def __post_init__(self) -> None:
         # If every token is None, the kind is undefined and unused.
-        self.integers = integers and len(blob) > 0
-        self.not_text = not_text
-        self.nameless = nameless
+        self.integers = self.integers and len(self.blob) > 0
 
     @classmethod
     def of(
@@ -224,8 +219,6 @@ class Tokens:
             (self.integers, self.blob) == (other.integers, other.blob)
             and all(np.array_equal(getattr(self, n), getattr(other, n)) for n in arrays)
         )
-
-    __hash__ = None  # type: ignore[assignment]
 
     @classmethod
     def _of_some_nameless(cls, tokens: Sequence, encoding: str) -> "Tokens":
