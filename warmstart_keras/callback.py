@@ -1,14 +1,16 @@
 """`VocabularyWarmStart`: the warm start as a callback of `model.fit`."""
 
+import os
 import warnings
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import keras
 
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.plan import Options, make_plan, record_untouched
+from warmstart_keras.new_rows import NewRowsInitializer
+from warmstart_keras.plan import Options, Vocabularies, make_plan, record_untouched
 from warmstart_keras.report import WarmStartReport, tensorboard
 from warmstart_keras.vocabulary import Vocabulary
 
@@ -68,18 +70,18 @@ class VocabularyWarmStart(keras.callbacks.Callback):
 
     def __init__(
         self,
-        vocabularies: Any = None,
-        previous: Any = None,
+        vocabularies: Vocabularies = None,
+        previous: str | os.PathLike | keras.Model | None = None,
         *,
-        base_vocabularies: Any = None,
-        new_embeddings_initializer: Any = None,
+        base_vocabularies: Vocabularies = None,
+        new_embeddings_initializer: NewRowsInitializer = None,
         optimizer_state: str = "carry",
         min_kept: float | None = None,
         missing_ok: bool = False,
-        also: Any = (),
+        also: keras.Model | Sequence[keras.Model] = (),
         seed: int | None = None,
-        verbose: Any = "auto",
-        log_dir: Any = None,
+        verbose: str | int = "auto",
+        log_dir: str | os.PathLike | None = None,
     ) -> None:
         super().__init__()
         self.report: WarmStartReport | None = None

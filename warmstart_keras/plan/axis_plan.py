@@ -75,13 +75,7 @@ def plan_axes(
 ) -> list[AxisPlan]:
     """Plans which rows move, along each axis that is not up to date.
 
-    Args:
-        axes: The axes, in the order in which they move.
-        moved: The `id`s of all variables that have a vocabulary.
-        options: What the user asked for.
-
-    Raises:
-        WarmStartError: If a vocabulary, or a layer, does not allow it.
+    `moved` has the `id`s of all variables with a vocabulary.
     """
     stale = [axis for axis in axes if axis.base is not None and not axis.is_current]
     return [_plan_axis(axis, moved, options) for axis in stale]
@@ -93,10 +87,6 @@ def plan_variables(plans: list[AxisPlan], options: Options) -> list[AxisPlan]:
     A kernel that comes from a previous run may have a vocabulary along both of its axes:
     the first plan brings it, with its rows remapped along the other axis. So the last
     plan is made first.
-
-    Args:
-        plans: The plans of the axes.
-        options: What the user asked for.
     """
     planned: list[AxisPlan] = []
     sources: dict[int, LazyArray] = {}
@@ -141,69 +131,57 @@ def _plan_variables(
     Args:
         plan: The plan of an axis.
         earlier: The `id`s of variables that an earlier axis brings from a previous run.
-        sources: What those have in the run that a later axis has remapped. Gets what
-            this one has.
+        sources: What the run has of these, remapped along later axes; gets what this
+            axis remaps.
         options: What the user asked for.
     """
     moves: list[MoveRows] = []
     notes, remarks = list(plan.notes), list(plan.remarks)
     for binding in plan.bindings:
         variable, rows = binding.variable, plan.rows_of(binding)
-        key = id(variable)
-        source = sources.get(key, plan.axis.stored.get(key))
+        source = sources.get(id(variable), plan.axis.stored.get(id(variable)))
         if rows.is_identity and source is None:
             continue
-        start = _start(plan, binding, rows, source, options)
+        initializer = _initializer(plan, binding, options)
+        start = _start(plan, binding, initializer, source, options.seed)
         if start.remark is not None and start.remark not in remarks:
             remarks.append(start.remark)
-        notes += _note_on_array(plan, binding, rows, options)
-        if source is not None and key in earlier:
-            sources[key] = plan.remapped(source, binding.axis, start)
+        if initializer and len(rows.new_rows) and initializers.is_array(initializer):
+            notes.append(
+                "new words take the rows that an array has at their places. If it was "
+                "made for other words, as pretrained vectors are, pass another "
+                "`new_embeddings_initializer`."
+            )
+        if source is not None and id(variable) in earlier:
+            sources[id(variable)] = plan.remapped(source, binding.axis, start)
         else:
             moves.append(MoveRows(variable, binding.axis, rows, start, source))
     return AxisPlan(plan.axis, plan.row_map, tuple(moves), tuple(notes), tuple(remarks))
 
 
-def _note_on_array(
-    plan: AxisPlan, binding: AxisVariable, rows: RowMap, options: Options
-) -> list[str]:
-    initializer = _initializer(plan, binding, options)
-    if initializer is None or not len(rows.new_rows):
-        return []
-    if not initializers.is_array(initializer):
-        return []
-    return [
-        "new words take the rows that an array has at their places. If it was "
-        "made for other words, as pretrained vectors are, pass another "
-        "`new_embeddings_initializer`."
-    ]
-
-
 def _start(
     plan: AxisPlan,
     binding: AxisVariable,
-    rows: RowMap,
+    initializer: RowInitializer | None,
     source: LazyArray | None,
-    options: Options,
+    seed: int | None,
 ) -> Start:
     """What the entries of new tokens start from."""
     base, new = plan.row_map.base, plan.row_map.new
-    initializer = _initializer(plan, binding, options)
     if initializer is None:
         return MeanOfBase(base.word_rows)
     shape = list(map(int, binding.variable.shape))
     del shape[binding.axis]
     # So that two variables of a layer do not start alike; the main one has no name.
     which = [] if binding is plan.bindings[0] else [binding.variable.name]
-    known_as = plan.axis.origin.name
     rows_anew = NewRows(
         initializer,
-        rows,
+        plan.rows_of(binding),
         (plan.axis.rows, *shape),
         np.dtype(binding.variable.dtype),
         _base_rows(plan, binding, source),
-        seed=(options.seed, known_as, *which, base.fingerprint, new.fingerprint),
-        axis=binding.axis,
+        (seed, plan.axis.origin.name, *which, base.fingerprint, new.fingerprint),
+        binding.axis,
     )
     return initializer.start(rows_anew)
 

@@ -43,15 +43,8 @@ def check_kept(layer: str, row_map: RowMap, min_kept: float | None) -> None:
 def check_other_variables(axis: VocabularyAxis, moved: set[int]) -> list[str]:
     """Refuses a layer of Keras with further variables of the vocabulary's size.
 
-    Args:
-        axis: One axis of the layer, with its vocabularies.
-        moved: The `id`s of all variables that have a vocabulary.
-
-    Returns:
-        What to know of such variables in a layer of the user's.
-
-    Raises:
-        WarmStartError: If there are any in a layer of Keras, or its size changes.
+    `moved` has the `id`s of all variables with a vocabulary. Returns a note on such
+    variables in a layer of the user's whose size stays.
     """
     rows, path, layer = axis.layer_axis.rows, axis.layer_axis.path, axis.layer
     check_quantized(layer, path)

@@ -33,12 +33,7 @@ class Resizing:
 
     @classmethod
     def of(cls, roots: list[keras.Layer], axes: list[VocabularyAxis]) -> "Resizing":
-        """What follows some axes, all of which change their number of rows.
-
-        Raises:
-            WarmStartError: If the saved model could not be loaded, or a layer behind a
-                head does not take vectors of the new width.
-        """
+        """What follows some axes, all of which change their number of rows."""
         if not axes:
             return cls()
         sizes = {s: s.value_for(t.rows) for t in axes for s in t.layer_axis.sizes}
@@ -58,11 +53,7 @@ class Resizing:
 
 
 def _shapes_after(roots: list[keras.Layer], axes: list[VocabularyAxis]) -> list[tuple]:
-    """The symbolic tensors of the graph that get another shape, and which.
-
-    Raises:
-        WarmStartError: If a layer does not take what those before it give.
-    """
+    """The symbolic tensors of the graph that get another shape, and which."""
     resized = {axis.layer for axis in axes}
     calls = list(keras_internals.calls(roots))
     depends = {
@@ -72,12 +63,12 @@ def _shapes_after(roots: list[keras.Layer], axes: list[VocabularyAxis]) -> list[
         and any(inside in resized for _, inside in keras_internals.walk(operation))
     }
     shapes: dict[int, tuple] = {}
-    tensors: dict[int, Any] = {}
+    tensors: dict[int, keras.KerasTensor] = {}
 
-    def shape_of(tensor: Any) -> tuple:
+    def shape_of(tensor: keras.KerasTensor) -> tuple:
         return shapes.get(id(tensor), tuple(tensor.shape))
 
-    def set_to(tensor: Any, shape: tuple) -> bool:
+    def set_to(tensor: keras.KerasTensor, shape: tuple) -> bool:
         if shape == shape_of(tensor):
             return False
         shapes[id(tensor)], tensors[id(tensor)] = shape, tensor
@@ -99,8 +90,8 @@ def _shapes_after(roots: list[keras.Layer], axes: list[VocabularyAxis]) -> list[
     return [(tensor, shapes[key]) for key, tensor in tensors.items()]
 
 
-def _followed(before: Any, now: tuple, after: Any) -> tuple:
-    """The shape of the same tensor on the other axis of a model's border."""
+def _followed(before: keras.KerasTensor, now: tuple, after: keras.KerasTensor) -> tuple:
+    """The shape of the same tensor on the other side of a model's border."""
     own = tuple(after.shape)
     if len(own) != len(now):
         return own
@@ -149,7 +140,7 @@ class StaleMetrics:
 
     def __init__(self, models: list[keras.Model], axes: list[VocabularyAxis]) -> None:
         self.notes: list[str] = []
-        self._reset: list[tuple[Any, Any]] = []
+        self._reset: list[tuple[keras.Metric, keras.Metric]] = []
         self._models: list[keras.Model] = []
         heads = [axis for axis in axes if axis.layer_axis.name != "inputs"]
         widths = {axis.layer_axis.rows: axis.rows for axis in heads if axis.resizes}
@@ -157,7 +148,9 @@ class StaleMetrics:
             for metric in keras_internals.compiled_metrics(model):
                 self._look_at(model, metric, widths)
 
-    def _look_at(self, model: keras.Model, metric: Any, widths: dict[int, int]) -> None:
+    def _look_at(
+        self, model: keras.Model, metric: keras.Metric, widths: dict[int, int]
+    ) -> None:
         try:
             config = metric.get_config()
         except Exception:  # a metric of the user's that cannot be saved
@@ -205,7 +198,7 @@ class StaleMetrics:
             keras_internals.forget_metrics_build(model, transaction)
 
 
-def _has_width(metric: Any, widths: set[int]) -> bool:
+def _has_width(metric: keras.Metric, widths: set[int]) -> bool:
     """Whether a metric has a number for each of so many outputs."""
     shapes = [tuple(map(int, variable.shape)) for variable in metric.variables]
     return any(shape and shape[-1] in widths for shape in shapes)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 import keras
 
@@ -21,7 +20,7 @@ from warmstart_keras.model import (
 )
 from warmstart_keras.plan.axis_plan import AxisPlan, plan_axes, plan_variables
 from warmstart_keras.plan.following import Resizing, StaleMetrics
-from warmstart_keras.plan.options import Options, Scope
+from warmstart_keras.plan.options import Options, Scope, Vocabularies
 from warmstart_keras.plan.plan import WarmStartPlan, asked_sources, held
 from warmstart_keras.plan.slots import SlotUpdate, move_slots, with_slots
 from warmstart_keras.plan.text import (
@@ -37,15 +36,7 @@ from warmstart_keras.vocabulary import Vocabulary, read
 
 
 def make_plan(model: keras.Layer, options: Options) -> WarmStartPlan:
-    """Plans the warm start of a model.
-
-    Args:
-        model: A model, or a layer alone.
-        options: What the user asked for.
-
-    Raises:
-        WarmStartError: If anything about model, vocabularies or arguments does not fit.
-    """
+    """Plans the warm start of a model, or of a layer alone."""
     if keras_internals.in_step(model):
         raise WarmStartError(
             "A warm start must not run inside a training step or a compiled "
@@ -207,15 +198,14 @@ def _is_trained(scope: Scope) -> bool:
 
 
 def record_untouched(
-    model: keras.Layer, vocabularies: Any, unbuilt: Mapping[keras.Layer, Vocabulary]
+    model: keras.Layer,
+    vocabularies: Vocabularies,
+    unbuilt: Mapping[keras.Layer, Vocabulary],
 ) -> None:
     """Records what the rows of layers stand for that a training has built.
 
-    Args:
-        model: The model.
-        vocabularies: As in `warm_start`.
-        unbuilt: What the source of each of these said when the training began: the ids
-            that it was trained on were those of its begin.
+    The ids that it was trained on were those of its begin: `unbuilt` has what the source
+    of each layer said then.
     """
     for axis in find_axes(find_sources(model, vocabularies)).axes:
         if recorded_vocabulary(axis.layer, axis.layer_axis.name) is None:

@@ -1,8 +1,9 @@
 """The arguments of a warm start that say how, checked when they are given."""
 
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -10,24 +11,31 @@ import numpy as np
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.keras_internals import inner_optimizers
-from warmstart_keras.new_rows import initializers
+from warmstart_keras.layers import Binding
+from warmstart_keras.new_rows import NewRowsInitializer, initializers
+from warmstart_keras.vocabulary import VocabularySource
+
+Vocabularies: TypeAlias = (
+    VocabularySource | Mapping[keras.Layer | str | Binding, VocabularySource] | None
+)
+"""What the user says of each layer's vocabulary; of the one layer, if it is alone."""
 
 
 @dataclass(frozen=True)
 class Options:
     """The arguments of a warm start that say how; see `warm_start`."""
 
-    vocabularies: Any = None
-    previous: Any = None
-    base_vocabularies: Any = None
-    new_embeddings_initializer: Any = None
+    vocabularies: Vocabularies = None
+    previous: str | os.PathLike | keras.Model | None = None
+    base_vocabularies: Vocabularies = None
+    new_embeddings_initializer: NewRowsInitializer = None
     optimizer_state: str = "carry"
     min_kept: float | None = None
     missing_ok: bool = False
-    also: Any = ()
+    also: keras.Model | Sequence[keras.Model] = ()
     seed: int | None = None
-    verbose: Any = "auto"
-    optimizer: Any = None
+    verbose: str | int = "auto"
+    optimizer: keras.optimizers.Optimizer = None
     adopt: bool = False  # a named layer without a base takes today's vocabulary
     without_base: Collection[keras.Layer] = ()  # `base_vocabularies` no longer holds
 
@@ -69,7 +77,7 @@ class Options:
         return _listed(self.optimizer)
 
 
-def _check_is(value: Any, kind: type, argument: str, plural: str) -> None:
+def _check_is(value: object, kind: type, argument: str, plural: str) -> None:
     if not isinstance(value, kind):
         raise WarmStartError(
             f"`{argument}` must be one of Keras's {plural}, or a list of them. "
@@ -77,7 +85,7 @@ def _check_is(value: Any, kind: type, argument: str, plural: str) -> None:
         )
 
 
-def _listed(value: Any) -> list:
+def _listed(value: object) -> list:
     """One thing, or a list or tuple of them, or None, as a list."""
     if value is None:
         return []

@@ -25,23 +25,13 @@ _REBUILT_AS_THEY_ARE = (
 def check_ancestors(
     model: keras.Layer, axes: list[VocabularyAxis], sizes: dict[Size, Any]
 ) -> list[str]:
-    """Checks that every ancestor's configuration would rebuild the new shapes (K9b).
+    """Checks that every ancestor's configuration would rebuild the new shapes.
 
     A Functional or Sequential model is rebuilt from its layers. Any other parent has a
     configuration of its own, and if that holds the old size of the vocabulary, the model
-    would save, and fail to load.
-
-    Args:
-        model: The model.
-        axes: The axes that change their number of rows.
-        sizes: The attributes that hold their sizes, and what these will be.
-
-    Returns:
-        The paths of ancestors whose configuration cannot be had, or does not rebuild
-        the present shapes either: such a model could not be loaded before.
-
-    Raises:
-        WarmStartError: If an ancestor would rebuild another number of rows.
+    would save, and fail to load. Returns the paths of ancestors whose configuration
+    cannot be had, or does not rebuild the present shapes either: such a model could not
+    be loaded before.
     """
     unchecked = []
     changed = {axis.layer for axis in axes}
@@ -136,13 +126,9 @@ def _rows_in(
     axis: VocabularyAxis,
     wanted: int,
 ) -> int | None:
-    """How many rows a axis has in a layer that was rebuilt; None if that is not known.
+    """How many rows an axis has in a layer that was rebuilt; None if not known.
 
-    Args:
-        rebuilt: The layers of what was rebuilt.
-        inside: Those that it was rebuilt from.
-        axis: The axis.
-        wanted: How many it shall have.
+    `rebuilt` are the layers of what was rebuilt, `inside` those it was rebuilt from.
     """
     kind = type(axis.layer)
     ours, theirs = ([x for x in some if type(x) is kind] for some in (inside, rebuilt))

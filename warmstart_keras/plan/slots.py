@@ -43,11 +43,7 @@ class SlotUpdate:
 def _slots_of(
     optimizer: keras.optimizers.Optimizer, plans: Sequence[AxisPlan]
 ) -> Iterator[tuple[AxisPlan, Slot]]:
-    """The slots that an optimizer has for the variables of some plans.
-
-    A kernel may have one vocabulary along its inputs, and another along its outputs: it
-    is looked at once for each.
-    """
+    """The slots of some plans; those of a kernel with two vocabularies once for each."""
     owners = {(id(b.variable), b.axis): plan for plan in plans for b in plan.bindings}
     rounds: list[dict[int, int]] = []
     for variable, axis in owners:
@@ -64,11 +60,7 @@ def _slots_of(
 def with_slots(
     optimizers: Sequence[keras.optimizers.Optimizer],
 ) -> list[keras.optimizers.Optimizer]:
-    """Those of some optimizers that are built and keep slots: they wrap no other.
-
-    Raises:
-        WarmStartError: If one that wraps another keeps slots that cannot be told apart.
-    """
+    """Those of some optimizers that are built and keep slots: they wrap no other."""
     found = []
     for optimizer in optimizers:
         if not optimizer.built:
@@ -83,13 +75,7 @@ def with_slots(
 def move_slots(
     optimizer: keras.optimizers.Optimizer, plans: Sequence[AxisPlan], options: Options
 ) -> list[SlotUpdate]:
-    """Moves the slots of an optimizer with the rows that they belong to.
-
-    Args:
-        optimizer: A built optimizer that wraps no other.
-        plans: The plans of the axes whose slots move.
-        options: What the user asked for.
-    """
+    """Moves the slots of a built optimizer with the rows that they belong to."""
     updates = []
     for plan, slot in _slots_of(optimizer, plans):
         # Slots of rows that come from elsewhere are of no use.
@@ -138,14 +124,6 @@ def slots_from_run(
     """What the optimizer gets from a previous run, and notes on that.
 
     An optimizer that is not built yet is built.
-
-    Args:
-        model: The model.
-        run: The previous run.
-        plans: The plans of the model's axes.
-        scope: The optimizers.
-        options: What the user asked for.
-        transaction: Takes it back.
     """
     optimizer = scope.heir
     if optimizer is None:

@@ -1,10 +1,9 @@
 """A plan for people to read: every variable with a vocabulary, and notes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import keras
 
@@ -12,7 +11,7 @@ from warmstart_keras.layers import LayerAxis
 from warmstart_keras.model import ModelAxes, VocabularyAxis
 from warmstart_keras.plan.axis_plan import AxisPlan
 from warmstart_keras.report import aligned
-from warmstart_keras.vocabulary import Vocabulary
+from warmstart_keras.vocabulary import Vocabulary, VocabularySource
 
 
 class Level(Enum):
@@ -108,10 +107,7 @@ def not_held(
 ) -> list[str]:
     """Notes on what does not follow a new number of rows by itself.
 
-    Args:
-        plan: The plan of an axis.
-        held: The `id`s of all variables that a built optimizer holds.
-        optimizers: All optimizers that are known.
+    `held` has the `id`s of all variables that a built optimizer holds.
     """
     notes = []
     unheld = any(
@@ -141,13 +137,13 @@ def _happens(axis: VocabularyAxis, changed: list[VocabularyAxis]) -> str:
     return "is not known yet" if axis.base is None else "stays"
 
 
-def _source(source: Any) -> str:
+def _source(source: VocabularySource) -> str:
     """What a vocabulary was read from."""
     if isinstance(source, keras.Layer):
         return f"layer '{source.name}'"
     if isinstance(source, str | os.PathLike):
         return f"file '{os.fspath(source)}'"
     kind = type(source).__name__
-    if isinstance(source, Vocabulary) or not hasattr(source, "__len__"):
+    if isinstance(source, Vocabulary) or not isinstance(source, Sized):
         return kind
     return f"{kind} of {len(source)} tokens"

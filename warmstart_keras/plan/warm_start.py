@@ -1,29 +1,31 @@
 """`warm_start` and `plan_warm_start`: the warm start of a model at hand."""
 
-from typing import Any
+import os
+from collections.abc import Sequence
 
 import keras
 
+from warmstart_keras.new_rows import NewRowsInitializer
 from warmstart_keras.plan.make_plan import make_plan
-from warmstart_keras.plan.options import Options
+from warmstart_keras.plan.options import Options, Vocabularies
 from warmstart_keras.plan.plan import WarmStartPlan
 from warmstart_keras.report import WarmStartReport
 
 
 def plan_warm_start(
     model: keras.Layer,
-    vocabularies: Any = None,
-    previous: Any = None,
+    vocabularies: Vocabularies = None,
+    previous: str | os.PathLike | keras.Model | None = None,
     *,
-    base_vocabularies: Any = None,
-    new_embeddings_initializer: Any = None,
+    base_vocabularies: Vocabularies = None,
+    new_embeddings_initializer: NewRowsInitializer = None,
     optimizer_state: str = "carry",
     min_kept: float | None = None,
     missing_ok: bool = False,
-    also: Any = (),
+    also: keras.Model | Sequence[keras.Model] = (),
     seed: int | None = None,
-    verbose: Any = "auto",
-    optimizer: Any = None,
+    verbose: str | int = "auto",
+    optimizer: keras.optimizers.Optimizer = None,
 ) -> WarmStartPlan:
     """Plans a warm start, and checks all of it; nothing changes.
 
@@ -82,18 +84,18 @@ def plan_warm_start(
 
 def warm_start(
     model: keras.Layer,
-    vocabularies: Any = None,
-    previous: Any = None,
+    vocabularies: Vocabularies = None,
+    previous: str | os.PathLike | keras.Model | None = None,
     *,
-    base_vocabularies: Any = None,
-    new_embeddings_initializer: Any = None,
+    base_vocabularies: Vocabularies = None,
+    new_embeddings_initializer: NewRowsInitializer = None,
     optimizer_state: str = "carry",
     min_kept: float | None = None,
     missing_ok: bool = False,
-    also: Any = (),
+    also: keras.Model | Sequence[keras.Model] = (),
     seed: int | None = None,
-    verbose: Any = "auto",
-    optimizer: Any = None,
+    verbose: str | int = "auto",
+    optimizer: keras.optimizers.Optimizer = None,
 ) -> WarmStartReport:
     """Moves every row of a model to its token's place in the rebuilt vocabulary.
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import cycle
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import keras
 import numpy as np
@@ -17,6 +17,10 @@ _BLOCK = 2**25  # bytes that are finished before others are begun
 _PIECE = 2**22  # bytes that one thread moves at a time
 
 
+StartsFrom: TypeAlias = Start | keras.Variable | np.ndarray | float
+"""What new rows start from, as `as_start` takes it."""
+
+
 class RowSink(Protocol):
     """Takes rows in their order; they stay as they are until the next ones are given."""
 
@@ -26,7 +30,7 @@ class RowSink(Protocol):
 def move_rows(
     before: np.ndarray,
     row_map: RowMap,
-    start: Start | keras.Variable | np.ndarray | float,
+    start: StartsFrom,
     *,
     axis: int = 0,
     out: np.ndarray | RowSink | None = None,

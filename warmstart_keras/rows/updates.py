@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any
 
 import keras
 import numpy as np
@@ -32,7 +31,7 @@ class MoveRows:
             previous run.
     """
 
-    variable: Any
+    variable: keras.Variable
     axis: int
     row_map: RowMap
     start: Start | keras.Variable | float
@@ -102,7 +101,7 @@ class SetValue:
             that time, or one number everywhere.
     """
 
-    variable: Any
+    variable: keras.Variable
     source: LazyArray | keras.Variable | float
 
     def digest(self) -> str:

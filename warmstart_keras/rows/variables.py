@@ -9,14 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.backend import (
+    Array,
     LazyArray,
+    Tensor,
     Transaction,
     give,
     rows_at,
@@ -30,26 +31,20 @@ from warmstart_keras.new_rows import (
     as_start,
     mean_of_rows,
 )
-from warmstart_keras.rows.arrays import move_rows
+from warmstart_keras.rows.arrays import StartsFrom, move_rows
 from warmstart_keras.vocabulary import RowMap
+
+Places = np.ndarray | range
 
 
 def move_in_variable(
     variable: keras.Variable,
     axis: int,
     row_map: RowMap,
-    start: Any,
+    start: StartsFrom,
     transaction: Transaction,
 ) -> None:
-    """Moves the rows of a variable to new places within it.
-
-    Args:
-        variable: The variable, of a model or of an optimizer.
-        axis: The axis that has the rows.
-        row_map: Where each of its new rows comes from.
-        start: What the rows that start anew have, as of `move_rows`.
-        transaction: Takes it back.
-    """
+    """Moves the rows of a variable to new places within it; see `move_rows`."""
     kind: type[_Exchange] = _OnDevice
     if sharded.sharding_of(variable) is not None:
         kind = _Sharded
@@ -62,11 +57,11 @@ def bring_rows(
     variable: keras.Variable,
     axis: int,
     row_map: RowMap,
-    start: Any,
+    start: StartsFrom,
     source: LazyArray,
     transaction: Transaction,
 ) -> None:
-    """Gives a variable the rows of a previous run; arguments as of `move_in_variable`."""
+    """Gives a variable the rows of a previous run, in new places."""
     if sharded.sharding_of(variable) is None:
         before = source[...].astype(variable.dtype, copy=False)
         after = move_rows(before, row_map, start, axis=axis)
@@ -86,7 +81,7 @@ class _Exchange(ABC):
     """
 
     def __init__(
-        self, variable: keras.Variable, axis: int, row_map: RowMap, start: Any
+        self, variable: keras.Variable, axis: int, row_map: RowMap, start: StartsFrom
     ) -> None:
         self.variable, self.axis, self.row_map, self.start = (
             variable,
@@ -97,18 +92,18 @@ class _Exchange(ABC):
         self._left, self._after = self._moved()
 
     @abstractmethod
-    def _moved(self) -> tuple[Any, Any]:
+    def _moved(self) -> tuple[Array, Array]:
         """The rows that leave, rows first where on the host; and the new value."""
 
     @abstractmethod
-    def _before(self, now: Any) -> Any:
+    def _before(self, now: Array) -> Array:
         """The value of before, made of the one after."""
 
-    def _value(self) -> Any:
+    def _value(self) -> Array:
         value = self.variable.value
         return value.detach() if keras.backend.backend() == "torch" else value
 
-    def _give(self, rows: Any) -> None:
+    def _give(self, rows: Array) -> None:
         give(self.variable, rows)
 
     def apply(self, transaction: Transaction) -> None:
@@ -132,7 +127,7 @@ class _Exchange(ABC):
     def _take_back(self) -> None:
         self._give(self._before(self._value() if self._after is None else self._after))
 
-    def _put_back(self, storage: Any, way_back: ExitStack) -> None:
+    def _put_back(self, storage: Tensor, way_back: ExitStack) -> None:
         before = self._before(self._value() if self._after is None else self._after)
         keras_internals.refill(storage, _handed_over(before, self.variable))
         way_back.close()
@@ -161,18 +156,18 @@ class _OnHost(_Exchange):
 class _OnDevice(_Exchange):
     """On an accelerator: only indices and new rows travel there."""
 
-    def _moved(self) -> tuple[Any, Any]:
+    def _moved(self) -> tuple[Array, Array]:
         row_map, axis = self.row_map, self.axis
         left = keras.ops.take(self._value(), row_map.left_rows, axis=axis)
         left = keras.ops.moveaxis(left, axis, 0)
         places, values = _fresh(row_map, self.start, axis, self._read)
         return left, _moved(self._value(), axis, row_map.indices, places, values)
 
-    def _read(self, rows: Any) -> np.ndarray:
+    def _read(self, rows: np.ndarray) -> np.ndarray:
         taken = keras.ops.take(self._value(), np.asarray(rows), axis=self.axis)
         return np.moveaxis(tensors.to_numpy(taken), self.axis, 0)
 
-    def _before(self, now: Any) -> Any:
+    def _before(self, now: Array) -> Array:
         inverse, left_rows = self.row_map.inverse(), self.row_map.left_rows
         return _moved(now, self.axis, inverse, left_rows, self._left)
 
@@ -180,14 +175,14 @@ class _OnDevice(_Exchange):
 class _Sharded(_Exchange):
     """On several devices, with JAX: each row moves where it lives."""
 
-    def _moved(self) -> tuple[Any, Any]:
+    def _moved(self) -> tuple[Array, Array]:
         before = self.variable.value
         after = _moved_sharded(before, self.axis, self.row_map, self.start)
         left = sharded.taken(before, self.axis, self.row_map.left_rows)
         sharded.wait_for(after, left)  # what fails there fails here
         return left, after
 
-    def _before(self, now: Any) -> Any:
+    def _before(self, now: Array) -> Array:
         inverse = self.row_map.inverse()
         back = sharded.full(now, self.axis, len(inverse), 0)
         back = sharded.merged_at(back, self._left, self.row_map.left_rows, self.axis)
@@ -196,12 +191,12 @@ class _Sharded(_Exchange):
         return back
 
 
-def _handed_over(rows: Any, variable: keras.Variable) -> Any:
+def _handed_over(rows: Array, variable: keras.Variable) -> Array:
     is_array = isinstance(rows, np.ndarray)
     return tensors.handed_over(rows, variable) if is_array else rows
 
 
-def _fresh(row_map: RowMap, start: Any, axis: int, read: Callable) -> tuple:
+def _fresh(row_map: RowMap, start: StartsFrom, axis: int, read: Callable) -> tuple:
     """The rows that continue none, and what they have; as arrays on the host."""
     new_rows, averaged = row_map.new_rows, np.asarray(row_map.averaged_rows, np.int64)
     values = np.asarray(
@@ -217,7 +212,9 @@ def _fresh(row_map: RowMap, start: Any, axis: int, read: Callable) -> tuple:
     return np.concatenate([new_rows, averaged]), np.concatenate(parts)
 
 
-def _moved(value: Any, axis: int, indices: np.ndarray, places: Any, rows: Any) -> Any:
+def _moved(
+    value: Array, axis: int, indices: np.ndarray, places: np.ndarray, rows: Array
+) -> Tensor:
     """A tensor with its rows along an axis elsewhere, and others in some places."""
     kind = keras.backend.standardize_dtype(value.dtype)
     moved = keras.ops.take(_as_bits(value), indices.clip(0), axis=axis)
@@ -231,13 +228,13 @@ def _moved(value: Any, axis: int, indices: np.ndarray, places: Any, rows: Any) -
     return tensors.from_bits(moved, kind) if keras.backend.backend() == "jax" else moved
 
 
-def _as_bits(value: Any) -> Any:
+def _as_bits(value: Array) -> Tensor:
     if keras.backend.backend() != "jax":
         return value
     return tensors.as_bits(keras.ops.convert_to_tensor(value))
 
 
-def _brought(variable: keras.Variable, axis: int, source: LazyArray) -> Any:
+def _brought(variable: keras.Variable, axis: int, source: LazyArray) -> Tensor:
     """The rows of a previous run, each device its own part of them."""
 
     def rows(part: slice, others: tuple[slice, ...] = ()) -> np.ndarray:
@@ -247,7 +244,9 @@ def _brought(variable: keras.Variable, axis: int, source: LazyArray) -> Any:
     return sharded.stacked(variable.value, axis, source.shape[axis], rows)
 
 
-def _moved_sharded(before: Any, axis: int, row_map: RowMap, start: Any) -> Any:
+def _moved_sharded(
+    before: Tensor, axis: int, row_map: RowMap, start: StartsFrom
+) -> Tensor:
     number = start if isinstance(start, int | float) else 0
     after = sharded.full(before, axis, len(row_map), number)
     if isinstance(start, NewRows):
@@ -267,7 +266,9 @@ def _moved_sharded(before: Any, axis: int, row_map: RowMap, start: Any) -> Any:
     return sharded.merged(after, before, row_map.indices, axis)
 
 
-def _averaged_into(array: Any, axis: int, places: Any, before: Any, rows: Any) -> Any:
+def _averaged_into(
+    array: Tensor, axis: int, places: Places, before: Tensor, rows: Places
+) -> Tensor:
     """The array with the mean of some rows of `before` in some places."""
     if not len(places):
         return array
@@ -276,7 +277,7 @@ def _averaged_into(array: Any, axis: int, places: Any, before: Any, rows: Any) -
     return _merged_into(array, axis, places, lambda part, others: made[(part, *others)])
 
 
-def _merged_into(array: Any, axis: int, places: Any, rows: Callable) -> Any:
+def _merged_into(array: Tensor, axis: int, places: Places, rows: Callable) -> Tensor:
     """The array with rows that this process makes in some places."""
     made = sharded.stacked(array, axis, len(places), rows)
     return sharded.merged_at(array, made, places, axis)
