@@ -27,8 +27,8 @@ class RowSample:
         kept: Rows of some kept words, as int64.
         kept_from: The rows that they had before.
         new: Rows of some new words.
-        values: What the kept and then the new ones had right after the warm start; None
-            where this process does not hold them.
+        values: Both right after the warm start, kept ones first, of shape
+            `(rows, width)`; None where this process does not hold them.
     """
 
     def __init__(self, layer_axis: LayerAxis, row_map: RowMap, most: int = _ROWS) -> None:

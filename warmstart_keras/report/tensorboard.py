@@ -36,7 +36,7 @@ def write(folder: str | None, report: WarmStartReport, optimizer: Optimizer) -> 
     """Writes what a warm start did: counts, norms of rows, and the table as text.
 
     If that fails, it warns: it is no reason to lose what is trained. If several processes
-    train together, only the first one writes. The step is that of the optimizer.
+    train together, only the first one writes. The step is the optimizer's iterations.
     """
     _write(folder, optimizer, partial(_done, report))
 

@@ -30,7 +30,7 @@ def match(
     are where there is a token so long that hashing it, eight bytes at a time, takes
     longer. Those whose hash the base has several times are matched by a dict, too.
 
-    Both arrays of places, those that may be matched and those that are asked for, ascend.
+    Only the tokens at `base_places` and `new_places` count; both arrays ascend.
     """
     found = np.full(len(new_places), NO_MATCH, np.int64)
     if not len(base_places) or not len(new_places) or base.integers != new.integers:

@@ -49,7 +49,8 @@ class Tokens:
     ) -> "Tokens":
         """Those of a list from `start` on: strings, bytes, integers or None.
 
-        Bytes are text in `encoding`. Unless `nameless`, None is refused, as is all else.
+        Bytes are text in `encoding`. None is refused unless `nameless`; integers beside
+        strings, and anything else, always.
         """
         kept = cls._of_one_kind(tokens, encoding, start)
         if kept is not None:
