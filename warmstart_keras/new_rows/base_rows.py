@@ -19,10 +19,7 @@ Values = Callable[[slice], np.ndarray | float]
 class BaseRows:
     """The table before a warm start, as a callable for new rows sees it.
 
-    Attributes:
-        vocabulary: The `Vocabulary` that the base rows stand for.
-        read: Reads the whole table.
-        read_rows: Reads some rows alone; None if that is of no use.
+    `read` reads the whole table, `read_rows` some rows alone, where that is of use.
     """
 
     vocabulary: Vocabulary
@@ -35,13 +32,9 @@ class BaseRows:
         return self.read()
 
     def rows(self, places: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Some of the base rows, in the order of `places`, as real numbers in two axes.
+        """Some base rows as float32 or float64, of shape `(places, numbers in a row)`.
 
         A sharded table is not gathered for it: all of its processes must ask.
-
-        Returns:
-            Array of shape `(len(places), numbers in a row)`; of float32, or of float64
-            if the table is.
         """
         asked = np.asarray(places, np.int64)
         found = self.read_rows(asked) if self.read_rows else self.matrix[asked]
@@ -69,16 +62,13 @@ class Start(ABC):
     def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
         """Gives a function of a slice, for the values of `row_map.new_rows[part]`.
 
-        Args:
-            row_map: Where each row of the array comes from.
-            axis: The axis of the array that has the rows.
-            read: Reads rows of the array before they are moved.
+        `axis` has the rows of the array; `read` reads them before they are moved.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class MeanOfBase(Start):
-    """New entries start from the mean of some base entries.
+    """New entries start from the mean of some base entries, at least one.
 
     For the outputs of a head: a new token's logit is then the mean of the base's, and
     since the exponential is convex, `m` new tokens beside `n` base ones add at most the
@@ -86,10 +76,6 @@ class MeanOfBase(Start):
     `log(1 + m / n)`; a start at random may take nearly all probability, where the base
     logits are far below 0. See John Hewitt, "Initializing New Word Embeddings for
     Pretrained Language Models" (2021).
-
-    Attributes:
-        rows: The base entries, at least one.
-        remark: What the user should know about it.
     """
 
     rows: np.ndarray
@@ -103,11 +89,7 @@ class MeanOfBase(Start):
 
 @dataclass(frozen=True, eq=False)
 class CopyOfBase(Start):
-    """Each new entry starts as a copy of a base entry, bit for bit.
-
-    Attributes:
-        rows: The base entry of each new one.
-    """
+    """Each new entry starts as a copy of its entry in `rows`, bit for bit."""
 
     rows: np.ndarray
 
@@ -128,12 +110,7 @@ def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mean_of_rows(read: ReadRows, rows: np.ndarray | range) -> np.ndarray:
-    """The mean of some rows, read in parts; in float64 at least.
-
-    Args:
-        read: Gives the rows at some places.
-        rows: Their places, at least one.
-    """
+    """The mean of some rows, at least one, read in parts; in float64 at least."""
     total: np.ndarray | int = 0
     for places in parts(np.asarray(rows)):
         part = read(places)

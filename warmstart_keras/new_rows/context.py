@@ -104,11 +104,7 @@ class ContextRows(LearningMethod):
         return {"texts": None, "vectorizer": None, **kept}
 
     def check(self) -> None:
-        """Refuses to be used without texts: they are not saved with a layer.
-
-        Raises:
-            WarmStartError: If it has none.
-        """
+        """Refuses to be used without texts: they are not saved with a layer."""
         if self.texts is None or self.vectorizer is None:
             raise WarmStartError(
                 "`ContextRows` must have texts and a vectorizer, which are not saved "

@@ -36,14 +36,9 @@ _OF_SHAPE = (of_keras.VarianceScaling, of_keras.Orthogonal, of_keras.Identity)
 
 
 def get(identifier: NewRowsInitializer) -> RowInitializer:
-    """Finds the initializer that `identifier` names.
+    """Finds what a name, class, instance or callable `(tokens, base) -> rows` means.
 
-    Args:
-        identifier: Name, class or instance of a Keras initializer or of a method of
-            ours, None for `"uniform"`, or any other callable, `(tokens, base) -> rows`.
-
-    Raises:
-        WarmStartError: If `identifier` is none of these.
+    None is `"uniform"`, as in Keras.
     """
     if isinstance(identifier, str):
         identifier = _BY_NAME.get(identifier, identifier)
@@ -83,14 +78,9 @@ def _of_keras(identifier: NewRowsInitializer, callables: str) -> "KerasRows":
 
 
 def instance_of(identifier: NewRowsInitializer) -> NewRowsInitializer:
-    """An instance where `identifier` is a class of initializers; else itself.
-
-    Raises:
-        WarmStartError: If the class is a method of ours that needs arguments.
-    """
-    if not isinstance(identifier, type) or not issubclass(
-        identifier, RowMethod | _OF_KERAS
-    ):
+    """An instance where `identifier` is a class of initializers; else itself."""
+    ours = RowMethod | _OF_KERAS
+    if not isinstance(identifier, type) or not issubclass(identifier, ours):
         return identifier
     try:
         return identifier()
@@ -112,18 +102,11 @@ def is_array(initializer: RowInitializer) -> bool:
 
 @dataclass(frozen=True)
 class KerasRows(RowInitializer):
-    """Rows that a Keras initializer makes, or a callable that is called like one.
-
-    Attributes:
-        function: The initializer.
-        whole: Whether its values depend on the shape of the whole matrix, so that it
-            must be asked for all rows.
-        in_parts: Whether it makes each row without looking at its place.
-    """
+    """Rows that a Keras initializer makes, or a callable that is called like one."""
 
     function: of_keras.Initializer
-    whole: bool = False
-    in_parts: bool = False
+    whole: bool = False  # its values depend on the shape of the whole matrix
+    in_parts: bool = False  # it makes each row without looking at its place
 
     def __repr__(self) -> str:
         return repr(self.function)

@@ -25,11 +25,7 @@ class RowMethod(RowInitializer):
         return cls(**config)
 
     def start(self, new: NewRows) -> Start:
-        """What new rows start from.
-
-        Raises:
-            WarmStartError: If the base has no word, or the data to learn from is missing.
-        """
+        """Checks that the base has a word, and that the data to learn from is there."""
         if not new.row_map.base.has_words:
             raise WarmStartError(
                 "New rows can only be made of the rows of old words where there are "
@@ -202,13 +198,7 @@ def _buckets(words: list[Token], base: Vocabulary) -> np.ndarray | None:
 
 
 def without(words: list[Token | None], found: np.ndarray, because: str) -> str | None:
-    """The remark about words of which a method knows nothing, if there are any.
-
-    Args:
-        words: The word of each new row; None for what is no word's.
-        found: Whether the method knows something, for each of them.
-        because: What the others lack.
-    """
+    """The remark about words of which a method found nothing, if there are any."""
     lost = [word for word, is_found in zip(words, found, strict=True) if not is_found]
     return started(words, lost, f"the mean of the words ({because})")
 

@@ -75,11 +75,7 @@ class PretrainedRows(LearningMethod):
         return {"vectors": None, "direct": self.direct}
 
     def check(self) -> None:
-        """Refuses to be used without vectors: they are not saved with a layer.
-
-        Raises:
-            WarmStartError: If it has none.
-        """
+        """Refuses to be used without vectors: they are not saved with a layer."""
         if self.vectors is None:
             raise WarmStartError(
                 "`PretrainedRows` must have vectors, which are not saved with a layer. "
@@ -88,11 +84,7 @@ class PretrainedRows(LearningMethod):
             )
 
     def fit(self, new: NewRows) -> Fitted:
-        """Reads the vectors of the kept and the new words.
-
-        Raises:
-            WarmStartError: If the vectors are `direct`, and of another width than rows.
-        """
+        """Reads the vectors of the kept and the new words."""
         row_map, base = new.row_map, new.base
         # The table is read before anything of the user's is asked.
         mean = base.mean_of_words()
@@ -154,12 +146,7 @@ def _filled(
 
 
 def _mixtures(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which other unit vectors to mix for each vector, and with which weights.
-
-    Returns:
-        The places of the others that are used, and the weights, of shape
-        `(len(vectors), len(used))`; each row of them adds up to 1.
-    """
+    """The places of other unit vectors to mix for each vector, and a row of weights."""
     cosines = vectors @ others.T
     weights = np.zeros_like(cosines)
     open_ = np.arange(len(vectors))
@@ -188,13 +175,14 @@ def sparsemax(values: np.ndarray) -> np.ndarray:
 
 def check_is_source(vectors: object) -> None:
     """Refuses what is no source of vectors, or a path without a file."""
+    is_keyed = hasattr(vectors, "key_to_index") and hasattr(vectors, "vectors")
     if isinstance(vectors, str | os.PathLike):
         if not Path(vectors).is_file():
             raise WarmStartError(
                 "`vectors` must be a mapping, a `KeyedVectors` of gensim or the path of "
                 f"a text file. Received: {os.fspath(vectors)!r}, where there is no file"
             )
-    elif not (isinstance(vectors, Mapping) or _is_keyed(vectors)):
+    elif not (is_keyed or isinstance(vectors, Mapping)):
         raise WarmStartError(
             "`vectors` must be a mapping from token to vector, a `KeyedVectors` of "
             "gensim, or the path of a text file as word2vec and GloVe write it. "
@@ -205,21 +193,7 @@ def check_is_source(vectors: object) -> None:
 def vectors_of(
     source: Vectors, words: Iterable[Token]
 ) -> tuple[dict[Token, int], np.ndarray]:
-    """Reads the vectors that a source has of some words.
-
-    Args:
-        source: A mapping from token to vector, a `KeyedVectors` of gensim, or the path of
-            a file in the text format of word2vec or GloVe (gzipped, if it ends in
-            `.gz`): a line for each word, with spaces between the word and its numbers; a
-            first line of two integers is a header.
-        words: The words.
-
-    Returns:
-        For each word that is there its row, and a float32 matrix.
-
-    Raises:
-        WarmStartError: If vectors are not of one length, or no numbers.
-    """
+    """Reads the vectors that a source has of some words: their rows, and a matrix."""
     check_is_source(source)
     wanted = dict.fromkeys(words)
     try:
@@ -248,10 +222,6 @@ def vectors_of(
     return {word: row for row, word in enumerate(pairs)}, matrix
 
 
-def _is_keyed(vectors: object) -> bool:
-    return hasattr(vectors, "key_to_index") and hasattr(vectors, "vectors")
-
-
 def _looked_up(
     keys: Mapping, vector_of: Callable, words: Iterable[Token]
 ) -> Iterator[tuple[Token, Vector]]:
@@ -265,6 +235,7 @@ def _looked_up(
 
 
 def _in_file(path: Path, words: dict[Token, None]) -> Iterator[tuple[Token, Vector]]:
+    """Words of a file; a first line of two integers is a header, as word2vec's is."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         length: int | None = None
         for number, line in enumerate(file, 1):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TypeAlias
 
@@ -24,11 +24,8 @@ _PART = 2**16
 class Fitted:
     """An initializer that has learned what it needs of one table.
 
-    Attributes:
-        rows: Called `(start, stop, seed)`; gives the new rows from `start` to `stop`,
-            in their shape or with all numbers of a row along one axis. `seed` is that of
-            this part.
-        remark: What the user should know about it.
+    `rows(start, stop, seed)` gives the new rows from `start` to `stop`, in their shape or
+    with all numbers of a row along one axis; `seed` is that of this part.
     """
 
     rows: Callable[[int, int, tuple], np.ndarray]
@@ -102,6 +99,8 @@ class NewRows(Start):
     remark: str | None = None
     learned: Fitted | None = None
     all_rows: np.ndarray | None = None
+    # The part that was made last, by its first row: it may be asked for in pieces.
+    _last_part: dict[int, np.ndarray] = field(default_factory=dict, init=False)
 
     @property
     def in_parts(self) -> bool:
@@ -113,15 +112,7 @@ class NewRows(Start):
         return replace(self) if self.in_parts else self.made()
 
     def __call__(self, part: slice, others: tuple[slice, ...] = ()) -> np.ndarray:
-        """The values of some new rows; of each other axis its slice in `others`.
-
-        Returns:
-            Array of shape `(len(row_map.new_rows[part]), *shape[1:])`, where `others`
-            does not cut it, and dtype `dtype`.
-
-        Raises:
-            WarmStartError: If the initializer gives another shape.
-        """
+        """The values of some new rows; of each other axis its slice in `others`."""
         if not self.in_parts or self.all_rows is not None:
             rows = self.made().all_rows
             assert rows is not None
@@ -130,7 +121,11 @@ class NewRows(Start):
         pieces = []
         for first in range(start // _PART * _PART, stop, _PART):
             within = slice(max(start - first, 0), min(stop - first, _PART))
-            pieces.append(self._kept_part(first)[(within, *others)])
+            if first not in self._last_part:
+                self._last_part.clear()
+                last = min(first + _PART, self._count)
+                self._last_part[first] = self._part(first, last)
+            pieces.append(self._last_part[first][(within, *others)])
         if len(pieces) == 1:
             return pieces[0]  # not a copy
         one_row = np.broadcast_to(0, self.shape[1:])[others]
@@ -180,17 +175,6 @@ class NewRows(Start):
         made = made.reshape(stop - start, *self.shape[1:])
         return made.astype(self.dtype, copy=False)
 
-    def _kept_part(self, first: int) -> np.ndarray:
-        """The part that begins with row `first`, kept until another one is asked for."""
-        if first not in self._last_part:
-            self._last_part.clear()
-            self._last_part[first] = self._part(first, min(first + _PART, self._count))
-        return self._last_part[first]
-
-    @cached_property
-    def _last_part(self) -> dict[int, np.ndarray]:
-        return {}
-
     def check_shape(self, made: np.ndarray, expected: tuple[int, ...]) -> None:
         """Refuses what the initializer gave in another shape than was asked for."""
         if made.shape != expected:
@@ -201,46 +185,32 @@ class NewRows(Start):
 
 
 @dataclass(frozen=True, eq=False)
-class OneNumber(Start):
-    """All new entries are one number, as the slots of an optimizer start."""
-
-    number: float
-
-    def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
-        """Gives the number for every part."""
-        return lambda part: self.number
-
-
-@dataclass(frozen=True, eq=False)
 class GivenRows(Start):
-    """New entries are the rows of an array, in their order and the rows first."""
+    """New entries are given: by an array, a variable of the new shape, or one number.
 
-    given: np.ndarray
+    The array has the rows first, in the order of the new ones. The variable has them at
+    their places.
+    """
 
-    def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
-        """Gives the rows of each part."""
-        return lambda part: self.given[part]
-
-
-@dataclass(frozen=True, eq=False)
-class RowsOfVariable(Start):
-    """New entries are those that a variable of the new shape has at their places."""
-
-    variable: keras.Variable
+    given: keras.Variable | np.ndarray | float
+    number: float | None = None
 
     def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
-        """Reads the variable."""
-        value = tensors.to_numpy(self.variable)
-        return lambda part: rows_at(value, axis, row_map.new_rows[part])
+        """Gives the number, or the entries of each part."""
+        given = self.given
+        if isinstance(given, keras.Variable):
+            value = tensors.to_numpy(given)
+            return lambda part: rows_at(value, axis, row_map.new_rows[part])
+        return lambda part: given[part] if isinstance(given, np.ndarray) else given
 
 
 def as_start(start: Start | keras.Variable | np.ndarray | float) -> Start:
     """What a number, an array of rows or a variable means as a start."""
     if isinstance(start, Start):
         return start
-    if isinstance(start, keras.Variable):
-        return RowsOfVariable(start)
-    return GivenRows(start) if isinstance(start, np.ndarray) else OneNumber(start)
+    if isinstance(start, keras.Variable | np.ndarray):
+        return GivenRows(start)
+    return GivenRows(start, number=start)
 
 
 def derive_seed(*parts: str | int | None) -> int:

@@ -116,13 +116,11 @@ class _Learned:
 
     def vectors(self) -> np.ndarray:
         """How far the rows lie from the mean, on average; less where they are few."""
-        used = np.clip(self.counts, 1, _MOST)[:, None]
-        self._totals /= used.astype(self._totals.dtype)
-        self._totals -= self._mean.astype(self._totals.dtype)
-        self._totals *= (self.counts / (self.counts + 1))[:, None].astype(
-            self._totals.dtype
-        )
-        return self._totals
+        counts, totals = self.counts[:, None], self._totals
+        totals /= np.clip(counts, 1, _MOST).astype(totals.dtype)
+        totals -= self._mean.astype(totals.dtype)
+        totals *= (counts / (counts + 1)).astype(totals.dtype)
+        return totals
 
 
 def _ngrams(words: list[Token | None]) -> tuple[np.ndarray, np.ndarray]:

@@ -48,14 +48,7 @@ def html(
     variables: Sequence[VariableChange],
     remarks: Iterable[str],
 ) -> str:
-    """The report as HTML.
-
-    Args:
-        title: The line above it.
-        vocabularies: How each vocabulary changed.
-        variables: How each variable changed.
-        remarks: Sentences below it.
-    """
+    """The report as HTML, with sentences below it."""
     parts = [_tag("p", _tag("strong", escape(title)))]
     parts += [_words(change) for change in vocabularies]
     if vocabularies and variables:

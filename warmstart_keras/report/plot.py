@@ -45,17 +45,7 @@ def figure(
     seconds: float,
     layer: str | None = None,
 ) -> Figure:
-    """The figure of `WarmStartReport.plot`.
-
-    Args:
-        vocabularies: How each vocabulary changed.
-        samples: Some rows of each of these, as they were right after the warm start.
-        seconds: The time that the warm start took.
-        layer: Path of one layer; None for the first ones.
-
-    Raises:
-        WarmStartError: If no vocabulary of such a layer has changed.
-    """
+    """The figure of `WarmStartReport.plot`."""
     paths = [change.layer for change in vocabularies]
     if layer is not None and layer not in paths:
         raise WarmStartError(

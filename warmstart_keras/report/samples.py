@@ -23,13 +23,12 @@ class RowSample:
 
     Attributes:
         layer: What `VocabularyChange.layer` says.
-        variable: Path of the variable that the rows are of: an embedding's table, a
-            head's kernel.
-        kept: int64 array of shape `(n,)`: the rows of some kept words.
-        kept_from: int64 array of shape `(n,)`: the rows that they had before.
-        new: int64 array of shape `(m,)`: the rows of some new words.
-        values: Their rows right after the warm start, those of `kept` first, of shape
-            `(n + m, width)`; None where this process does not hold them.
+        variable: Path of the variable: an embedding's table, a head's kernel.
+        kept: Rows of some kept words, as int64.
+        kept_from: The rows that they had before.
+        new: Rows of some new words.
+        values: Both right after the warm start, kept ones first, of shape
+            `(rows, width)`; None where this process does not hold them.
     """
 
     def __init__(self, layer_axis: LayerAxis, row_map: RowMap, most: int = _ROWS) -> None:
@@ -57,12 +56,7 @@ class RowSample:
         return None if self.values is None else self._halves(_norms(self.values))
 
     def since(self) -> tuple[np.ndarray, np.ndarray] | str:
-        """How far the kept and the new rows have moved since, or why it is unknown.
-
-        Returns:
-            Two float64 arrays, of shapes `(n,)` and `(m,)`: the norm of the difference
-            between each row now and right after the warm start.
-        """
+        """How far the kept and the new rows have moved since, or why it is unknown."""
         if self.values is None:
             return "its rows are cut over several processes"
         variable, layer = (o() for o in self._owners) if self._owners else (None, None)

@@ -15,11 +15,7 @@ from warmstart_keras.report.report import WarmStartReport
 
 
 def checked(log_dir: str | os.PathLike | None) -> str | None:
-    """The folder of the summaries as text; None if no summaries are written.
-
-    Raises:
-        WarmStartError: If it is no path, or TensorBoard is not installed.
-    """
+    """The folder of the summaries as text; None if no summaries are written."""
     if log_dir is None:
         return None
     if not isinstance(log_dir, str | os.PathLike):
@@ -40,12 +36,7 @@ def write(folder: str | None, report: WarmStartReport, optimizer: Optimizer) -> 
     """Writes what a warm start did: counts, norms of rows, and the table as text.
 
     If that fails, it warns: it is no reason to lose what is trained. If several processes
-    train together, only the first one writes.
-
-    Args:
-        folder: The folder; None writes nothing.
-        report: The report.
-        optimizer: The optimizer, whose iterations are the step.
+    train together, only the first one writes. The step is the optimizer's iterations.
     """
     _write(folder, optimizer, partial(_done, report))
 

@@ -34,10 +34,6 @@ def decode(data: bytes) -> tuple[Tokens, dict]:
 
     A file may come from anyone, with a checksum that agrees: whatever `encode` would
     not have written, byte for byte, is refused.
-
-    Raises:
-        WarmStartError: If a single bit was changed or lost, a newer version of this
-            package wrote it, or none did.
     """
     body = _body_of(data)
     head = body[: body.find(b"\n") + 1]
@@ -49,9 +45,8 @@ def decode(data: bytes) -> tuple[Tokens, dict]:
     # No length is above the whole, so that the sum cannot overflow.
     too_long = np.any((lengths < 0) | (lengths > len(blob)))
     if too_long or lengths.sum() != len(blob):
-        raise _not_as_written(
-            f"tokens of {len(blob)} bytes in all, whose lengths say otherwise"
-        )
+        received = f"tokens of {len(blob)} bytes in all, whose lengths say otherwise"
+        raise _not_as_written(received)
     tokens = Tokens(
         blob,
         lengths.cumsum(),

@@ -30,14 +30,7 @@ def match(
     are where there is a token so long that hashing it, eight bytes at a time, takes
     longer. Those whose hash the base has several times are matched by a dict, too.
 
-    Args:
-        base: The tokens of the base.
-        base_places: The places of those that may be matched; they ascend.
-        new: The new tokens.
-        new_places: The places of those that are asked for; they ascend.
-
-    Returns:
-        int64 array of shape `(len(new_places),)`.
+    Only the tokens at `base_places` and `new_places` count; both arrays ascend.
     """
     found = np.full(len(new_places), NO_MATCH, np.int64)
     if not len(base_places) or not len(new_places) or base.integers != new.integers:
@@ -81,23 +74,15 @@ def match_by_dict(
 def _match_hashes(
     base: np.ndarray, new: np.ndarray, each: Callable
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each new hash where among those of the base it is, and which are repeated.
+    """For each new hash its place in the base, or -1; and which of the base repeat.
+
+    The place of a repeated one is any of its places.
 
     Each hash of the base has a slot in a table of four to eight times as many. Where
     several want the same one, one gets it, and the others try again with other slots:
     each time an eighth are left, or fewer. Slots are the high bits of a product
     (Dietzfelbinger et al., "A Reliable Randomized Algorithm for the Closest-Pair
-    Problem", 1997).
-
-    Args:
-        base: uint64 array.
-        new: uint64 array.
-        each: A `map`, by threads or not.
-
-    Returns:
-        int64 array of shape `(len(new),)`, with -1 for those that are not there, and for
-        those that are there several times any of their places; bool array of shape
-        `(len(base),)`: those that are there several times.
+    Problem", 1997). `each` is a `map`, by threads or not.
     """
     found = np.full(len(new), NO_MATCH, np.int64)
     is_repeated = np.zeros(len(base), bool)
@@ -147,12 +132,10 @@ class _Bytes(NamedTuple):
     """Tokens as they are looked at, eight bytes at a time.
 
     Attributes:
-        words: The eight bytes from each place of the blob on, as one number; zeros past
-            its end.
+        words: The eight bytes from each place of the blob on; zeros past its end.
         starts: Where each token begins.
         ends: Where it ends.
-        marks: 1 for bytes that are no text, 2 for the nameless; empty if there is
-            neither.
+        marks: 1 for bytes that are no text, 2 for the nameless; empty if all are 0.
     """
 
     words: np.ndarray
@@ -197,9 +180,8 @@ def _are_equal(
     both: tuple[_Bytes, ...], pairs: tuple[np.ndarray, ...], each: Callable
 ) -> bool:
     """Whether each of some tokens is the same as its counterpart, byte by byte."""
-    (words, base_starts, base_ends, marks), (others, new_starts, new_ends, new_marks) = (
-        both
-    )
+    (words, base_starts, base_ends, marks), new = both
+    others, new_starts, new_ends, new_marks = new
 
     def are_equal(first: int) -> bool:
         a, b = (places[first : first + _CHUNK] for places in pairs)

@@ -51,10 +51,8 @@ def read_saved_lookup(
 ) -> Vocabulary | None:
     """The vocabulary that a saved lookup layer had, if that is certain.
 
-    Args:
-        layer: A layer made of its configuration; it has the tokens only if that has.
-        lines: The lines of its own file, if it had one; see `parts_of_saved_lookup`.
-        rows: How many tokens there must be where the configuration does not tell.
+    `layer` is made of its configuration, `lines` are those of its own file, if it had
+    one, and `rows` is the number of tokens where the configuration does not tell.
     """
     if lines is None:
         vocabulary = read(layer)

@@ -74,9 +74,6 @@ def parts_of(source: VocabularySource) -> Parts:
     """Reads a tokenizer, list, tuple, array, tensor, mapping or file.
 
     A leading `""` and leading `[UNK]`s are taken as special rows.
-
-    Raises:
-        WarmStartError: If the source is none of these, or does not hold a vocabulary.
     """
     plain = is_plain(source)
     if hasattr(source, "id_to_token") and hasattr(source, "vocabulary_size"):
@@ -130,9 +127,8 @@ def is_plain(source: VocabularySource) -> bool:
 
 def _in_order_of_rows(mapping: Mapping) -> list:
     rows = list(mapping.values())
-    if not all(isinstance(row, int | np.integer) for row in rows) or sorted(rows) != list(
-        range(len(rows))
-    ):
+    are_integers = all(isinstance(row, int | np.integer) for row in rows)
+    if not are_integers or sorted(rows) != list(range(len(rows))):
         raise WarmStartError(
             "A mapping from token to row must have exactly the rows 0..n-1, each once. "
             f"Received: {len(rows)} tokens with rows {sorted(rows, key=str)[:8]}. "
@@ -270,14 +266,8 @@ def parts_of_lookup(lookup: keras.Layer, table: object) -> Parts:
 def parts_of_saved_lookup(
     layer: keras.Layer, lines: list[str], rows: int
 ) -> Parts | None:
-    """What the file of a saved lookup layer holds, if that is certain.
-
-    Args:
-        layer: A layer made of its configuration.
-        lines: The lines of its own file, special tokens included. A token that holds a
-            line break makes more of them than there were tokens.
-        rows: How many tokens there must be where the configuration does not tell.
-    """
+    """What the lines of a saved lookup layer hold, if that is certain."""
+    # A token that holds a line break makes more of them than there were tokens.
     if len(lines) != (keras_internals.saved_vocabulary_size(layer) or rows):
         return None
     lookup: keras.Layer = keras_internals.lookup_of(layer)

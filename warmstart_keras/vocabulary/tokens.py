@@ -47,16 +47,10 @@ class Tokens:
         start: int = 0,
         nameless: bool = True,
     ) -> "Tokens":
-        """Those of a list of strings, bytes (text in `encoding`), integers or None.
+        """Those of a list from `start` on: strings, bytes, integers or None.
 
-        Args:
-            tokens: The list, or a tuple.
-            encoding: The encoding of bytes.
-            start: The place of the first one that is asked for.
-            nameless: Whether None is taken.
-
-        Raises:
-            WarmStartError: If it holds anything else, or integers beside strings.
+        Bytes are text in `encoding`. None is refused unless `nameless`; integers beside
+        strings, and anything else, always.
         """
         kept = cls._of_one_kind(tokens, encoding, start)
         if kept is not None:
@@ -97,12 +91,7 @@ class Tokens:
 
     @classmethod
     def of_bytes(cls, blob: bytes, lengths: np.ndarray) -> "Tokens":
-        """Those of bytes that lie end to end: text where they are UTF-8.
-
-        Args:
-            blob: All of them.
-            lengths: int64 array: how many bytes each one has.
-        """
+        """Those of bytes that lie end to end: text where they are UTF-8."""
         tokens = cls(blob, lengths.cumsum())
         if tokens.is_text("strict"):
             return tokens
@@ -237,11 +226,7 @@ class Tokens:
 
 
 def normalized(tokens: list, encoding: str = "utf-8") -> list[Token]:
-    """Tokens as `str`, as `bytes` where they are no text, or as `int`.
-
-    Raises:
-        WarmStartError: If there is anything else, or integers beside strings.
-    """
+    """Tokens as `str`, as `bytes` where they are no text, or as `int`."""
     kinds = set(map(type, tokens))
     if kinds <= {str} or kinds <= {int}:
         return tokens
