@@ -6,21 +6,25 @@ columns, so that an array of one column travels by whole shards.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from warmstart_keras.backend import tensors
+from warmstart_keras.backend.tensors import Tensor
+
+if TYPE_CHECKING:
+    import jax
 
 # Bytes of a neighbour's shard that a device holds at a time.
 _BLOCK = 8 * 2**20
 
 
-def sharding_of(variable: Any) -> Any | None:
+def sharding_of(variable: keras.Variable) -> "jax.sharding.NamedSharding | None":
     """The `jax.sharding.NamedSharding` of a variable; None where it is on one device."""
     if keras.backend.backend() != "jax":
         return None
@@ -30,7 +34,7 @@ def sharding_of(variable: Any) -> Any | None:
     return sharding if isinstance(sharding, jax.sharding.NamedSharding) else None
 
 
-def spans_processes(variable: Any) -> bool:
+def spans_processes(variable: keras.Variable) -> bool:
     """Whether no process holds a variable's whole value."""
     value = variable.value
     return sharding_of(variable) is not None and not (
@@ -38,7 +42,7 @@ def spans_processes(variable: Any) -> bool:
     )
 
 
-def shards_along(variable: Any, axis: int) -> int:
+def shards_along(variable: keras.Variable, axis: int) -> int:
     """Into how many parts an axis of a variable is cut."""
     sharding = sharding_of(variable)
     return 1 if sharding is None else _parts(sharding, axis)
@@ -62,7 +66,7 @@ def shards_of_new(path: str, shape: tuple[int, ...]) -> int:
     return _parts(sharding, 0) if hasattr(sharding, "spec") else 1
 
 
-def full(like: Any, axis: int, rows: int, value: float) -> Any:
+def full(like: Tensor, axis: int, rows: int, value: float) -> Tensor:
     """An array of one number, sharded as another one, with `rows` along an axis."""
     import jax
 
@@ -71,14 +75,14 @@ def full(like: Any, axis: int, rows: int, value: float) -> Any:
     return jax.jit(make, out_shardings=like.sharding)()
 
 
-def made(like: Any, values: Callable) -> Any:
+def made(like: Tensor, values: Callable) -> Tensor:
     """An array sharded as another one; `values` gives the part at a tuple of slices."""
     import jax
 
     return jax.make_array_from_callback(like.shape, like.sharding, values)
 
 
-def stacked(like: Any, axis: int, rows: int, values: Callable) -> Any:
+def stacked(like: Tensor, axis: int, rows: int, values: Callable) -> Tensor:
     """Rows that are made by this process, sharded as an array is.
 
     Args:
@@ -108,7 +112,7 @@ def stacked(like: Any, axis: int, rows: int, values: Callable) -> Any:
     return jax.make_array_from_callback(shape, like.sharding, shard)
 
 
-def merged(into: Any, source: Any, indices: np.ndarray, axis: int) -> Any:
+def merged(into: Tensor, source: Tensor, indices: np.ndarray, axis: int) -> Tensor:
     """The array `into`, but with those rows of `source` that `indices` names.
 
     Args:
@@ -130,14 +134,16 @@ def merged(into: Any, source: Any, indices: np.ndarray, axis: int) -> Any:
     return _merge(mesh, _spec(into), spec, axis)(into, places, source)
 
 
-def merged_at(into: Any, source: Any, rows: Any, axis: int) -> Any:
+def merged_at(
+    into: Tensor, source: Tensor, rows: np.ndarray | range, axis: int
+) -> Tensor:
     """The array `into`, but with the first rows of `source` at the places `rows`."""
     indices = np.full(into.shape[axis], -1)
     indices[rows] = np.arange(len(rows))
     return merged(into, source, indices, axis)
 
 
-def read_rows(value: Any, axis: int, rows: np.ndarray) -> np.ndarray:
+def read_rows(value: Tensor, axis: int, rows: np.ndarray) -> np.ndarray:
     """A few rows of an array, rows first, in every process."""
     import jax
 
@@ -155,14 +161,14 @@ def read_rows(value: Any, axis: int, rows: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.asarray(jax.device_put(found, replicated)), axis, 0)
 
 
-def wait_for(*arrays: Any) -> None:
+def wait_for(*arrays: Tensor) -> None:
     """Waits until arrays are there: JAX tells of what failed only then."""
     import jax
 
     jax.block_until_ready(arrays)
 
 
-def taken(value: Any, axis: int, rows: np.ndarray) -> Any:
+def taken(value: Tensor, axis: int, rows: np.ndarray) -> Tensor:
     """Some rows of an array, sharded as it is: followed by some that mean nothing."""
     parts = _parts(value.sharding, axis)
     indices = np.full(rounded_up(len(rows), parts), -1)
@@ -170,24 +176,26 @@ def taken(value: Any, axis: int, rows: np.ndarray) -> Any:
     return merged(full(value, axis, len(indices), 0), value, indices, axis)
 
 
-def _spec(value: Any) -> tuple:
+def _spec(value: Tensor) -> tuple:
     """The mesh axes by which each axis of an array is cut."""
     spec = tuple(value.sharding.spec)
     return spec + (None,) * (value.ndim - len(spec))
 
 
-def _parts(sharding: Any, axis: int) -> int:
+def _parts(sharding: "jax.sharding.NamedSharding", axis: int) -> int:
     return _size(sharding.mesh, dict(enumerate(sharding.spec)).get(axis))
 
 
-def _size(mesh: Any, names: Any) -> int:
+def _size(mesh: "jax.sharding.Mesh", names: str | Sequence[str] | None) -> int:
     """How many devices the mesh has along one axis of its own, several, or None."""
     names = (names,) if isinstance(names, str) else names or ()
     return math.prod(mesh.shape[name] for name in names)
 
 
 @lru_cache(maxsize=64)
-def _merge(mesh: Any, into_spec: tuple, source_spec: tuple, axis: int) -> Any:
+def _merge(
+    mesh: "jax.sharding.Mesh", into_spec: tuple, source_spec: tuple, axis: int
+) -> Callable:
     """The compiled function that does the work of `merged`.
 
     The shards of `source` go round in a ring, in blocks: each device takes from what
@@ -201,14 +209,14 @@ def _merge(mesh: Any, into_spec: tuple, source_spec: tuple, axis: int) -> Any:
     parts = _size(mesh, names)
     spec = jax.sharding.PartitionSpec
 
-    def shards(into: Any, places: Any, source: Any) -> Any:
+    def shards(into: Tensor, places: Tensor, source: Tensor) -> Tensor:
         size = source.shape[axis]
         mine = 0 if names is None else jax.lax.axis_index(names)
         wide = [1] * into.ndim
         wide[axis] = places.shape[0]
 
-        def block(into: Any, passing: Any) -> Any:
-            def step(_: Any, state: tuple) -> tuple:
+        def block(into: Tensor, passing: Tensor) -> Tensor:
+            def step(_: Tensor, state: tuple) -> tuple:
                 into, passing, owner = state
                 local = places - owner * size
                 here = ((local >= 0) & (local < size)).reshape(wide)
@@ -226,7 +234,7 @@ def _merge(mesh: Any, into_spec: tuple, source_spec: tuple, axis: int) -> Any:
         return _by_blocks(block, into, source, axis) if size else into
 
     @partial(jax.jit, donate_argnums=0)
-    def merge(into: Any, places: Any, source: Any) -> Any:
+    def merge(into: Tensor, places: Tensor, source: Tensor) -> Tensor:
         made = jax.shard_map(
             shards,
             mesh=mesh,
@@ -239,7 +247,7 @@ def _merge(mesh: Any, into_spec: tuple, source_spec: tuple, axis: int) -> Any:
     return merge
 
 
-def _by_blocks(block: Callable, into: Any, source: Any, axis: int) -> Any:
+def _by_blocks(block: Callable, into: Tensor, source: Tensor, axis: int) -> Tensor:
     """Applies `block` to blocks of columns, so that little of a shard travels at once."""
     import jax
 
@@ -250,7 +258,7 @@ def _by_blocks(block: Callable, into: Any, source: Any, axis: int) -> Any:
     width = source.shape[cut]
     step = max(1, min(width, width * _BLOCK // source.nbytes))
 
-    def one(number: Any, into: Any) -> Any:
+    def one(number: Tensor, into: Tensor) -> Tensor:
         # The last block may overlap the one before it: it writes the same rows again.
         start = jax.numpy.minimum(number * step, width - step)
         part = jax.lax.dynamic_slice_in_dim(into, start, step, cut)

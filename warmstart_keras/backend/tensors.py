@@ -4,7 +4,8 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from types import EllipsisType
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 import keras
 import numpy as np
@@ -21,14 +22,13 @@ Array: TypeAlias = np.ndarray | keras.Variable | Tensor
 """An array, or a variable or tensor of the active backend."""
 
 
-def to_numpy(value: Any) -> np.ndarray:
+def to_numpy(array: Array) -> np.ndarray:
     """A variable or tensor of any backend as an array; read-only, and not a copy.
 
     What is read so from TensorFlow and JAX stays as it is. An array from PyTorch shares
     its memory with the tensor, and follows it.
     """
-    if isinstance(value, keras.Variable):
-        value = value.value
+    value: Tensor = array.value if isinstance(array, keras.Variable) else array
     backend = keras.backend.backend()
     # `keras.ops.convert_to_numpy` copies.
     if backend == "tensorflow" and hasattr(value, "numpy"):
@@ -47,11 +47,11 @@ def to_numpy(value: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(value)
 
 
-def _is_mirrored(value: Any) -> bool:
+def _is_mirrored(value: Tensor) -> bool:
     return isinstance(getattr(value, "values", None), tuple)
 
 
-def _numpy_to_torch(array: np.ndarray) -> Any:
+def _numpy_to_torch(array: np.ndarray) -> Tensor:
     import torch
 
     if array.dtype == bfloat16():
@@ -59,7 +59,7 @@ def _numpy_to_torch(array: np.ndarray) -> Any:
     return torch.from_numpy(array)
 
 
-def _torch_to_numpy(tensor: Any) -> np.ndarray:
+def _torch_to_numpy(tensor: keras.KerasTensor) -> np.ndarray:
     import torch
 
     if tensor.dtype == torch.bfloat16:
@@ -71,7 +71,7 @@ def _torch_to_numpy(tensor: Any) -> np.ndarray:
     return array
 
 
-def is_on_host(variable: Any) -> bool:
+def is_on_host(variable: keras.Variable) -> bool:
     """Whether a variable is in the host's own memory, where NumPy can look at it."""
     value, backend = variable.value, keras.backend.backend()
     if backend == "jax":
@@ -83,13 +83,13 @@ def is_on_host(variable: Any) -> bool:
     return not device or "CPU" in device
 
 
-def data_to_numpy(values: Any) -> np.ndarray:
+def data_to_numpy(values: Array | list | tuple) -> np.ndarray:
     """What a user's dataset yields, of whatever library, as an array."""
     plain = isinstance(values, list | tuple | np.ndarray) or hasattr(values, "numpy")
     return np.asarray(values) if plain else to_numpy(values)
 
 
-def to_tensor(array: np.ndarray, like: Any = None) -> Any:
+def to_tensor(array: np.ndarray, like: keras.Variable | None = None) -> Tensor:
     """What makes a tensor of the same bits when it is given to the backend.
 
     On JAX it is on the device where the variable `like` is, if that was chosen.
@@ -106,7 +106,7 @@ def to_tensor(array: np.ndarray, like: Any = None) -> Any:
     return _numpy_to_torch(np.ascontiguousarray(array))
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An array without content, in memory that any backend can take over as it is."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
@@ -116,7 +116,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def handed_over(array: np.ndarray, like: Any = None) -> Any:
+def handed_over(array: np.ndarray, like: keras.Variable | None = None) -> Tensor:
     """What `to_tensor` gives, in the memory of an array which nobody uses any more.
 
     Without a copy where the backend can: of a large table each one costs time, and as
@@ -143,7 +143,7 @@ def handed_over(array: np.ndarray, like: Any = None) -> Any:
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
-def as_bits(values: Any) -> Any:
+def as_bits(values: Tensor) -> Tensor:
     """Short floating numbers of JAX as the unsigned integers that their bits are.
 
     XLA widens them even where it only copies, which changes some kinds of NaN.
@@ -157,7 +157,7 @@ def as_bits(values: Any) -> Any:
     return jax.lax.bitcast_convert_type(values, bits)
 
 
-def from_bits(values: Any, dtype: Any) -> Any:
+def from_bits(values: Tensor, dtype: np.dtype) -> Tensor:
     """The numbers of a dtype whose bits `as_bits` gave."""
     import jax
 
@@ -173,7 +173,7 @@ def bfloat16() -> np.dtype:
     return np.dtype(ml_dtypes.bfloat16)
 
 
-def digest(variable: Any) -> str:
+def digest(variable: keras.Variable) -> str:
     """A digest of a variable's value; of the part that this process holds."""
     value = variable.value
     parts = [value]
@@ -185,13 +185,16 @@ def digest(variable: Any) -> str:
     return digest.hexdigest()
 
 
+Place = slice | int | EllipsisType | tuple[slice, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class LazyArray:
     """An array that is read when it is asked for, and in parts: `stored[slices]`."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    read: Callable[[Any], np.ndarray]
+    read: Callable[[Place], np.ndarray]
 
-    def __getitem__(self, place: Any) -> np.ndarray:
+    def __getitem__(self, place: Place) -> np.ndarray:
         return self.read(place)

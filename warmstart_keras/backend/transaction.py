@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.backend import tensors
+from warmstart_keras.backend.tensors import Array
 from warmstart_keras.backend.variable_values import give
 
 
@@ -30,16 +30,16 @@ class Transaction(ExitStack):
         3
     """
 
-    def on_rollback(self, function: Callable, *args: Any) -> None:
+    def on_rollback(self, function: Callable, *args: object) -> None:
         """Registers what takes the next change back."""
         self.callback(function, *args)
 
-    def set_attribute(self, owner: Any, name: str, value: Any) -> None:
+    def set_attribute(self, owner: object, name: str, value: object) -> None:
         """Sets an attribute."""
         self.callback(setattr, owner, name, getattr(owner, name))
         setattr(owner, name, value)
 
-    def assign(self, variable: keras.Variable, value: Any) -> None:
+    def assign(self, variable: keras.Variable, value: Array) -> None:
         """Gives a variable a value of any number of rows."""
         same_shape = tuple(value.shape) == tuple(variable.shape)
         if not same_shape and keras_internals.storage_is_held():

@@ -1,16 +1,16 @@
 """Giving variables values of any number of rows; reading some of their rows."""
 
 from contextlib import ExitStack
-from typing import Any
 
 import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.backend import sharded, tensors
+from warmstart_keras.backend.tensors import Array
 
 
-def give(variable: Any, value: Any) -> None:
+def give(variable: keras.Variable, value: Array) -> None:
     """Gives a variable a value of any number of rows: wholly, or not at all."""
     if isinstance(value, np.ndarray):
         value = tensors.to_tensor(value, like=variable)
@@ -25,7 +25,7 @@ def give(variable: Any, value: Any) -> None:
         raise
 
 
-def read_rows(variable: Any, axis: int, rows: np.ndarray) -> np.ndarray | None:
+def read_rows(variable: keras.Variable, axis: int, rows: np.ndarray) -> np.ndarray | None:
     """Some rows of a variable as an array of its own, the rows first.
 
     Nothing else of a table is gathered or copied, and no other process is asked.
@@ -50,7 +50,7 @@ def read_rows(variable: Any, axis: int, rows: np.ndarray) -> np.ndarray | None:
     return np.moveaxis(np.array(tensors.to_numpy(taken)), axis, 0)
 
 
-def _from_shards(variable: Any, axis: int, rows: np.ndarray) -> np.ndarray:
+def _from_shards(variable: keras.Variable, axis: int, rows: np.ndarray) -> np.ndarray:
     """Some rows of an array of JAX that lies on several devices of this process."""
     value, is_on_host = variable.value, tensors.is_on_host(variable)
     shape = list(value.shape)
@@ -65,7 +65,7 @@ def _from_shards(variable: Any, axis: int, rows: np.ndarray) -> np.ndarray:
     return np.moveaxis(found, axis, 0)
 
 
-def rows_at(before: np.ndarray, axis: int, places: Any) -> np.ndarray:
+def rows_at(before: np.ndarray, axis: int, places: np.ndarray | range) -> np.ndarray:
     """The rows at some places, the rows first."""
     # "clip" saves a check of each place.
     taken = np.take(before, np.asarray(places), axis=axis, mode="clip")

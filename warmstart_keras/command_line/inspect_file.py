@@ -22,19 +22,13 @@ _EMBEDDINGS = ("embedding", "reversible_embedding")  # the classes, in snake cas
 
 @dataclass(frozen=True, eq=False)
 class FileVocabulary:
-    """A vocabulary in a file: of an embedding, a lookup layer or a file of tokens.
+    """A vocabulary in a file: of an embedding, a lookup layer or a file of tokens."""
 
-    Attributes:
-        layer: Path of the layer; None for a file of tokens.
-        vocabulary: The vocabulary; None where it is not known.
-        known_by: What says so, if it is known: `"layer"`, `"lookup <path>"` or `"file"`.
-        saved: The embedding as the file has it.
-    """
-
-    layer: str | None
-    vocabulary: Vocabulary | None
+    layer: str | None  # path of the layer; None for a file of tokens
+    vocabulary: Vocabulary | None  # the vocabulary; None where it is not known
+    # What says so, if it is known: `"layer"`, `"lookup <path>"` or `"file"`.
     known_by: str
-    saved: SavedLayer | None = None
+    saved: SavedLayer | None = None  # the embedding as the file has it
 
     def document(self) -> dict:
         """Describes the vocabulary as plain data that JSON takes."""
@@ -48,19 +42,13 @@ class FileVocabulary:
 
 @dataclass(frozen=True)
 class FileContent:
-    """The vocabularies of a file.
+    """The vocabularies of a file."""
 
-    Attributes:
-        path: The file that was read: in a directory of several, the newest.
-        vocabularies: Those of the embeddings, or the one of a file of tokens.
-        lookups: Those of the lookup layers that give ids.
-        root: The layers of a saved model; None for a file of tokens.
-    """
-
-    path: str
+    path: str  # the file that was read: in a directory of several, the newest
+    # Those of the embeddings, or the one of a file of tokens.
     vocabularies: list[FileVocabulary]
-    lookups: list[FileVocabulary]
-    root: SavedLayer | None
+    lookups: list[FileVocabulary]  # those of the lookup layers that give ids
+    root: SavedLayer | None  # the layers of a saved model; None for a file of tokens
 
 
 def inspect(arguments: argparse.Namespace, stage: Callable[[str], None]) -> Answer:

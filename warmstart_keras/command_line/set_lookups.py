@@ -23,23 +23,14 @@ _Source: TypeAlias = keras.Layer | Path | list[int]
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """An embedding or a lookup layer whose vocabulary is known.
+    """An embedding or a lookup layer whose vocabulary is known."""
 
-    Attributes:
-        path: Path of the layer.
-        layer: The layer.
-        vocabulary: What it stands for now.
-        is_lookup: Whether it is a lookup layer.
-        feeding: The lookup layers that feed an embedding in the graph.
-        loose: Whether the graph does not tell what it belongs to.
-    """
-
-    path: str
+    path: str  # path of the layer
     layer: keras.Layer
-    vocabulary: Vocabulary
-    is_lookup: bool
-    feeding: list[keras.Layer]
-    loose: bool
+    vocabulary: Vocabulary  # what it stands for now
+    is_lookup: bool  # whether it is a lookup layer
+    feeding: list[keras.Layer]  # the lookup layers that feed an embedding in the graph
+    loose: bool  # whether the graph does not tell what it belongs to
 
     def goes_with(self, other: "_Known") -> bool:
         """Whether the other one must get a new vocabulary if this one does."""

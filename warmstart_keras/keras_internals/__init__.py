@@ -39,6 +39,7 @@ from warmstart_keras.keras_internals.metrics import (
     replace_content,
 )
 from warmstart_keras.keras_internals.optimizers import (
+    Key,
     attributes_not_tracked,
     forget_build,
     inner_optimizers,

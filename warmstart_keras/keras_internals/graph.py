@@ -1,9 +1,8 @@
 """Private names of the graphs that symbolic calls of Keras's layers make."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
@@ -13,20 +12,14 @@ from warmstart_keras.keras_internals.layers import walk
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One symbolic call of a layer, a model or one of Keras's operations.
+    """One symbolic call of a layer, a model or one of Keras's operations."""
 
-    Attributes:
-        operation: What was called.
-        inputs: The symbolic tensors that went in.
-        outputs: Those that came out.
-        arguments: What it was called with: a function of symbolic tensors for `inputs`
-            that gives positional and keyword arguments.
-    """
-
-    operation: Any
-    inputs: list[Any]
-    outputs: list[Any]
-    arguments: Any
+    operation: keras.Operation  # what was called
+    inputs: list[keras.KerasTensor]  # the symbolic tensors that went in
+    outputs: list[keras.KerasTensor]  # those that came out
+    # What it was called with: a function of symbolic tensors for `inputs` that gives
+    # positional and keyword arguments.
+    arguments: Callable
 
 
 def calls(roots: list[keras.Layer]) -> Iterator[Call]:
@@ -44,7 +37,7 @@ def calls(roots: list[keras.Layer]) -> Iterator[Call]:
                     yield Call(operation, inputs, outputs, node.arguments.fill_in)
 
 
-def borders(call: Call) -> list[tuple[Any, Any]]:
+def borders(call: Call) -> list[tuple[keras.KerasTensor, keras.KerasTensor]]:
     """Of a call of a model, the tensors outside and inside that are the same.
 
     In pairs, in the order in which values flow: what goes in, and is one of the model's
@@ -62,7 +55,7 @@ def borders(call: Call) -> list[tuple[Any, Any]]:
     return [*goes_in, *zip(outputs, call.outputs, strict=False)]
 
 
-def set_shape(tensor: Any, shape: tuple, undo: ExitStack) -> None:
+def set_shape(tensor: keras.KerasTensor, shape: tuple, undo: ExitStack) -> None:
     """Gives a symbolic tensor another shape, and leaves with `undo` the way back."""
     # It has no setter: to Keras the layers of a graph never change their size.
     before = access.private(tensor, "_shape")

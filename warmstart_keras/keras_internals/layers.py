@@ -44,13 +44,13 @@ def feeding_lookups(layer: keras.Layer) -> list[keras.Layer]:
     return list(lookups.values())
 
 
-def embeddings_variable(layer: keras.layers.Embedding) -> Any:
+def embeddings_variable(layer: keras.layers.Embedding) -> keras.Variable:
     """The table of an embedding layer."""
     # `layer.embeddings` is a sum of products where LoRA is enabled.
     return access.private(layer, "_embeddings")
 
 
-def kernel_variable(layer: Any) -> Any:
+def kernel_variable(layer: keras.Layer) -> keras.Variable:
     """The kernel of a `Dense` or `EinsumDense`."""
     # `layer.kernel` is a sum of products where LoRA is enabled.
     return access.private(layer, "_kernel")
@@ -89,7 +89,7 @@ def in_symbolic_call() -> bool:
     return access.private(scope, "in_symbolic_scope")()
 
 
-def _is_taken_away(variable: Any) -> bool:
+def _is_taken_away(variable: keras.Variable) -> bool:
     """Whether a step on JAX holds a variable's value (L1c), or has used it up."""
     value, initializer = (
         access.private(variable, "_value"),
@@ -103,7 +103,7 @@ def _is_taken_away(variable: Any) -> bool:
 COMPILED_FUNCTIONS = ("train_function", "test_function", "predict_function")
 
 
-def renew_compiled_functions(model: Any, undo: ExitStack) -> None:
+def renew_compiled_functions(model: keras.Model, undo: ExitStack) -> None:
     """Makes Keras compile a model's functions anew; leaves with `undo` the way back."""
     # No public method drops them. `fit` reads `train_function` afresh at every step,
     # but makes it only before `on_train_begin` (K6).
@@ -124,7 +124,7 @@ def print_message(message: str) -> None:
 class Saved:
     """What a layer writes into a file; `values` by key, its variables as they are."""
 
-    layer: Any
+    layer: keras.Layer
     name: str | None
     values: dict[str, Any]
 

@@ -8,7 +8,7 @@ import numpy as np
 from warmstart_keras.keras_internals import access
 
 
-def lookup_of(layer: Any) -> Any | None:
+def lookup_of(layer: keras.Layer) -> keras.Layer | None:
     """The lookup that does the work of a vocabulary layer; None for anything else."""
     if isinstance(layer, keras.layers.TextVectorization):
         # Keras offers no public way to the `StringLookup` inside, which alone knows
@@ -19,19 +19,19 @@ def lookup_of(layer: Any) -> Any | None:
     return None
 
 
-def gives_ids(layer: Any) -> bool:
+def gives_ids(layer: keras.Layer) -> bool:
     """Whether a vocabulary layer turns tokens into ids: not into vectors, nor back."""
     lookup = lookup_of(layer)
     return lookup is not None and lookup.output_mode == "int" and not lookup.invert
 
 
-def gives_vectors(layer: Any) -> bool:
+def gives_vectors(layer: keras.Layer) -> bool:
     """Whether a vocabulary layer gives vectors with one number for each token."""
     lookup = lookup_of(layer)
     return lookup is not None and lookup.output_mode != "int"
 
 
-def lookup_table(lookup: Any) -> Any:
+def lookup_table(lookup: keras.Layer) -> Any:
     """The table of a lookup: made anew by every rebuild, never changed in place (V1)."""
     # No leading underscore, but undocumented. `get_vocabulary()` is public, but takes
     # seconds at a million tokens and fails on bytes that are no UTF-8 (V5).
@@ -74,7 +74,7 @@ def _ascending(rows: np.ndarray) -> np.ndarray:
     return np.argsort(rows)
 
 
-def saved_vocabulary_size(layer: Any) -> int | None:
+def saved_vocabulary_size(layer: keras.Layer) -> int | None:
     """How many tokens a lookup had when its configuration was written, if known."""
     # A lookup made by `from_config` has no tokens before its assets are loaded; an
     # embedding that is built in between needs their number.
@@ -82,15 +82,15 @@ def saved_vocabulary_size(layer: Any) -> int | None:
     return None if lookup is None else access.private(lookup, "_frozen_vocab_size")
 
 
-def is_saved_as_lines(layer: Any) -> bool:
+def is_saved_as_lines(layer: keras.Layer) -> bool:
     """Whether a vocabulary layer is saved as a file of lines, which some tokens break."""
     # What its constructor was given goes into the configuration instead (V4, V11).
     return access.private(lookup_of(layer), "input_vocabulary") is None
 
 
-def replace_vocabulary(layer: Any, words: list) -> None:
+def replace_vocabulary(layer: keras.Layer, words: list) -> None:
     """Sets the words of a vocabulary layer, and what of them is saved."""
-    lookup: Any = lookup_of(layer)
+    lookup: keras.Layer = lookup_of(layer)
     is_text = lookup.vocabulary_dtype == "string"
     # Of a list Keras makes an array in which every token is as long as the longest.
     layer.set_vocabulary(np.array(words, object if is_text else np.int64))

@@ -1,14 +1,13 @@
 """Private names of a model's compiled metrics."""
 
 from contextlib import ExitStack
-from typing import Any
 
 import keras
 
 from warmstart_keras.keras_internals import access
 
 
-def compiled_metrics(model: keras.Model) -> list[Any]:
+def compiled_metrics(model: keras.Model) -> list[keras.Metric]:
     """The metrics that a model was compiled with, as far as they are built."""
     # `model.metrics` wraps all of them in one.
     if not getattr(model, "compiled", False):
@@ -17,7 +16,7 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
     return [] if container is None else list(container.metrics)
 
 
-def replace_content(metric: Any, fresh: Any, undo: ExitStack) -> None:
+def replace_content(metric: keras.Metric, fresh: keras.Metric, undo: ExitStack) -> None:
     """Makes a metric what a fresh one is; leaves with `undo` the way back."""
     # No public method makes a metric build its variables anew.
     attributes = vars(metric)

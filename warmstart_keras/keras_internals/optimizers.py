@@ -1,18 +1,21 @@
 """Private names of Keras's optimizers."""
 
-from contextlib import ExitStack
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack
+from typing import TypeAlias
 
 import keras
 
 from warmstart_keras.keras_internals import access
 
+Key: TypeAlias = str | int | keras.Variable | None
+"""What an optimizer knows a variable by."""
 
-def inner_optimizers(optimizer: Any) -> list:
+
+def inner_optimizers(optimizer: keras.optimizers.Optimizer) -> list:
     """The optimizer and all that it wraps (LossScaleOptimizer, MultiOptimizer, ...)."""
     found: list = []
 
-    def visit(value: Any) -> None:
+    def visit(value: object) -> None:
         if isinstance(value, keras.optimizers.Optimizer):
             if not any(value is known for known in found):
                 found.append(value)
@@ -28,20 +31,20 @@ def inner_optimizers(optimizer: Any) -> list:
     return found
 
 
-def trained_variables(optimizer: Any) -> list:
+def trained_variables(optimizer: keras.optimizers.Optimizer) -> list:
     """The model's variables that an optimizer holds, or one that it wraps."""
     # In some versions of Keras a LossScaleOptimizer itself holds none.
     held = map(optimized_variables, inner_optimizers(optimizer))
     return next((variables for variables in held if variables), [])
 
 
-def optimized_variables(optimizer: Any) -> list:
+def optimized_variables(optimizer: keras.optimizers.Optimizer) -> list:
     """The model's variables that a built optimizer holds, in its order."""
     # The public `variables` are the optimizer's own: they do not say whose they are.
     return list(access.private(optimizer, "_trainable_variables"))
 
 
-def forget_build(optimizer: Any, undo: ExitStack) -> None:
+def forget_build(optimizer: keras.optimizers.Optimizer, undo: ExitStack) -> None:
     """Leaves with `undo` what makes an optimizer unbuilt again that is built next."""
     # Nothing of Keras takes a build back.
     tracker = access.private(optimizer, "_tracker")
@@ -50,7 +53,7 @@ def forget_build(optimizer: Any, undo: ExitStack) -> None:
     _restore_later(optimizer, undo)
 
 
-def _restore_later(owner: Any, undo: ExitStack) -> None:
+def _restore_later(owner: object, undo: ExitStack) -> None:
     """Leaves with `undo` the attributes of an object, and what their containers hold."""
     attributes, before = vars(owner), dict(vars(owner))
     for value in before.values():
@@ -73,13 +76,13 @@ def _restore_later(owner: Any, undo: ExitStack) -> None:
     undo.callback(attributes.clear)
 
 
-def moving_averages(optimizer: Any) -> list:
+def moving_averages(optimizer: keras.optimizers.Optimizer) -> list:
     """The EMA slots: they start at the value of their variable, though built as zeros."""
     averages = getattr(optimizer, "_model_variables_moving_average", [])
     return [average for average in averages if average is not None]
 
 
-def separate_averages(optimizer: Any) -> None:
+def separate_averages(optimizer: keras.optimizers.Optimizer) -> None:
     """Gives each average of weights a buffer of its own.
 
     At the end of `fit` Keras puts the averages in the place of the weights. On JAX both
@@ -93,12 +96,12 @@ def separate_averages(optimizer: Any) -> None:
             variable.assign(keras.ops.copy(variable.value))
 
 
-def variable_key(optimizer: Any, variable: Any) -> Any:
+def variable_key(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> Key:
     """What an optimizer knows a variable by: on TensorFlow it changes with storage."""
     return access.private(optimizer, "_var_key")(variable)
 
 
-def stale_key(optimizer: Any, variable: Any) -> Any:
+def stale_key(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> Key:
     """The key by which a built optimizer still knows a variable, maybe an old one."""
     for index, held in enumerate(optimized_variables(optimizer)):
         if held is variable:
@@ -107,7 +110,7 @@ def stale_key(optimizer: Any, variable: Any) -> Any:
     return variable_key(optimizer, variable)
 
 
-def stored_name(variable: Any) -> str:
+def stored_name(variable: keras.Variable) -> str:
     """What `tf.train.Checkpoint` calls a variable."""
     # In a subclassed model TensorFlow's name has no part for the layer; `path` has.
     if keras.backend.backend() != "tensorflow":
@@ -115,11 +118,11 @@ def stored_name(variable: Any) -> str:
     return variable.value.name.removesuffix(":0")
 
 
-def storage_key(variable: Any) -> Any:
+def storage_key(variable: keras.Variable) -> Key:
     """What an optimizer that is not built knows a variable by (TensorFlow alone)."""
     return getattr(variable.value, "_unique_id", None)
 
 
-def attributes_not_tracked() -> Any:
+def attributes_not_tracked() -> AbstractContextManager:
     """A scope in which Keras takes no attribute for a part of its object."""
     return access.private("keras.src.utils.tracking", "DotNotTrackScope")()

@@ -9,7 +9,7 @@ import keras
 from warmstart_keras.keras_internals import access
 
 
-def replace_storage(variable: Any, value: Any, undo: ExitStack) -> None:
+def replace_storage(variable: keras.Variable, value: Any, undo: ExitStack) -> None:
     """Gives a variable storage of another shape; leaves with `undo` the way back.
 
     The `keras.Variable` stays the same object, so everything that holds it stays valid:
@@ -43,11 +43,13 @@ def replace_storage(variable: Any, value: Any, undo: ExitStack) -> None:
         )
 
 
-def _set_storage(variable: Any, value: Any, shape: Any) -> None:
+def _set_storage(variable: keras.Variable, value: Any, shape: Any) -> None:
     variable._value, variable._shape = value, shape
 
 
-def _set_parameter(variable: Any, data: Any, shape: Any, gradient: Any) -> None:
+def _set_parameter(
+    variable: keras.Variable, data: Any, shape: Any, gradient: Any
+) -> None:
     # On PyTorch layers and users hold the `Parameter` (K2b): that object stays too.
     import torch
 
@@ -97,7 +99,7 @@ def _parts(storage: Any) -> tuple:
 
 
 @contextmanager
-def _scope_of(variable: Any) -> Iterator[None]:
+def _scope_of(variable: keras.Variable) -> Iterator[None]:
     """What a `tf.Variable` must be made in to be like another one.
 
     The strategy that it is mirrored by (K4), or its device, and the scope of its name: by

@@ -4,7 +4,6 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import keras
 import numpy as np
@@ -45,7 +44,7 @@ def variables_without_value() -> Iterator[None]:
         access.private(state, "set_global_attribute")(name, before)
 
 
-def clear_gradient(variable: Any, undo: ExitStack) -> None:
+def clear_gradient(variable: keras.Variable, undo: ExitStack) -> None:
     """Forgets a gradient that PyTorch keeps for rows which have moved (K2b)."""
     gradient = getattr(variable.value, "grad", None)
     if keras.backend.backend() == "torch" and gradient is not None:
@@ -53,7 +52,7 @@ def clear_gradient(variable: Any, undo: ExitStack) -> None:
         variable.value.grad = None
 
 
-def stand_in(variable: Any, value: np.ndarray) -> Any:
+def stand_in(variable: keras.Variable, value: np.ndarray) -> keras.Variable:
     """A variable of another shape that an optimizer treats as it treats `variable`."""
     made = keras.Variable(value, dtype=variable.dtype, name=variable.name)
     # Optimizers choose by path (Muon, MultiOptimizer) and by this flag (float8).

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.new_rows import NewRowsInitializer
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +59,10 @@ class Binding:
     """
 
     layer: keras.Layer | str
-    variable: Any
+    variable: keras.Variable
     axis: int = 0
     size: str | Sequence[str] = ()
-    initializer: Any = None
+    initializer: NewRowsInitializer = None
 
     def __post_init__(self) -> None:
         names = [self.size] if isinstance(self.size, str) else self.size
@@ -85,37 +85,26 @@ class Binding:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AxisVariable(Binding):
-    """A `Binding` that was found in a model, with what is known of it.
+    """A `Binding` that was found in a model, with what is known of it."""
 
-    Attributes:
-        path: The layer's path of names.
-        averaged: Whether new entries start from the mean of the base's words.
-        asked: Whether `new_embeddings_initializer` applies to its new entries.
-        is_factor: Whether it is a LoRA factor, added to another variable's entries: of
-            the methods for new rows, those that copy base entries apply to it too.
-    """
-
-    path: str = ""
-    averaged: bool = False
-    asked: bool = False
+    path: str = ""  # the layer's path of names
+    averaged: bool = False  # whether new entries start from the mean of the base's words
+    asked: bool = False  # whether `new_embeddings_initializer` applies to its new entries
+    # Whether it is a LoRA factor, added to another variable's entries: of the methods for
+    # new rows, those that copy base entries apply to it too.
     is_factor: bool = False
 
 
 @dataclass(frozen=True)
 class Size:
-    """An attribute of a layer that holds the size of a vocabulary.
-
-    Attributes:
-        owner: The layer.
-        attribute: Name of its attribute.
-        index: Where in a tuple it stands; None if the attribute is the number itself.
-    """
+    """An attribute of a layer that holds the size of a vocabulary."""
 
     owner: keras.Layer
-    attribute: str
+    attribute: str  # name of its attribute
+    # Where in a tuple it stands; None if the attribute is the number itself.
     index: int | None = None
 
-    def value_for(self, rows: int) -> Any:
+    def value_for(self, rows: int) -> int | tuple[int, ...]:
         """What the attribute must be for so many rows."""
         if self.index is None:
             return rows

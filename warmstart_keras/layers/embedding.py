@@ -6,12 +6,12 @@ import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
-from warmstart_keras.backend import Transaction, sharded, tensors
+from warmstart_keras.backend import Array, Tensor, Transaction, sharded, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import plain_embedding
 from warmstart_keras.layers.row_vocabulary import RowVocabulary
-from warmstart_keras.new_rows import initializers
-from warmstart_keras.vocabulary import Vocabulary, read, read_as
+from warmstart_keras.new_rows import NewRowsInitializer, initializers
+from warmstart_keras.vocabulary import Vocabulary, VocabularySource, read, read_as
 
 
 @keras.saving.register_keras_serializable(package="warmstart_keras")
@@ -70,14 +70,14 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         self,
         input_dim: int | None = None,
         output_dim: int | None = None,
-        embeddings_initializer: Any = "uniform",
-        embeddings_regularizer: Any = None,
-        embeddings_constraint: Any = None,
+        embeddings_initializer: str | keras.Initializer = "uniform",
+        embeddings_regularizer: str | keras.Regularizer | None = None,
+        embeddings_constraint: str | keras.constraints.Constraint | None = None,
         mask_zero: bool = False,
-        weights: Any = None,
+        weights: Array | list[Array] | None = None,
         *args: Any,
-        vocabulary: Any = None,
-        new_embeddings_initializer: Any = None,
+        vocabulary: VocabularySource | None = None,
+        new_embeddings_initializer: NewRowsInitializer = None,
         **kwargs: Any,
     ) -> None:
         rows = kwargs.pop("rows", None)
@@ -115,8 +115,8 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
     def from_embedding(
         cls,
         layer: keras.layers.Embedding,
-        vocabulary: Any,
-        new_embeddings_initializer: Any = None,
+        vocabulary: VocabularySource,
+        new_embeddings_initializer: NewRowsInitializer = None,
     ) -> "WarmStartEmbedding":
         """A layer with the rows of a plain `Embedding`, which stand for `vocabulary`.
 
@@ -176,7 +176,7 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         source = self.vocabulary_source
         return self._rows_to_build(None if source is None else read(source))
 
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: tuple | None = None) -> None:
         """Makes the table, with a row for each token, or `input_dim` rows."""
         if self.built:
             return
@@ -227,7 +227,7 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
                 "`input_dim` out: the layer then follows the vocabulary's size."
             )
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """Looks up rows; warns if they do not stand for what the ids stand for."""
         if not isinstance(inputs, keras.KerasTensor):
             self._warn_if_rebuilt()
@@ -235,14 +235,14 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
 
     # --- Keras 2.15's recipe: `layer.embeddings = matrix` ---
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         # Before Keras would track a `tf.Variable` as one more weight of the layer.
         if name == "embeddings":
             self._assign_embeddings(value)
         else:
             super().__setattr__(name, value)
 
-    def _assign_embeddings(self, matrix: Any) -> None:
+    def _assign_embeddings(self, matrix: Array | list) -> None:
         """Takes a matrix made for the source's present vocabulary."""
         if not self.built or self.lora_enabled or self.quantization_mode:
             raise WarmStartError(

@@ -7,7 +7,6 @@ both. What normalises such vectors has an entry for each feature.
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any
 
 import keras
 
@@ -18,26 +17,18 @@ from warmstart_keras.layers.binding import AxisVariable, Size
 
 @dataclass(frozen=True, eq=False)
 class LayerAxis:
-    """What of a layer has one vocabulary: its rows, its inputs or its outputs.
-
-    Attributes:
-        layer: The layer.
-        path: The layer's path of names in the model.
-        name: `"rows"` of an embedding, `"inputs"` or `"outputs"` of a `Dense`,
-            `"features"` of a normalisation; of a layer of the user's, its variables.
-        bindings: One for each of its variables, the main one first.
-        sizes: The attributes that hold its size.
-        keeps_width: Whether its size cannot change, as an input's.
-        declared: Whether the user declared it.
-    """
+    """What of a layer has one vocabulary: its rows, its inputs or its outputs."""
 
     layer: keras.Layer
-    path: str
+    path: str  # the layer's path of names in the model
+    # `"rows"` of an embedding, `"inputs"` or `"outputs"` of a `Dense`, `"features"` of a
+    # normalisation; of a layer of the user's, its variables.
     name: str
+    # One for each of its variables, the main one first.
     bindings: tuple[AxisVariable, ...]
-    sizes: tuple[Size, ...] = ()
-    keeps_width: bool = False
-    declared: bool = False
+    sizes: tuple[Size, ...] = ()  # the attributes that hold its size
+    keeps_width: bool = False  # whether its size cannot change, as an input's
+    declared: bool = False  # whether the user declared it
 
     @property
     def rows(self) -> int:
@@ -62,7 +53,7 @@ _WITH_AXES = (
 )
 
 
-def has_layer_axes(layer: Any) -> bool:
+def has_layer_axes(layer: keras.Layer) -> bool:
     """Whether a layer is of a kind that may have a vocabulary, built or not."""
     return isinstance(layer, _WITH_AXES)
 
@@ -103,7 +94,7 @@ def variables_of(layer_axes: list[LayerAxis]) -> set[int]:
     }
 
 
-def _rows(layer: Any, path: str) -> LayerAxis:
+def _rows(layer: keras.Layer, path: str) -> LayerAxis:
     # A tied head has the outputs for its new words in the very same rows.
     tied = getattr(layer, "tie_weights", None) is True
     fresh = layer.embeddings_initializer
@@ -127,7 +118,9 @@ def _rows(layer: Any, path: str) -> LayerAxis:
     return LayerAxis(layer, path, "rows", tuple(bindings), (Size(layer, "input_dim"),))
 
 
-def _inputs(layer: Any, path: str, kernel: Any, axis: int) -> LayerAxis:
+def _inputs(
+    layer: keras.Layer, path: str, kernel: keras.Variable, axis: int
+) -> LayerAxis:
     fresh = layer.kernel_initializer
     bindings = [AxisVariable(layer, kernel, axis, (), fresh, path=path, asked=True)]
     if layer.lora_enabled:
@@ -137,7 +130,9 @@ def _inputs(layer: Any, path: str, kernel: Any, axis: int) -> LayerAxis:
     return LayerAxis(layer, path, "inputs", tuple(bindings), keeps_width=True)
 
 
-def _lora_factor(layer: Any, kernel: Any, axis: int) -> tuple[Any, int]:
+def _lora_factor(
+    layer: keras.Layer, kernel: keras.Variable, axis: int
+) -> tuple[keras.Variable, int]:
     """Which LoRA factor has an axis of the kernel, and where."""
     if axis == len(kernel.shape) - 1:
         return layer.lora_kernel_b, 1
@@ -145,7 +140,12 @@ def _lora_factor(layer: Any, kernel: Any, axis: int) -> tuple[Any, int]:
 
 
 def _outputs(
-    layer: Any, path: str, kernel: Any, axis: int, size: Size, bias_axis: int | None
+    layer: keras.Layer,
+    path: str,
+    kernel: keras.Variable,
+    axis: int,
+    size: Size,
+    bias_axis: int | None,
 ) -> LayerAxis:
     mean = AxisVariable(layer, kernel, axis, (), layer.kernel_initializer, path=path)
     bindings = [mean]
@@ -161,7 +161,7 @@ def _outputs(
     return LayerAxis(layer, path, "outputs", averaged, (size,))
 
 
-def _einsum_axes(layer: Any, path: str) -> list[LayerAxis]:
+def _einsum_axes(layer: keras.Layer, path: str) -> list[LayerAxis]:
     """Of the last axis that goes in, if it is summed over, and the last that goes out."""
     inputs, weights, output = re.split(r",|->", layer.equation.replace(" ", ""))
     kernel = keras_internals.kernel_variable(layer)
@@ -183,7 +183,7 @@ def _einsum_axes(layer: Any, path: str) -> list[LayerAxis]:
     return layer_axes
 
 
-def _features(layer: Any, path: str) -> list[LayerAxis]:
+def _features(layer: keras.Layer, path: str) -> list[LayerAxis]:
     """Of a layer that has numbers for each feature along the last axis.
 
     New ones are as in a fresh layer: what is 0, as the count of a word that a text does
@@ -211,14 +211,14 @@ def _features(layer: Any, path: str) -> list[LayerAxis]:
     )
 
 
-def _is_along_last_axis(layer: Any) -> bool:
+def _is_along_last_axis(layer: keras.Layer) -> bool:
     axis = getattr(layer, "axis", -1)
     axes = list(axis) if isinstance(axis, list | tuple) else [axis]
     rank = getattr(layer.input_spec, "ndim", None)
     return axes == [-1] or (rank is not None and axes == [rank - 1])
 
 
-def check_quantized(layer: Any, path: str) -> None:
+def check_quantized(layer: keras.Layer, path: str) -> None:
     """Refuses a quantised layer: rounded rows cannot be trained (K9d)."""
     mode = getattr(layer, "quantization_mode", None)
     if mode:

@@ -1,15 +1,13 @@
 """A plain `keras.layers.Embedding` of one that knows its tokens, and the way back."""
 
-from typing import Any
-
 import keras
 
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.vocabulary import read
+from warmstart_keras.vocabulary import VocabularySource, read
 
 
-def config_of(layer: keras.layers.Embedding, vocabulary: Any) -> dict[str, Any]:
+def config_of(layer: keras.layers.Embedding, vocabulary: VocabularySource) -> dict:
     """The configuration of a `WarmStartEmbedding` with the rows of a plain layer.
 
     Raises:
@@ -29,7 +27,7 @@ def config_of(layer: keras.layers.Embedding, vocabulary: Any) -> dict[str, Any]:
     return {**layer.get_config(), **about}
 
 
-def made_of(layer: Any) -> keras.layers.Embedding:
+def made_of(layer: keras.Layer) -> keras.layers.Embedding:
     """A plain layer with the rows of a `WarmStartEmbedding`.
 
     Raises:
@@ -54,7 +52,7 @@ def _check_convertible(layer: keras.layers.Embedding) -> None:
         )
 
 
-def copy_rows(source: Any, target: Any) -> None:
+def copy_rows(source: keras.Layer, target: keras.Layer) -> None:
     """Gives one embedding layer the rows of another."""
     # A copy: on JAX, training one of two models would use up an array that both hold.
     rows = keras_internals.embeddings_variable(source).value

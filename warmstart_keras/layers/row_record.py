@@ -17,23 +17,18 @@ from warmstart_keras.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class RowRecord:
-    """What is known of one axis of a layer.
+    """What is known of one axis of a layer."""
 
-    Attributes:
-        vocabulary: What its entries stand for now; None where that is not known, and for
-            a `WarmStartEmbedding`, which keeps it itself.
-        named_base: Fingerprint of the base that the user named at the last warm start.
-            The entries stand for something else by now: to move them from that base once
-            more would scramble them.
-        is_named: Whether the user has named its vocabulary.
-        has_moved: Whether a warm start has moved its entries.
-        adapted: The values of a layer with `adapt`, when this was recorded.
-    """
-
+    # What its entries stand for now; None where that is not known, and for a
+    # `WarmStartEmbedding`, which keeps it itself.
     vocabulary: Vocabulary | None = None
+    # Fingerprint of the base that the user named at the last warm start. The entries
+    # stand for something else by now: to move them from that base once more would
+    # scramble them.
     named_base: str | None = None
-    is_named: bool = False
-    has_moved: bool = False
+    is_named: bool = False  # whether the user has named its vocabulary
+    has_moved: bool = False  # whether a warm start has moved its entries
+    # The values of a layer with `adapt`, when this was recorded.
     adapted: tuple[bytes, ...] | None = None
 
 

@@ -2,15 +2,17 @@
 
 import os
 import warnings
+from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+import keras
 import numpy as np
 
 from warmstart_keras import keras_internals
 from warmstart_keras.backend import Transaction, tensors
 from warmstart_keras.errors import WarmStartError
-from warmstart_keras.vocabulary import Token, Vocabulary, read
+from warmstart_keras.keras_internals import Key
+from warmstart_keras.vocabulary import Token, Vocabulary, VocabularySource, read
 
 _ASSET_NAME = "vocabulary.bin"
 
@@ -23,32 +25,25 @@ def _same_rows(one: Vocabulary, other: Vocabulary) -> bool:
 class _Untracked:
     """Holds what a layer must not take for a part of itself (L2c)."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """What a layer knows of its rows.
+    """What a layer knows of its rows."""
 
-    Attributes:
-        vocabulary: What they stand for now; None where not known.
-        slots: What the optimizer's slots stand for, after a matrix was assigned by hand.
-        assigned: Digest of a matrix that was assigned by hand since rows and slots last
-            agreed.
-        former_key: What optimizers knew the table by before it was resized by hand.
-        resized: Whether it was resized by hand, and nobody was warned yet.
-        loaded: Whether they were loaded since it was recorded what they stand for.
-        compared: What the source said when last looked at.
-    """
-
-    vocabulary: Vocabulary | None = None
+    vocabulary: Vocabulary | None = None  # what they stand for now; None where not known
+    # What the optimizer's slots stand for, after a matrix was assigned by hand.
     slots: Vocabulary | None = None
+    # Digest of a matrix that was assigned by hand since rows and slots last agreed.
     assigned: str | None = None
-    former_key: Any = None
-    resized: bool = False
+    # What optimizers knew the table by before it was resized by hand.
+    former_key: Key = None
+    resized: bool = False  # whether it was resized by hand, and nobody was warned yet
+    # Whether they were loaded since it was recorded what they stand for.
     loaded: bool = False
-    compared: Vocabulary | None = None
+    compared: Vocabulary | None = None  # what the source said when last looked at
 
 
 class RowVocabulary:
@@ -61,10 +56,10 @@ class RowVocabulary:
     name: str
     built: bool
     input_dim: int | None
-    embeddings: Any
+    embeddings: keras.Variable
     follows_vocabulary: bool
 
-    def _know_nothing(self, source: Any) -> None:
+    def _know_nothing(self, source: VocabularySource | None) -> None:
         """How a layer starts; `source` is where its vocabulary will be read, or None."""
         self._source = _Untracked(source)
         self._rows = _Rows()
@@ -101,7 +96,7 @@ class RowVocabulary:
         return self._rows.vocabulary.get_vocabulary(include_special_tokens)
 
     @property
-    def vocabulary_source(self) -> Any:
+    def vocabulary_source(self) -> VocabularySource | None:
         """Where the layer reads its vocabulary; None where that is not certain.
 
         The `vocabulary=` that was given, else the one lookup layer that feeds this
@@ -112,7 +107,7 @@ class RowVocabulary:
         lookups = keras_internals.feeding_lookups(self)
         return lookups[0] if len(lookups) == 1 else None
 
-    def follow(self, source: Any, transaction: Transaction) -> None:
+    def follow(self, source: VocabularySource | None, transaction: Transaction) -> None:
         """Makes `source` the one where the layer reads its vocabulary."""
         transaction.set_attribute(self, "_source", _Untracked(source))
 
@@ -129,7 +124,7 @@ class RowVocabulary:
     # --- the recipe of Keras 2.15: `layer.embeddings = matrix` ---
 
     def _stand_for_assigned(
-        self, vocabulary: Vocabulary | None, former_key: Any, resized: bool
+        self, vocabulary: Vocabulary | None, former_key: Key, resized: bool
     ) -> None:
         """Records that rows, but not the optimizer's slots, stand for `vocabulary`.
 
@@ -152,7 +147,7 @@ class RowVocabulary:
         return self._rows.assigned is not None
 
     @property
-    def former_key(self) -> Any:
+    def former_key(self) -> Key:
         """What optimizers knew the table by before it was resized by hand, or None."""
         return self._rows.former_key
 
@@ -197,7 +192,7 @@ class RowVocabulary:
             )
 
     @staticmethod
-    def _is_watched(source: Any) -> bool:
+    def _is_watched(source: VocabularySource | None) -> bool:
         """Whether a rebuild of `source` can be seen at every call, at no cost."""
         return keras_internals.lookup_of(source) is not None or isinstance(
             source, RowVocabulary
@@ -205,14 +200,14 @@ class RowVocabulary:
 
     # --- saving, loading ---
 
-    def save_own_variables(self, store: Any) -> None:
+    def save_own_variables(self, store: MutableMapping) -> None:
         """Saves the weights, and beside them the vocabulary that they stand for."""
         super().save_own_variables(store)  # type: ignore[misc]
         if self.built and self._rows.vocabulary is not None:
             data = self._rows.vocabulary.to_bytes()
             store[VOCABULARY_KEY] = np.frombuffer(data, dtype=np.uint8)
 
-    def load_own_variables(self, store: Any) -> None:
+    def load_own_variables(self, store: MutableMapping) -> None:
         """Takes over the weights of a file, and the tokens that they stand for."""
         keys = set(store.keys())
         if not keys and self._refused is not None:

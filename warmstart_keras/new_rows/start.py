@@ -73,32 +73,21 @@ NewRowsInitializer: TypeAlias = (
 
 @dataclass(frozen=True, eq=False)
 class NewRows(Start):
-    """New rows that an initializer makes when they are asked for.
+    """New rows that an initializer makes when they are asked for."""
 
-    Attributes:
-        initializer: What makes them.
-        row_map: Which rows of the new matrix are new, and their tokens.
-        shape: Shape of the whole new matrix, rows first.
-        dtype: NumPy dtype of the matrix.
-        base: The base matrix.
-        seed: What the values depend on: plain values, the same in every process.
-        axis: Where the array has its rows: an initializer that is asked for the whole
-            array is asked in the array's own order of axes.
-        learned: What the initializer has learned, once it has.
-        all_rows: The values of all new rows, once they were made.
-    """
-
-    initializer: RowInitializer
-    row_map: RowMap
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    base: BaseRows
-    seed: tuple
+    initializer: RowInitializer  # what makes them
+    row_map: RowMap  # which rows of the new matrix are new, and their tokens
+    shape: tuple[int, ...]  # shape of the whole new matrix, rows first
+    dtype: np.dtype  # NumPy dtype of the matrix
+    base: BaseRows  # the base matrix
+    seed: tuple  # what the values depend on: plain values, the same in every process
+    # Where the array has its rows: an initializer that is asked for the whole array is
+    # asked in the array's own order of axes.
     axis: int = 0
     number: float | None = None
     remark: str | None = None
-    learned: Fitted | None = None
-    all_rows: np.ndarray | None = None
+    learned: Fitted | None = None  # what the initializer has learned, once it has
+    all_rows: np.ndarray | None = None  # the values of all new rows, once they were made
     # The part that was made last, by its first row: it may be asked for in pieces.
     _last_part: dict[int, np.ndarray] = field(default_factory=dict, init=False)
 

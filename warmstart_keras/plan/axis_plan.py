@@ -25,20 +25,13 @@ from warmstart_keras.vocabulary import RowMap
 
 @dataclass(frozen=True, eq=False)
 class AxisPlan:
-    """A vocabulary axis whose rows, or whose optimizer slots, must move.
+    """A vocabulary axis whose rows, or whose optimizer slots, must move."""
 
-    Attributes:
-        axis: The axis, with its vocabularies.
-        row_map: From the base vocabulary to the new one, without spare rows.
-        moves: What becomes of its variables.
-        notes: What the user should know about it, one sentence each.
-        remarks: The same about the rows of new words; printed as well as reported.
-    """
-
-    axis: VocabularyAxis
-    row_map: RowMap
-    moves: tuple[MoveRows, ...] = ()
-    notes: tuple[str, ...] = ()
+    axis: VocabularyAxis  # the axis, with its vocabularies
+    row_map: RowMap  # from the base vocabulary to the new one, without spare rows
+    moves: tuple[MoveRows, ...] = ()  # what becomes of its variables
+    notes: tuple[str, ...] = ()  # what the user should know about it, one sentence each
+    # The same about the rows of new words; printed as well as reported.
     remarks: tuple[str, ...] = ()
 
     @property

@@ -17,18 +17,13 @@ from warmstart_keras.plan.rebuilding import attributes_set, check_ancestors
 
 @dataclass
 class Resizing:
-    """What has to follow the axes of a model that change their number of rows.
+    """What has to follow the axes of a model that change their number of rows."""
 
-    Attributes:
-        roots: The models.
-        axes: The axes.
-        sizes: New values of attributes that hold a vocabulary's size.
-        unchecked: Paths of layers whose configuration could not be checked.
-    """
-
-    roots: list[keras.Layer] = field(default_factory=list)
-    axes: list[VocabularyAxis] = field(default_factory=list)
+    roots: list[keras.Layer] = field(default_factory=list)  # the models
+    axes: list[VocabularyAxis] = field(default_factory=list)  # the axes
+    # New values of attributes that hold a vocabulary's size.
     sizes: dict[Size, Any] = field(default_factory=dict)
+    # Paths of layers whose configuration could not be checked.
     unchecked: list[str] = field(default_factory=list)
 
     @classmethod

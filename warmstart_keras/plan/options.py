@@ -94,20 +94,14 @@ def _listed(value: object) -> list:
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """The models and optimizers that a warm start of a model has to do with.
+    """The models and optimizers that a warm start of a model has to do with."""
 
-    Attributes:
-        roots: The model, and those that the user named besides.
-        models: These, and the models inside them.
-        optimizers: Those of these models, those that the user named, and all that they
-            wrap.
-        heir: The optimizer that a previous run's state is for: the model's, or the one
-            that the user named.
-    """
-
-    roots: list[keras.Layer]
-    models: list[keras.Model]
+    roots: list[keras.Layer]  # the model, and those that the user named besides
+    models: list[keras.Model]  # these, and the models inside them
+    # Those of these models, those that the user named, and all that they wrap.
     optimizers: list[keras.optimizers.Optimizer]
+    # The optimizer that a previous run's state is for: the model's, or the one that the
+    # user named.
     heir: keras.optimizers.Optimizer | None
 
     @classmethod

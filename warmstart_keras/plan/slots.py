@@ -27,16 +27,12 @@ from warmstart_keras.vocabulary import RowMap
 
 @dataclass(frozen=True, eq=False)
 class SlotUpdate:
-    """What becomes of one variable of an optimizer.
+    """What becomes of one variable of an optimizer."""
 
-    Attributes:
-        update: The update.
-        axis: The vocabulary axis that it follows; None if it follows none.
-        owner: The variable of the model that it belongs to, if it follows an axis.
-    """
-
-    update: MoveRows | SetValue
+    update: MoveRows | SetValue  # the update
+    # The vocabulary axis that it follows; None if it follows none.
     axis: VocabularyAxis | None = None
+    # The variable of the model that it belongs to, if it follows an axis.
     owner: keras.Variable | None = None
 
 

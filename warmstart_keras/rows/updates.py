@@ -20,21 +20,14 @@ _SMALL = 2**16
 
 @dataclass(frozen=True, eq=False)
 class MoveRows:
-    """The rows of one variable, a model's or an optimizer's, that go to new places.
+    """The rows of one variable, a model's or an optimizer's, that go to new places."""
 
-    Attributes:
-        variable: The `keras.Variable`.
-        axis: The axis that has the vocabulary.
-        row_map: Where each of its new rows comes from.
-        start: What the rows that start anew have, as of `move_rows`.
-        source: Where the rows come from, if not from the variable itself: those of a
-            previous run.
-    """
-
-    variable: keras.Variable
-    axis: int
-    row_map: RowMap
+    variable: keras.Variable  # the `keras.Variable`
+    axis: int  # the axis that has the vocabulary
+    row_map: RowMap  # where each of its new rows comes from
+    # What the rows that start anew have, as of `move_rows`.
     start: Start | keras.Variable | float
+    # Where the rows come from, if not from the variable itself: those of a previous run.
     source: LazyArray | None = None
 
     @property
@@ -93,15 +86,11 @@ class MoveRows:
 
 @dataclass(frozen=True, eq=False)
 class SetValue:
-    """The value of one variable, as a whole.
+    """The value of one variable, as a whole."""
 
-    Attributes:
-        variable: The `keras.Variable`.
-        source: What it gets: what a previous run has, the value of another variable at
-            that time, or one number everywhere.
-    """
-
-    variable: keras.Variable
+    variable: keras.Variable  # the `keras.Variable`
+    # What it gets: what a previous run has, the value of another variable at that time,
+    # or one number everywhere.
     source: LazyArray | keras.Variable | float
 
     def digest(self) -> str:
@@ -135,15 +124,10 @@ class SetValue:
 
 @dataclass(frozen=True, eq=False)
 class LoadState:
-    """What a layer saves in a form of its own, and alone can read.
-
-    Attributes:
-        layer: The layer.
-        values: What it has saved, by key.
-    """
+    """What a layer saves in a form of its own, and alone can read."""
 
     layer: keras.Layer
-    values: dict[str, LazyArray]
+    values: dict[str, LazyArray]  # what it has saved, by key
 
     def digest(self) -> str:
         """What must be the same in every process."""

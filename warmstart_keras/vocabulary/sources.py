@@ -52,22 +52,15 @@ OOV_TOKEN = "[UNK]"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Parts:
-    """What a `Vocabulary` is made of.
+    """What a `Vocabulary` is made of."""
 
-    Attributes:
-        tokens: Entry `i` is what row `i` stands for: text, bytes that are no text, or an
-            integer.
-        mask_row: The row of the mask token, or None.
-        oov_rows: The rows of out-of-vocabulary tokens.
-        hashing: Method and salt by which OOV rows are chosen; None where not known.
-        given_by_id: Whether the source names a row for every token.
-    """
-
+    # Entry `i` is what row `i` stands for: text, bytes that are no text, or an integer.
     tokens: Tokens
-    mask_row: int | None = None
-    oov_rows: range = range(0)
+    mask_row: int | None = None  # the row of the mask token, or None
+    oov_rows: range = range(0)  # the rows of out-of-vocabulary tokens
+    # Method and salt by which OOV rows are chosen; None where not known.
     hashing: str | None = None
-    given_by_id: bool = False
+    given_by_id: bool = False  # whether the source names a row for every token
 
 
 def parts_of(source: VocabularySource) -> Parts:

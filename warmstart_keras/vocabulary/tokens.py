@@ -16,22 +16,17 @@ _CHUNK = 2**13  # tokens that are made of a list, or into one, at a time
 
 @dataclass(eq=False, repr=False, slots=True)
 class Tokens:
-    """An immutable sequence of tokens, in hardly more memory than their bytes.
+    """An immutable sequence of tokens, in hardly more memory than their bytes."""
 
-    Attributes:
-        blob: The tokens end to end: text as UTF-8 (lone surrogates as if they were
-            characters), bytes that are no text as they are, integers in digits.
-        ends: int64 array of shape `(tokens,)`: where in `blob` each one ends.
-        integers: Whether they are integers.
-        not_text: The places of those that are bytes, ascending.
-        nameless: The places of those that are None, ascending.
-    """
-
+    # The tokens end to end: text as UTF-8 (lone surrogates as if they were characters),
+    # bytes that are no text as they are, integers in digits.
     blob: bytes
-    ends: np.ndarray
+    ends: np.ndarray  # int64 array of shape `(tokens,)`: where in `blob` each one ends
     _: KW_ONLY
-    integers: bool = False
+    integers: bool = False  # whether they are integers
+    # The places of those that are bytes, ascending.
     not_text: np.ndarray = field(default_factory=lambda: _NO_ROWS)
+    # The places of those that are None, ascending.
     nameless: np.ndarray = field(default_factory=lambda: _NO_ROWS)
 
     def __post_init__(self) -> None:
