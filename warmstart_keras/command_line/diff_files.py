@@ -28,9 +28,6 @@ def diff(arguments: argparse.Namespace, stage: Callable[[str], None]) -> Answer:
 
     A file of tokens is compared with every layer of a model, and gets its special rows
     where it has none, as a warm start would.
-
-    Raises:
-        WarmStartError: If a file cannot be read, or has no known vocabulary.
     """
     stage(f"reading {arguments.old}")
     old = read_file(arguments.old)

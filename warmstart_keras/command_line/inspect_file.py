@@ -86,11 +86,7 @@ def check_exists(path: Path) -> None:
 
 
 def read_file(path: Path) -> FileContent:
-    """Reads the vocabularies of a saved model, or of a UTF-8 file with a token a line.
-
-    Raises:
-        WarmStartError: If the file is missing, broken or of another kind.
-    """
+    """Reads the vocabularies of a saved model, or of a UTF-8 file with a token a line."""
     check_exists(path)
     if path.suffix not in (".keras", ".h5") and not path.is_dir():
         tokens = FileVocabulary(None, Vocabulary.from_file(path), "file")
@@ -132,11 +128,7 @@ def table_of(saved: SavedLayer) -> LazyArray | None:
 
 
 def source_of(path: Path, like: Vocabulary) -> Path | list[int]:
-    """A file of tokens as the source of a vocabulary, of integers where `like` is.
-
-    Raises:
-        WarmStartError: If the file must have integers, and does not.
-    """
+    """A file of tokens as the source of a vocabulary, of integers where `like` is."""
     if not like.compact.integers:
         return path
     try:

@@ -59,10 +59,6 @@ def set_lookups(
 
     Returns:
         The `vocabularies` of `warm_start`, and the lookup layers that were set.
-
-    Raises:
-        WarmStartError: If a name does not fit the model, a base is given for what the
-            model knows, or a lookup layer cannot have the vocabulary of a file.
     """
     known = _known_layers(model)
     for name, file in base_files:
@@ -189,11 +185,7 @@ def _check_nothing_is_left(
 
 
 def _replace_vocabulary(one: _Known, file: Path) -> None:
-    """Gives a lookup layer the tokens of a file.
-
-    Raises:
-        WarmStartError: If it cannot have them, or could not be loaded with them.
-    """
+    """Gives a lookup layer the tokens of a file."""
     lookup: keras.Layer = keras_internals.lookup_of(one.layer)
     before = one.vocabulary
     new = read_as(source_of(file, before), before)

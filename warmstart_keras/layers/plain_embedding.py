@@ -8,11 +8,7 @@ from warmstart_keras.vocabulary import VocabularySource, read
 
 
 def config_of(layer: keras.layers.Embedding, vocabulary: VocabularySource) -> dict:
-    """The configuration of a `WarmStartEmbedding` with the rows of a plain layer.
-
-    Raises:
-        WarmStartError: If the layer is not a built, plain one.
-    """
+    """The configuration of a `WarmStartEmbedding` with the rows of a plain layer."""
     if type(layer) is not keras.layers.Embedding:
         raise WarmStartError(
             "`layer` must be a `keras.layers.Embedding`. "
@@ -28,11 +24,7 @@ def config_of(layer: keras.layers.Embedding, vocabulary: VocabularySource) -> di
 
 
 def made_of(layer: keras.Layer) -> keras.layers.Embedding:
-    """A plain layer with the rows of a `WarmStartEmbedding`.
-
-    Raises:
-        WarmStartError: If the layer is not built, quantised or has LoRA factors.
-    """
+    """A plain layer with the rows of a `WarmStartEmbedding`."""
     _check_convertible(layer)
     config = {**keras.layers.Embedding.get_config(layer), "input_dim": layer.input_dim}
     plain = keras.layers.Embedding.from_config(config)

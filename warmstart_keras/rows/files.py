@@ -18,11 +18,7 @@ _CHUNK = 2**14  # rows that are copied at a time
 
 
 def opened(array: Array | str | os.PathLike, stack: ExitStack) -> np.ndarray:
-    """Opens what `remap` is given as an array, mapped from a file where it is in one.
-
-    Raises:
-        WarmStartError: If it is no numeric array, or a file without one.
-    """
+    """Opens what `remap` is given as an array, mapped from a file where it is in one."""
     if isinstance(array, str | os.PathLike):
         try:
             file = np.lib.format.open_memmap(os.fspath(array), "r")
@@ -48,11 +44,7 @@ def opened(array: Array | str | os.PathLike, stack: ExitStack) -> np.ndarray:
 
 
 def numeric(array: Array, name: str) -> np.ndarray:
-    """An array, tensor or variable as a NumPy array.
-
-    Raises:
-        WarmStartError: If its dtype is not numeric.
-    """
+    """An array, tensor or variable as a NumPy array."""
     values = array if isinstance(array, np.ndarray) else tensors.to_numpy(array)
     # bfloat16 and its like (ml_dtypes) are of kind "V", but can be cast.
     kind = values.dtype.kind
@@ -76,12 +68,7 @@ def check_path(out: Path) -> None:
 
 
 def check_out(out: Any, shape: tuple[int, ...], values: np.ndarray, axis: int) -> None:
-    """Refuses what the result cannot be written into.
-
-    Raises:
-        WarmStartError: If it is of another kind, shape or dtype, read-only, or shares
-            memory or a file with `values`.
-    """
+    """Refuses what the result cannot be written into."""
     is_array = isinstance(out, np.ndarray)
     takes_slices = axis == 0 and hasattr(out, "__setitem__")
     if (

@@ -42,11 +42,7 @@ class MoveRows:
         return replace(self, start=self.start.fitted())
 
     def prepared(self) -> "MoveRows":
-        """The same with all asked of the user's code that can be asked ahead.
-
-        Raises:
-            WarmStartError: If that cannot be had for a variable of several processes.
-        """
+        """The same with all asked of the user's code that can be asked ahead."""
         if not isinstance(self.start, NewRows):
             return self
         if self.start.in_parts:
