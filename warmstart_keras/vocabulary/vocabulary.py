@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -90,15 +89,26 @@ class Vocabulary:
             self._parts: Parts = parts_with_special_rows(source, mask, oov, oov_at)
 
     @classmethod
-    def from_parts(cls, tokens: Tokens | list[Token], **about: Any) -> "Vocabulary":
+    def from_parts(
+        cls,
+        tokens: Tokens | list[Token],
+        *,
+        mask_row: int | None = None,
+        oov_rows: range = range(0),
+        hashing: str | None = None,
+        given_by_id: bool = False,
+    ) -> "Vocabulary":
         """A vocabulary of its parts: no special row is recognised, or added.
 
         Args:
             tokens: Entry `i` is what row `i` stands for.
-            **about: The other attributes of `Parts`.
+            mask_row: The row of the mask token, or None.
+            oov_rows: The rows of out-of-vocabulary tokens.
+            hashing: Method and salt by which OOV rows are chosen; None if not known.
+            given_by_id: Whether the source names a row for every token.
         """
         tokens = tokens if isinstance(tokens, Tokens) else Tokens.of(tokens)
-        return cls._of(Parts(tokens, **about))
+        return cls._of(Parts(tokens, mask_row, oov_rows, hashing, given_by_id))
 
     @classmethod
     def _of(cls, parts: Parts) -> "Vocabulary":
