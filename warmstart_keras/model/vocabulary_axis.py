@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import keras
 
@@ -17,7 +16,7 @@ from warmstart_keras.layers import (
 )
 from warmstart_keras.model.named_layers import LayerIndex, NamedAxis
 from warmstart_keras.previous import AxisOrigin
-from warmstart_keras.vocabulary import Vocabulary, read
+from warmstart_keras.vocabulary import Vocabulary, VocabularySource, read
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +25,13 @@ class AxisSource:
 
     Attributes:
         layer_axis: The axis.
-        source: A vocabulary source.
+        source: Its vocabulary source.
         named: Whether the user named it.
         origin: Where its rows come from: the model itself, or a previous run.
     """
 
     layer_axis: LayerAxis
-    source: Any
+    source: VocabularySource
     named: bool
     origin: AxisOrigin
 
@@ -50,7 +49,7 @@ class Sources:
         sourceless: Paths of layers with a vocabulary whose source is not known.
         plain: Paths of all embeddings, if they are built, and a vocabulary is known of
             none.
-        watched: Lookup layers whose vectors go where it is not certain what follows them.
+        watched: Lookup layers whose vectors go where their use is not certain.
         problems: Sources, and what forbids to move the rows that follow them.
     """
 
@@ -58,17 +57,14 @@ class Sources:
     bases: list[NamedAxis]
     axes: list[AxisSource] = field(default_factory=list)
     alone: list[LayerAxis] = field(default_factory=list)
-    unbuilt: dict[keras.Layer, list[Any]] = field(default_factory=dict)
+    unbuilt: dict[keras.Layer, list[VocabularySource]] = field(default_factory=dict)
     sourceless: list[str] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
     watched: list[keras.Layer] = field(default_factory=list)
-    problems: list[tuple[Any, str]] = field(default_factory=list)
+    problems: list[tuple[VocabularySource, str]] = field(default_factory=list)
 
     def by_variable(self) -> dict[int, frozenset[int]]:
-        """For the `id` of each variable the axes along which it may have a vocabulary.
-
-        Those of embeddings, and of all layers whose vocabulary has a source.
-        """
+        """For the `id` of each variable the axes along which it may have a vocabulary."""
         layer_axes = [one.layer_axis for one in self.axes]
         for layer in self.index.embeddings:
             layer_axes += self.index.layer_axes(layer)
@@ -98,7 +94,7 @@ class VocabularyAxis:
     layer_axis: LayerAxis
     base: Vocabulary | None
     new: Vocabulary
-    source: Any
+    source: VocabularySource
     named: bool
     base_named: bool
     rows: int
