@@ -104,13 +104,7 @@ class LayerIndex:
 
 @dataclass(frozen=True)
 class NamedAxis:
-    """A layer that the user named.
-
-    Attributes:
-        layer: The layer.
-        axis: The name of the axis that is meant, if the user said so.
-        source: The vocabulary source that it was named with.
-    """
+    """A layer that the user named with a source, and the name of its axis if given."""
 
     layer: keras.Layer
     axis: str | None

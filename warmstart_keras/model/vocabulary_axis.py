@@ -1,5 +1,6 @@
 """An axis of a layer with its vocabularies: where they are read, and what they say."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -21,13 +22,9 @@ from warmstart_keras.vocabulary import Vocabulary, VocabularySource, read
 
 @dataclass(frozen=True, eq=False)
 class AxisSource:
-    """An axis of a layer, and where its new vocabulary is read.
+    """An axis of a layer, where its new vocabulary is read, and where its rows are.
 
-    Attributes:
-        layer_axis: The axis.
-        source: Its vocabulary source.
-        named: Whether the user named it.
-        origin: Where its rows come from: the model itself, or a previous run.
+    `named` says whether the user named the source.
     """
 
     layer_axis: LayerAxis
@@ -68,10 +65,9 @@ class Sources:
         layer_axes = [one.layer_axis for one in self.axes]
         for layer in self.index.embeddings:
             layer_axes += self.index.layer_axes(layer)
-        axes: dict[int, frozenset[int]] = {}
+        axes: dict[int, frozenset[int]] = defaultdict(frozenset)
         for binding in (b for layer_axis in layer_axes for b in layer_axis.bindings):
-            key = id(binding.variable)
-            axes[key] = axes.get(key, frozenset()) | {binding.axis}
+            axes[id(binding.variable)] |= {binding.axis}
         return axes
 
 
@@ -150,7 +146,8 @@ class VocabularyAxis:
             and (self.layer_axis.rows, self.rows) == (other.layer_axis.rows, other.rows)
             and (
                 ours is theirs
-                or (ours is not None and theirs is not None and ours.same_rows(theirs))
+                if ours is None or theirs is None
+                else ours.same_rows(theirs)
             )
             and self.new.same_rows(other.new)
         )
@@ -166,13 +163,7 @@ class VocabularyAxis:
 
 @dataclass(frozen=True, eq=False)
 class ModelAxes:
-    """What was found in a model: its axes with their vocabularies, and what has none.
-
-    Attributes:
-        axes: The axes whose source is known.
-        sources: Where they are read, and what has no source or no rows yet.
-        notes: What the user should know, one sentence each.
-    """
+    """What was found in a model, with notes for the user, one sentence each."""
 
     axes: list[VocabularyAxis]
     sources: Sources
