@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from functools import cached_property
-from typing import Any
 
 import keras
 
@@ -13,20 +12,26 @@ from warmstart_keras.layers import (
     WarmStartEmbedding,
     behind_head,
     check_quantized,
+    record_of,
     recorded_vocabulary,
     records_of,
 )
-from warmstart_keras.model.named_layers import LayerIndex, NamedAxis, resolve
+from warmstart_keras.model.named_layers import (
+    LayerIndex,
+    NamedAxis,
+    NamedSources,
+    resolve,
+)
 from warmstart_keras.model.vector_flow import Reached, VectorFlow
 from warmstart_keras.model.vocabulary_axis import AxisSource, Sources
 from warmstart_keras.previous import origin_in_model
-from warmstart_keras.vocabulary import is_plain, read
+from warmstart_keras.vocabulary import VocabularySource, is_plain, read
 
 
 def find_sources(
     model: keras.Layer,
-    vocabularies: Any = None,
-    base_vocabularies: Any = None,
+    vocabularies: NamedSources = None,
+    base_vocabularies: NamedSources = None,
     without_base: Collection[keras.Layer] = (),
     besides: Collection[keras.Layer] = (),
     as_new: bool = False,
@@ -35,18 +40,12 @@ def find_sources(
 
     Args:
         model: A model, or a layer alone.
-        vocabularies: A mapping from a layer, its name or a `Binding` to a source, or one
-            source.
-        base_vocabularies: What the rows stand for now, likewise.
+        vocabularies: The sources that the user named.
+        base_vocabularies: What the user says that the rows stand for now.
         without_base: Layers for which `base_vocabularies` no longer holds.
         besides: Other models over the same layers.
         as_new: Whether the model was built for today's vocabulary, to start from a
             previous run.
-
-    Raises:
-        WarmStartError: If a name is unknown or borne by two layers, a layer has no
-            vocabulary axis, it is not certain which one is meant, or a layer is quantised
-            or has a base and no source.
     """
     index = LayerIndex(model)
     named = resolve(index, vocabularies, "vocabularies")
@@ -63,14 +62,14 @@ def find_sources(
     return found
 
 
-def _source(axis: LayerAxis, source: Any, named: bool) -> AxisSource:
+def _source(axis: LayerAxis, source: VocabularySource, named: bool) -> AxisSource:
     return AxisSource(axis, source, named, origin_in_model(axis))
 
 
 class _Graph:
-    """What handles vectors with one number for each token of a lookup layer of a model.
+    """Follows vectors with one number for each token of a lookup layer.
 
-    A lookup layer gives them itself, or ids of which a `CategoryEncoding` makes them.
+    The lookup layer gives them itself, or a `CategoryEncoding` makes them of its ids.
     """
 
     def __init__(self, models: list[keras.Layer], layers: LayerIndex) -> None:
@@ -87,20 +86,18 @@ class _Graph:
 
     @cached_property
     def ways(self) -> VectorFlow:
-        """The ways of all vectors."""
+        """The graph of all vectors."""
         return VectorFlow(self._models, self._layers.layer_axes, self._layers.paths)
 
     @cached_property
     def followed(self) -> list[tuple[keras.Layer, Reached]]:
-        """Each lookup layer whose tokens vectors are of, with what handles these."""
+        """Each lookup layer, with what handles the vectors of its tokens."""
         return [(lookup, self.ways.given_by(layer)) for lookup, layer in self.starts]
 
     def lookup_of(self, axis: LayerAxis) -> keras.Layer | None:
         """The lookup layer whose vectors go into one axis of a layer."""
         for lookup, reached in self.followed:
-            if any(
-                (s.layer, s.name) == (axis.layer, axis.name) for s in reached.layer_axes
-            ):
+            if (axis.layer, axis.name) in ((a.layer, a.name) for a in reached.layer_axes):
                 return lookup
         return None
 
@@ -108,17 +105,13 @@ class _Graph:
 def _find_embeddings(found: Sources, named: list[NamedAxis]) -> None:
     """Finds the embeddings: ours, those named, and those that a lookup feeds."""
     index = found.index
-    lookups = {
-        id(layer) for layer in index.paths if keras_internals.lookup_of(layer) is not None
-    }
     for layer in index.embeddings:
         path = index.paths[layer]
-        rows = next((s for s in index.layer_axes(layer) if s.name == "rows"), None)
-        meant = [one for one in named if one.layer is layer]
-        meant = [one for one in meant if rows is None or one.is_for(rows)]
-        source = meant[0].given if meant else None
+        rows = next((a for a in index.layer_axes(layer) if a.name == "rows"), None)
+        meant = [n for n in named if n.layer is layer and (not rows or n.is_for(rows))]
+        source = meant[0].source if meant else None
         if source is None:
-            source = _source_in_model(layer, lookups)
+            source = _source_in_model(layer, index)
         if source is None:
             # A plain layer that was never named may have no vocabulary at all.
             ours = isinstance(layer, WarmStartEmbedding)
@@ -126,7 +119,8 @@ def _find_embeddings(found: Sources, named: list[NamedAxis]) -> None:
                 found.sourceless.append(path)
             elif rows is not None:  # else its model is not built: what feeds it may show
                 found.plain.append(path)
-            found.alone += [] if rows is None else [rows]
+            if rows is not None:
+                found.alone.append(rows)
         elif rows is not None:
             found.axes.append(_source(rows, _end_of_chain(source, named), bool(meant)))
         elif meant or any(base.layer is layer for base in found.bases):
@@ -143,7 +137,7 @@ def _find_named(
     for one in named:
         if one.layer in index.embeddings and one.axis in (None, "rows"):
             continue
-        source = _end_of_chain(one.given, named)
+        source = _end_of_chain(one.source, named)
         if not one.layer.built:
             found.unbuilt.setdefault(one.layer, []).append(source)
             continue
@@ -151,27 +145,30 @@ def _find_named(
         axes = [a for a in index.layer_axes(one.layer) if one.is_for(a)]
         if one.axis is None:  # it is not said which
             axes = _left_by_graph(graph, axes, source)
-            base = next((b.given for b in found.bases if b.layer is one.layer), None)
+            base = next((b.source for b in found.bases if b.layer is one.layer), None)
             sizes = [len(read(source))]
             if not as_new:
                 sizes = _sizes(source, base, embeddings)
-            path = index.paths[one.layer]
-            axes = [_meant(one.layer, path, axes, source, sizes)]
+            axes = [_meant(one.layer, index.paths[one.layer], axes, source, sizes)]
         found.axes.append(_source(axes[0], source, True))
 
 
-def _left_by_graph(graph: _Graph, axes: list[LayerAxis], source: Any) -> list[LayerAxis]:
+def _left_by_graph(
+    graph: _Graph, axes: list[LayerAxis], source: VocabularySource
+) -> list[LayerAxis]:
     """Those axes of a layer that the vectors of no other lookup layer go into."""
     fed = {axis: graph.lookup_of(axis) for axis in axes if graph.starts}
     by_it = [axis for axis in axes if fed.get(axis) is source]
     return by_it or [axis for axis in axes if fed.get(axis) is None]
 
 
-def _sizes(source: Any, base: Any, sources: list[AxisSource]) -> list[int]:
-    """How many tokens an axis has now that stands for the tokens of a source."""
+def _sizes(
+    source: VocabularySource, base: VocabularySource | None, axes: list[AxisSource]
+) -> list[int]:
+    """The possible numbers of tokens that an axis of a source has now."""
     if base is not None:
         return [len(read(base))]
-    known = [o.origin.vocabulary for o in sources if o.source is source]
+    known = [one.origin.vocabulary for one in axes if one.source is source]
     return [len(v) for v in known if v is not None] or [len(read(source))]
 
 
@@ -179,16 +176,11 @@ def _meant(
     layer: keras.Layer,
     path: str,
     axes: list[LayerAxis],
-    source: Any,
+    source: VocabularySource,
     sizes: list[int],
 ) -> LayerAxis:
-    """The one axis of a layer that a vocabulary fits.
-
-    Raises:
-        WarmStartError: If it fits none, or several.
-    """
-    records = records_of(layer)
-    named = [s for s in axes if s.name in records and records[s.name].is_named]
+    """The one axis of a layer that a vocabulary fits."""
+    named = [axis for axis in axes if record_of(layer, axis.name).is_named]
     if len(named) == 1:
         return named[0]
     lookup = keras_internals.lookup_of(source)
@@ -205,7 +197,7 @@ def _meant(
         raise WarmStartError(
             "`vocabularies` must name layers with one row per token. Received: "
             f"'{path}' of type {type(layer).__name__}, for {sizes[0]} tokens, with "
-            f"{[f'{s.rows} {s.name}' for s in axes]}. If it stands for an older "
+            f"{[f'{a.rows} {a.name}' for a in axes]}. If it stands for an older "
             f"vocabulary, say that: `base_vocabularies={{'{layer.name}': old_tokens}}`; "
             "else build a new model of today's size, and warm start it from this one: "
             "`warm_start(new_model, ..., previous=this_model)`."
@@ -227,25 +219,14 @@ def _meant(
 def _find_in_graph(found: Sources, graph: _Graph) -> None:
     """Finds the axes that take vectors with one number for each token."""
     sources = list(found.axes)
-    starts = [
-        one
-        for one in sources
-        if not one.layer_axis.declared
-        and (one.layer_axis.name != "rows" or one.layer_axis.bindings[0].averaged)
-    ]
-    if not graph.starts and not starts:
-        return
-    followed: list[tuple[Any, Reached, bool]] = [
+    followed: list[tuple[VocabularySource, Reached, bool]] = [
         (lookup, reached, False) for lookup, reached in graph.followed
     ]
-    followed += [
-        (
-            one.source,
-            graph.ways.around(one.layer_axis),
-            one.layer_axis.name in ("rows", "outputs"),
-        )
-        for one in starts
-    ]
+    for one in sources:
+        axis = one.layer_axis
+        if not axis.declared and (axis.name != "rows" or axis.bindings[0].averaged):
+            of_head = axis.name in ("rows", "outputs")
+            followed.append((one.source, graph.ways.around(axis), of_head))
     known = {(o.layer_axis.layer, o.layer_axis.name): o.source for o in sources}
     named = [one.layer_axis.layer for one in sources if one.named]
     for source, reached, of_head in followed:
@@ -263,20 +244,17 @@ def _find_in_graph(found: Sources, graph: _Graph) -> None:
                 )
                 found.problems += [(source, message), (known[key], message)]
         problems = [
-            (source, message)
-            for layer, message in reached.problems
-            if not any(layer is other for other in named)
+            (source, message) for layer, message in reached.problems if layer not in named
         ]
         found.problems += problems
         if problems and any(source is lookup for lookup, _ in graph.starts):
             found.watched.append(source)
 
 
-def _is_alike(one: Any, other: Any) -> bool:
+def _is_alike(one: VocabularySource, other: VocabularySource) -> bool:
     """Whether two sources are one, or lists of the same tokens."""
-    if one is other:
-        return True
-    return is_plain(one) and is_plain(other) and read(one).same_rows(read(other))
+    both_plain = is_plain(one) and is_plain(other)
+    return one is other or (both_plain and read(one).same_rows(read(other)))
 
 
 def _check_all_have_sources(found: Sources) -> None:
@@ -302,25 +280,26 @@ def _check_all_have_sources(found: Sources) -> None:
         ]
 
 
-def _source_in_model(layer: keras.Layer, lookups: set[int]) -> Any | None:
+def _source_in_model(layer: keras.Layer, index: LayerIndex) -> VocabularySource | None:
     """The source that the layer itself knows, or the lookup of the model feeding it."""
     if isinstance(layer, WarmStartEmbedding):
         return layer.vocabulary_source
     feeding = [
         other
         for other in keras_internals.feeding_lookups(layer)
-        if id(other) in lookups and keras_internals.gives_ids(other)
+        if other in index.paths and keras_internals.gives_ids(other)
     ]
     return feeding[0] if len(feeding) == 1 else None
 
 
-def _end_of_chain(source: Any, named: list[NamedAxis]) -> Any:
+def _end_of_chain(source: VocabularySource, named: list[NamedAxis]) -> VocabularySource:
     """The source at the end of a chain of layers that follow one another."""
-    seen: list = []
-    while isinstance(source, WarmStartEmbedding) and not any(source is s for s in seen):
-        seen.append(source)
-        given = (one.given for one in named if one.layer is source)
-        further = next(given, source.vocabulary_source)
+    seen = set()
+    while isinstance(source, WarmStartEmbedding) and source not in seen:
+        seen.add(source)
+        further = next(
+            (one.source for one in named if one.layer is source), source.vocabulary_source
+        )
         if further is None:
             break
         source = further

@@ -1,12 +1,9 @@
 """What the rows of an axis stand for before the warm start: its base vocabulary."""
 
-from typing import Any, NoReturn
-
 import keras
 
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import (
-    LayerAxis,
     WarmStartEmbedding,
     adapted_values,
     has_moved,
@@ -15,10 +12,18 @@ from warmstart_keras.layers import (
 from warmstart_keras.model.named_layers import NamedAxis
 from warmstart_keras.model.vocabulary_axis import AxisSource
 from warmstart_keras.previous import MatchedRun
-from warmstart_keras.vocabulary import Vocabulary, is_plain, read, read_as
+from warmstart_keras.vocabulary import (
+    Vocabulary,
+    VocabularySource,
+    is_plain,
+    read,
+    read_as,
+)
 
 
-def named_base(one: AxisSource, bases: list[NamedAxis], sources: list[AxisSource]) -> Any:
+def named_base(
+    one: AxisSource, bases: list[NamedAxis], sources: list[AxisSource]
+) -> VocabularySource | None:
     """What the user says that the rows of an axis stand for; None if nothing."""
     of_layer = [o for o in sources if o.layer_axis.layer is one.layer_axis.layer]
     for base in bases:
@@ -27,43 +32,38 @@ def named_base(one: AxisSource, bases: list[NamedAxis], sources: list[AxisSource
         # Of a layer with two vocabularies it is about the one that the user named.
         if base.axis is None and not one.named and any(o.named for o in of_layer):
             continue
-        return base.given
+        return base.source
     return None
 
 
-def known_base(one: AxisSource, named: Any, run: MatchedRun | None) -> Vocabulary | None:
+def known_base(
+    one: AxisSource, named: VocabularySource | None, run: MatchedRun | None
+) -> Vocabulary | None:
     """What the rows of an axis stand for now, or stood for in a previous run.
 
-    Args:
-        one: The axis.
-        named: What the user says of that; None if nothing.
-        run: The previous run, if there is one.
-
-    Raises:
-        WarmStartError: If what the user says cannot be so.
+    `named` is what the user says of that; an error says so, if it cannot be.
     """
     axis, known = one.layer_axis, one.origin.vocabulary
     if one.origin.run is not None:
         return _base_in_run(one, named, one.origin.run)
     if named is not None and run is None:
-        return _named_now(axis, known, named, one.source)
+        return _named_now(one, named)
     if run is not None and run.previous.is_there and known is None:
         return read_as(one.source, None)  # as it was initialised, for today's tokens
-    adapts = isinstance(axis.layer, keras.layers.Normalization)
-    if adapts and known is not None:
-        was_adapted_since = record_of(axis.layer, axis.name).adapted != adapted_values(
-            axis.layer
-        )
-        return read_as(one.source, known) if was_adapted_since else known
+    if known is not None and isinstance(axis.layer, keras.layers.Normalization):
+        adapted = record_of(axis.layer, axis.name).adapted
+        if adapted != adapted_values(axis.layer):  # adapted again since
+            return read_as(one.source, known)
     return known
 
 
-def _base_in_run(one: AxisSource, named: Any, run: MatchedRun) -> Vocabulary | None:
+def _base_in_run(
+    one: AxisSource, named: VocabularySource | None, run: MatchedRun
+) -> Vocabulary | None:
     origin, known = one.origin, one.origin.vocabulary
-    if named is None and known is None and one.layer_axis.name == "rows":
-        return run.lookup_vocabulary(origin, one.source)
     if named is None:
-        return known
+        asks = known is None and one.layer_axis.name == "rows"
+        return run.lookup_vocabulary(origin, one.source) if asks else known
     base = _as_given(named, one.source, origin.rows, origin.path)
     if known is not None and not known.same_rows(base):
         raise WarmStartError(
@@ -75,10 +75,10 @@ def _base_in_run(one: AxisSource, named: Any, run: MatchedRun) -> Vocabulary | N
     return base
 
 
-def spare_rows(one: AxisSource, named: Any, base: Vocabulary | None) -> list[str]:
+def spare_rows(one: AxisSource, base: Vocabulary | None) -> list[str]:
     """A note, where a run has more rows than the base that the user named."""
     origin = one.origin
-    if named is None or base is None or not origin.run or len(base) >= origin.rows:
+    if base is None or not origin.run or len(base) >= origin.rows:
         return []
     return [
         f"layer '{origin.path}' had {origin.rows} rows, and `base_vocabularies` has "
@@ -94,11 +94,8 @@ def base_of_alike(
     """What the rows of another axis with the same source stand for, if these fit it.
 
     What was trained on the ids, or on the vectors, of one source stands for the same
-    tokens. Not so if the rows of the other have moved alone in the meantime.
-
-    Raises:
-        WarmStartError: If the rows come from a previous run and stand for no known
-            vocabulary.
+    tokens. Not so if the rows of the other have moved alone in the meantime. Of a
+    previous run, something must be known.
     """
     in_run, rows = one.origin.run is not None, one.origin.rows
     if isinstance(one.layer_axis.layer, WarmStartEmbedding | keras.layers.Normalization):
@@ -117,24 +114,19 @@ def base_of_alike(
         if rows in (len(base), other_rows) and (loaded or (own is None and not alone)):
             return base
     if one.origin.run is not None and own is None:
-        _refuse_unknown(one, one.origin.run)
+        raise WarmStartError(
+            f"It must be known what the rows of layer '{one.origin.path}' stood for in "
+            f"the previous run. Received: {one.origin.run.previous.name}, which does not "
+            f"say it for its {rows} rows. Say it: "
+            f"`base_vocabularies={{'{one.layer_axis.layer.name}': old_tokens}}`."
+        )
     return own
 
 
-def _refuse_unknown(one: AxisSource, run: MatchedRun) -> NoReturn:
-    raise WarmStartError(
-        f"It must be known what the rows of layer '{one.origin.path}' stood for in "
-        f"the previous run. Received: {run.previous.name}, which does not say "
-        f"it for its {one.origin.rows} rows. Say it: "
-        f"`base_vocabularies={{'{one.layer_axis.layer.name}': old_tokens}}`."
-    )
-
-
-def _named_now(
-    axis: LayerAxis, recorded: Vocabulary | None, named: Any, source: Any
-) -> Vocabulary:
+def _named_now(one: AxisSource, named: VocabularySource) -> Vocabulary:
     """What the user says that the rows stand for, where that can be so."""
-    base = _as_given(named, source, axis.rows, axis.path)
+    axis, recorded = one.layer_axis, one.origin.vocabulary
+    base = _as_given(named, one.source, axis.rows, axis.path)
     used = record_of(axis.layer, axis.name).named_base
     if recorded is not None and used == base.fingerprint and not recorded.same_rows(base):
         raise WarmStartError(
@@ -145,12 +137,10 @@ def _named_now(
     return base
 
 
-def _as_given(given: Any, source: Any, rows: int, path: str) -> Vocabulary:
-    """What the user says that `rows` rows stand for, special rows included.
-
-    Raises:
-        WarmStartError: If it is not certain whether special rows are missing.
-    """
+def _as_given(
+    given: VocabularySource, source: VocabularySource, rows: int, path: str
+) -> Vocabulary:
+    """What the user says that `rows` rows stand for, special rows included."""
     base = read(given)
     if not is_plain(given):
         return base

@@ -1,7 +1,6 @@
 """The axes of a model with their vocabularies: what its rows stand for, and will."""
 
 from dataclasses import replace
-from typing import Any
 
 import keras
 
@@ -27,19 +26,11 @@ from warmstart_keras.model.vocabulary_axis import (
     VocabularyAxis,
 )
 from warmstart_keras.previous import MatchedRun, was_adapted
-from warmstart_keras.vocabulary import Vocabulary, read, read_as
+from warmstart_keras.vocabulary import Vocabulary, VocabularySource, read, read_as
 
 
 def find_axes(sources: Sources, run: MatchedRun | None = None) -> ModelAxes:
-    """Reads base and new vocabulary of every axis whose source is known.
-
-    Args:
-        sources: Where the vocabularies of a model are read.
-        run: The previous run that the model starts from, if there is one.
-
-    Raises:
-        WarmStartError: If a vocabulary does not fit the rows.
-    """
+    """Reads the base and the new vocabulary of every axis whose source is known."""
     found = sources.axes
     if run is not None:
         sources, found = _with_origins(sources, run)
@@ -51,16 +42,17 @@ def find_axes(sources: Sources, run: MatchedRun | None = None) -> ModelAxes:
     notes: list[str] = []
     seen: set[tuple[int, int]] = set()
     for place, (one, base) in enumerate(zip(found, named, strict=True)):
-        keys = [(id(b.variable), b.axis) for b in one.layer_axis.bindings]
-        left = _without(one.layer_axis, seen)
-        seen.update(keys)
-        if not left.bindings:
+        bindings = one.layer_axis.bindings
+        left = tuple(b for b in bindings if (id(b.variable), b.axis) not in seen)
+        seen.update((id(b.variable), b.axis) for b in bindings)
+        if not left:
             continue  # shared between layers: moved once
         if base is None:
             others = list(zip(found, known, strict=True))
             known[place] = base_of_alike(one, known[place], others)
-        notes += spare_rows(one, base, known[place])
-        one = replace(one, layer_axis=left)
+        else:
+            notes += spare_rows(one, known[place])
+        one = replace(one, layer_axis=replace(one.layer_axis, bindings=left))
         axes.append(_vocabulary_axis(one, known[place], base is not None))
     _check_adapted(axes, run)
     return ModelAxes(axes, sources, notes)
@@ -105,27 +97,19 @@ def unnamed_heads(model: keras.Layer, axes: list[VocabularyAxis]) -> list[LayerA
         and not isinstance(layer, keras.Model | keras.layers.Wrapper)
         for part in keras_internals.sublayers(layer)
     }
-    heads = [a for layer in index.paths for a in index.layer_axes(layer)]
     return [
         axis
-        for axis in heads
-        if axis.name == "outputs"
-        and axis.layer not in parts
-        and not variables_of([axis]) & bound
+        for layer in index.paths
+        if layer not in parts
+        for axis in index.layer_axes(layer)
+        if axis.name == "outputs" and not variables_of([axis]) & bound
     ]
 
 
-def _without(layer_axis: LayerAxis, seen: set[tuple[int, int]]) -> LayerAxis:
-    left = tuple(b for b in layer_axis.bindings if (id(b.variable), b.axis) not in seen)
-    return (
-        layer_axis
-        if len(left) == len(layer_axis.bindings)
-        else replace(layer_axis, bindings=left)
-    )
-
-
-def _of_wrappers(layers: LayerIndex, sourced: list[AxisSource]) -> list[tuple[Any, str]]:
-    """Wrappers with variables of their own that have the size of what they wrap."""
+def _of_wrappers(
+    layers: LayerIndex, sourced: list[AxisSource]
+) -> list[tuple[VocabularySource, str]]:
+    """Refuses wrappers whose own variables have the size of what they wrap."""
     problems = []
     for wrapper, path in layers.paths.items():
         inside = unwrapped(wrapper)
@@ -134,9 +118,8 @@ def _of_wrappers(layers: LayerIndex, sourced: list[AxisSource]) -> list[tuple[An
         known = {id(variable) for variable in inside.weights}
         own = [v for v in wrapper.weights if id(v) not in known]
         for one in sourced:
-            if one.layer_axis.layer is inside and any(
-                one.layer_axis.rows in v.shape for v in own
-            ):
+            rows = one.layer_axis.rows
+            if one.layer_axis.layer is inside and any(rows in v.shape for v in own):
                 message = (
                     f"Layer '{path}' must have no variable of the vocabulary's size, "
                     f"since it is around '{inside.name}', which has one. Received: "
@@ -163,12 +146,8 @@ def _check_adapted(axes: list[VocabularyAxis], run: MatchedRun | None) -> None:
                 f"`base_vocabularies={{'{axis.layer.name}': vectorizer}}`; or, if it "
                 f"was adapted to those of before: `{{'{axis.layer.name}': old_tokens}}`."
             )
-        if (
-            run is not None
-            and axis.stored
-            and axis.base
-            and not axis.base.same_rows(axis.new)
-        ):
+        moves = axis.base and not axis.base.same_rows(axis.new)
+        if run is not None and axis.stored and moves:
             raise WarmStartError(
                 f"Layer '{axis.layer_axis.path}' must be adapted to today's vectors "
                 f"before the model starts from {run.previous.name}. Received: a "
@@ -179,17 +158,13 @@ def _check_adapted(axes: list[VocabularyAxis], run: MatchedRun | None) -> None:
 def _vocabulary_axis(
     one: AxisSource, base: Vocabulary | None, base_named: bool
 ) -> VocabularyAxis:
-    """An axis whose vocabularies fit its rows.
-
-    Raises:
-        WarmStartError: If they do not fit.
-    """
-    layer_axis, source, origin = one.layer_axis, one.source, one.origin
+    """The axis with its vocabularies, if these fit its rows."""
+    axis, source, origin = one.layer_axis, one.source, one.origin
     in_run = origin.run is not None
     new = read_as(source, base)
-    rows, path = layer_axis.rows, layer_axis.title
-    follows = getattr(layer_axis.layer, "follows_vocabulary", None)
-    cure = f"`base_vocabularies={{'{layer_axis.layer.name}': old_tokens}}`"
+    rows, path, name = axis.rows, axis.title, axis.layer.name
+    follows = getattr(axis.layer, "follows_vocabulary", None)
+    cure = f"`base_vocabularies={{'{name}': old_tokens}}`"
     if base is not None and (
         len(base) > origin.rows or (follows and not in_run and len(base) != rows)
     ):
@@ -204,20 +179,21 @@ def _vocabulary_axis(
         lookup = keras_internals.lookup_of(source)
         limited = lookup is not None and lookup.max_tokens == rows
         follows = base is not None and len(base) == rows and not limited
-    if base is None and (len(new) > rows or (follows and len(new) != rows)):
+    unfit = len(new) > rows or (follows and len(new) != rows)
+    if base is None and unfit:
         raise WarmStartError(
             f"The rows of layer '{path}' stand for no known vocabulary, and today's does "
             f"not fit them. Received: {len(new)} tokens, {rows} rows. Say what the rows "
             f"stand for: {cure}; or, if they stand for nothing yet, raise `input_dim` or "
             "limit the vocabulary (`max_tokens`)."
         )
-    if layer_axis.keeps_width and (len(new) > rows or (follows and len(new) != rows)):
+    if axis.keeps_width and unfit:
         raise WarmStartError(
-            f"The vectors that go into layer '{layer_axis.path}' must stay {rows} wide, "
+            f"The vectors that go into layer '{axis.path}' must stay {rows} wide, "
             f"as its configuration says. Received: {len(new)} tokens. Give them a fixed "
             "width (`max_tokens=..., pad_to_max_tokens=True`); or build a new model for "
             "today's vocabulary, and take over what this one has learned: "
-            f"`warm_start(new_model, vocabularies={{'{layer_axis.layer.name}': ...}}, "
+            f"`warm_start(new_model, vocabularies={{'{name}': ...}}, "
             "previous=this_model)`."
         )
     if not follows and len(new) > rows:
@@ -227,15 +203,14 @@ def _vocabulary_axis(
             "(`max_tokens`), or use `WarmStartEmbedding(vocabulary=...)` without "
             "`input_dim`, which follows the vocabulary's size."
         )
-    completed = base is not None and len(read(source)) < len(new)
     return VocabularyAxis(
-        layer_axis=layer_axis,
+        layer_axis=axis,
         base=base,
         new=new,
         source=source,
         named=one.named,
         base_named=base_named and not in_run,
         rows=len(new) if follows else rows,
-        completed=completed,
+        completed=base is not None and len(read(source)) < len(new),
         origin=origin,
     )

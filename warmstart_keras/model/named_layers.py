@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -19,9 +19,15 @@ from warmstart_keras.layers import (
     layer_axes_of,
 )
 from warmstart_keras.new_rows import initializers
+from warmstart_keras.vocabulary import VocabularySource
+
+NamedSources: TypeAlias = (
+    Mapping[keras.Layer | str | Binding, VocabularySource] | VocabularySource | None
+)
+"""Sources by layer, as the user gives them, or the one source of the one embedding."""
 
 
-def unwrapped(layer: Any) -> Any:
+def unwrapped(layer: keras.Operation) -> keras.Operation:
     """The layer inside a `TimeDistributed`, or another that wraps one."""
     while isinstance(layer, keras.layers.Wrapper) and not has_layer_axes(layer):
         inside = getattr(layer, "layer", None)
@@ -33,9 +39,6 @@ def unwrapped(layer: Any) -> Any:
 
 class LayerIndex:
     """All layers of a model, with those axes that may have a vocabulary.
-
-    Args:
-        model: The model, or a layer alone.
 
     Attributes:
         paths: The path of each layer.
@@ -50,7 +53,7 @@ class LayerIndex:
             layer for layer in self.paths if isinstance(layer, keras.layers.Embedding)
         ]
 
-    def layer_axes(self, layer: Any) -> list[LayerAxis]:
+    def layer_axes(self, layer: keras.Operation) -> list[LayerAxis]:
         """The axes of one of the layers that may have a vocabulary."""
         if layer not in self.paths:
             return []
@@ -62,22 +65,20 @@ class LayerIndex:
         """Whether a layer is of a kind that may have a vocabulary, or was declared."""
         return has_layer_axes(layer) or bool(self.layer_axes(layer))
 
-    def named(self, key: Any, argument: str) -> keras.Layer:
-        """The layer that a key of `argument` names, by its name or itself.
-
-        Raises:
-            WarmStartError: If there is none, or the name is borne by several.
-        """
-        if isinstance(key, str):
-            matches = [(path, layer) for path, layer in self._all if layer.name == key]
-            if len(matches) > 1:
-                raise WarmStartError(
-                    f"A name in `{argument}` must be borne by one layer. Received: "
-                    f"{key!r}, borne by {[path for path, _ in matches]}. Pass the layer "
-                    "object itself as the key."
-                )
-        else:
-            matches = [(path, layer) for path, layer in self._all if layer is key]
+    def named(self, key: keras.Layer | str, argument: str) -> keras.Layer:
+        """The layer that a key of `argument` names, by its name or itself."""
+        by_name = isinstance(key, str)
+        matches = [
+            (path, layer)
+            for path, layer in self._all
+            if (layer.name == key if by_name else layer is key)
+        ]
+        if by_name and len(matches) > 1:
+            raise WarmStartError(
+                f"A name in `{argument}` must be borne by one layer. Received: "
+                f"{key!r}, borne by {[path for path, _ in matches]}. Pass the layer "
+                "object itself as the key."
+            )
         if not matches:
             has = f"{list(self.paths.values())}" if argument == "size" else self.listed()
             raise WarmStartError(
@@ -103,36 +104,26 @@ class LayerIndex:
 
 @dataclass(frozen=True)
 class NamedAxis:
-    """A layer that the user named.
-
-    Attributes:
-        layer: The layer.
-        axis: The name of the axis that is meant, if the user said so.
-        given: The vocabulary source that it was named with.
-    """
+    """A layer that the user named with a source, and the name of its axis if given."""
 
     layer: keras.Layer
     axis: str | None
-    given: Any
+    source: VocabularySource
 
     def is_for(self, layer_axis: LayerAxis) -> bool:
         """Whether it says something of an axis."""
         if self.layer is not layer_axis.layer:
             return False
-        # A layer of Keras's has axes of its own; one of the user's has what is declared.
-        alone = self.axis is None and not (
-            layer_axis.declared and has_layer_axes(self.layer)
-        )
-        return alone or self.axis == layer_axis.name
+        if self.axis is None:
+            # A layer of Keras's has axes of its own; one of the user's what is declared.
+            return not (layer_axis.declared and has_layer_axes(self.layer))
+        return self.axis == layer_axis.name
 
 
-def resolve(layers: LayerIndex, given: Any, argument: str) -> list[NamedAxis]:
+def resolve(layers: LayerIndex, given: NamedSources, argument: str) -> list[NamedAxis]:
     """What the user gave, by layer, in its order.
 
-    A axis that is declared, of a layer that has none by itself, is added to `layers`.
-
-    Raises:
-        WarmStartError: If a name or a declaration does not fit the model.
+    An axis that a `Binding` declares is added to `layers`.
     """
     if given is None:
         return []
@@ -153,14 +144,12 @@ def resolve(layers: LayerIndex, given: Any, argument: str) -> list[NamedAxis]:
             one = _declared(layers, key, source, argument)
         else:
             one = NamedAxis(_with_axes(layers, key, argument), None, source)
-        layer_axes = [
-            layer_axis
-            for layer_axis in layers.layer_axes(one.layer)
-            if one.is_for(layer_axis)
-        ]
+        axes = [axis for axis in layers.layer_axes(one.layer) if one.is_for(axis)]
         if any(
-            other.is_for(layer_axis) for other in found for layer_axis in layer_axes
-        ) or any(one.layer is other.layer and one.axis == other.axis for other in found):
+            (other.layer is one.layer and other.axis == one.axis)
+            or any(map(other.is_for, axes))
+            for other in found
+        ):
             raise WarmStartError(
                 f"`{argument}` must name a layer once. Received: "
                 f"'{layers.paths[one.layer]}', named twice"
@@ -171,12 +160,10 @@ def resolve(layers: LayerIndex, given: Any, argument: str) -> list[NamedAxis]:
 
 def _is_token_mapping(given: Mapping) -> bool:
     """Whether a mapping is from token to row, and not from layer to source."""
-    return bool(given) and all(
-        isinstance(value, int | np.integer) for value in given.values()
-    )
+    return bool(given) and all(isinstance(v, int | np.integer) for v in given.values())
 
 
-def _with_axes(layers: LayerIndex, key: Any, argument: str) -> keras.Layer:
+def _with_axes(layers: LayerIndex, key: keras.Layer | str, argument: str) -> keras.Layer:
     layer = layers.named(key, argument)
     if not layers.may_have(layer):
         layer = unwrapped(layer)
@@ -190,7 +177,9 @@ def _with_axes(layers: LayerIndex, key: Any, argument: str) -> keras.Layer:
     return layer
 
 
-def _declared(layers: LayerIndex, key: Binding, source: Any, argument: str) -> NamedAxis:
+def _declared(
+    layers: LayerIndex, key: Binding, source: VocabularySource, argument: str
+) -> NamedAxis:
     """What a `Binding` names: an axis that the layer has, or one that it declares."""
     if key.initializer is not None:
         initializers.get_keras(key.initializer)
@@ -238,7 +227,9 @@ def _declared(layers: LayerIndex, key: Binding, source: Any, argument: str) -> N
     return NamedAxis(layer, name, source)
 
 
-def _variable(layers: LayerIndex, layer: keras.Layer, key: Binding, argument: str) -> Any:
+def _variable(
+    layers: LayerIndex, layer: keras.Layer, key: Binding, argument: str
+) -> keras.Variable:
     named = key.variable
     if isinstance(named, str):
         known = getattr(layer, named, None)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import keras
+
 from warmstart_keras import keras_internals
 from warmstart_keras.backend import Transaction
 from warmstart_keras.errors import WarmStartError
@@ -9,7 +11,7 @@ from warmstart_keras.keras_internals import inner_optimizers
 from warmstart_keras.layers import Binding
 
 
-def old_key(optimizer: Any, binding: Binding) -> Any:
+def old_key(optimizer: keras.optimizers.Optimizer, binding: Binding) -> int | str | None:
     """The key by which an optimizer knows a table's variable, maybe an old one."""
     former = getattr(binding.layer, "former_key", None)
     if former is not None and not optimizer.built:
@@ -17,18 +19,22 @@ def old_key(optimizer: Any, binding: Binding) -> Any:
     return keras_internals.stale_key(optimizer, binding.variable)
 
 
-def is_lost(optimizer: Any, binding: Binding) -> bool:
+def is_lost(optimizer: keras.optimizers.Optimizer, binding: Binding) -> bool:
     """Whether an optimizer knows a table's variable by an old key."""
     now = keras_internals.variable_key(optimizer, binding.variable)
     return old_key(optimizer, binding) != now
 
 
-def replace_key(optimizer: Any, old: Any, new: Any, transaction: Transaction) -> None:
-    """Puts `new` for `old` in all that is keyed by variable (K3).
+def replace_key(
+    optimizer: keras.optimizers.Optimizer,
+    old: int | str | None,
+    new: int | str | None,
+    transaction: Transaction,
+) -> None:
+    """Puts `new` for `old` in every container of an optimizer.
 
-    That is the index of each variable, the exclusions from weight decay and their
-    cache, and the choice of a MultiOptimizer; an optimizer of the user's own may have
-    more, so every container among the attributes is looked at.
+    These hold the index of each variable, the exclusions from weight decay and their
+    cache, the choice of a MultiOptimizer, and whatever a user's optimizer keeps.
     """
     if old == new:
         return
@@ -42,7 +48,7 @@ def replace_key(optimizer: Any, old: Any, new: Any, transaction: Transaction) ->
             attributes[name] = renewed
 
 
-def _renamed(value: Any, old: Any, new: Any) -> Any:
+def _renamed(value: Any, old: int | str | None, new: int | str | None) -> Any:
     """A container with `new` for `old`; the very same one if it does not hold it."""
 
     def rename(item: Any) -> Any:
@@ -64,18 +70,10 @@ def _renamed(value: Any, old: Any, new: Any) -> Any:
     return value if same else renewed
 
 
-def check_wrapper(optimizer: Any) -> None:
+def check_wrapper(optimizer: keras.optimizers.Optimizer) -> None:
     """Refuses an optimizer around others that keeps slots of its own."""
-    inner = [
-        variable
-        for other in inner_optimizers(optimizer)[1:]
-        for variable in other.variables
-    ]
-    own = [
-        variable.path
-        for variable in optimizer.variables
-        if len(variable.shape) and not any(variable is other for other in inner)
-    ]
+    inner = {id(v) for other in inner_optimizers(optimizer)[1:] for v in other.variables}
+    own = [v.path for v in optimizer.variables if len(v.shape) and id(v) not in inner]
     if own:
         raise WarmStartError(
             "An optimizer that wraps another must keep no slots of its own, since it "

@@ -4,14 +4,14 @@ The names of an optimizer's variables do not tell which of their axes has the vo
 and the sizes do not either where it is as large as the embedding is wide. So two tiny
 twins of the optimizer are built on stand-ins for the model's variables: between the two,
 the stand-ins differ along the vocabulary's axis alone. Whatever differs in the twins'
-variables follows the vocabulary (K8, L3).
+variables follows the vocabulary.
 """
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -30,33 +30,28 @@ class Slot:
     """A variable of an optimizer that belongs to a variable of a model.
 
     Attributes:
-        variable: The optimizer's `keras.Variable`.
+        variable: The optimizer's variable.
         owner: The model's variable.
         axis: The axis that has the vocabulary; None where it has none (the column
             statistics of Adafactor).
         initial: What it starts at; None where it starts at the owner's own value.
     """
 
-    variable: Any
-    owner: Any
+    variable: keras.Variable
+    owner: keras.Variable
     axis: int | None
     initial: float | None
 
     @property
-    def start(self) -> Any:
+    def start(self) -> keras.Variable | float:
         """The number that it starts at, or the variable whose own value."""
         return self.owner if self.initial is None else self.initial
 
 
-def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
+def find_slots(optimizer: keras.optimizers.Optimizer, axes: dict[int, int]) -> list[Slot]:
     """The slots that a built optimizer, wrapping no other, has for some variables.
 
-    Args:
-        optimizer: The optimizer.
-        axes: For the `id` of each variable asked about, its vocabulary axis.
-
-    Raises:
-        WarmStartError: If the optimizer cannot be built anew from its configuration.
+    `axes` has the vocabulary axis of each variable asked about, by its `id`.
     """
     held = keras_internals.optimized_variables(optimizer)
     asked = [variable for variable in held if id(variable) in axes]
@@ -82,8 +77,9 @@ def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
     for variable, one, other in zip(real, small, large, strict=True):
         owner = next((owners[n] for n in one.shape if n in owners), None)
         differing = [i for i, n in enumerate(one.shape) if n != other.shape[i]]
+        size = sizes.get(id(owner))
         if any(
-            owner is None or (one.shape[i], other.shape[i]) != _sizes(sizes, owner)
+            size is None or (one.shape[i], other.shape[i]) != (size, size + 1)
             for i in differing
         ):
             raise WarmStartError(
@@ -97,38 +93,28 @@ def find_slots(optimizer: Any, axes: dict[int, int]) -> list[Slot]:
             continue
         start = tensors.to_numpy(one).ravel()[0]
         own_value = id(variable) in averages or start == np.asarray(_MARK, start.dtype)
-        slots.append(
-            Slot(
-                variable,
-                owner,
-                differing[0] if differing else None,
-                None if own_value else float(start),
-            )
-        )
+        axis = differing[0] if differing else None
+        slots.append(Slot(variable, owner, axis, None if own_value else float(start)))
     return slots
 
 
-def names_on(optimizer: Any, variables: list, expected: int) -> list[str]:
-    """The names of the variables that an optimizer would have on others than it has.
+def names_on(
+    optimizer: keras.optimizers.Optimizer, variables: list[SimpleNamespace], expected: int
+) -> list[str]:
+    """The names of the variables that an optimizer has when built on `variables`.
 
-    Args:
-        optimizer: The optimizer.
-        variables: What it would be built on: of each its rank, dtype, name and path.
-        expected: How many it will have, most likely.
-
-    Raises:
-        WarmStartError: If the optimizer cannot be built anew from its configuration.
+    These have rank, dtype, name and path; `expected` is the likely number of names.
     """
     stand_ins = [_stand_in(variable, {}, {}, 0) for variable in variables]
     return [variable.name for variable in _twin(optimizer, stand_ins, expected)]
 
 
-def _sizes(sizes: dict, owner: Any) -> tuple[int, int]:
-    """The sizes of a variable's vocabulary axis in the two twins."""
-    return sizes[id(owner)], sizes[id(owner)] + 1
-
-
-def _stand_in(variable: Any, axes: dict, sizes: dict, rows: int) -> Any:
+def _stand_in(
+    variable: keras.Variable | SimpleNamespace,
+    axes: dict[int, int],
+    sizes: dict[int, int],
+    rows: int,
+) -> keras.Variable:
     """A tiny variable; one that is asked about has sizes that no other has."""
     shape = [2] * len(variable.shape)
     if id(variable) in axes:
@@ -150,7 +136,9 @@ def _undistributed() -> Iterator[None]:
         keras.distribution.set_distribution(distribution)
 
 
-def _twin(optimizer: Any, variables: list, expected: int) -> list:
+def _twin(
+    optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable], expected: int
+) -> list[keras.Variable]:
     """The variables of an optimizer of the same configuration, built on `variables`."""
     twin = _built(optimizer, variables)
     if len(twin) != expected:
@@ -160,7 +148,9 @@ def _twin(optimizer: Any, variables: list, expected: int) -> list:
     return twin
 
 
-def _built(optimizer: Any, variables: list) -> list:
+def _built(
+    optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]
+) -> list[keras.Variable]:
     try:
         with warnings.catch_warnings(), _undistributed():
             warnings.simplefilter("ignore")  # of a lambda as learning rate, say

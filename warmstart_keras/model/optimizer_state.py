@@ -7,7 +7,6 @@ an optimizer of the same class has that is built on stand-ins of the old variabl
 """
 
 from types import SimpleNamespace
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,12 +18,14 @@ from warmstart_keras.model.optimizer_slots import names_on
 from warmstart_keras.previous import MatchedRun, SavedOptimizer
 
 
-def other_rates(variables: list, pairs: dict[int, LazyArray]) -> list[str]:
+def other_rates(
+    variables: list[keras.Variable], pairs: dict[int, LazyArray]
+) -> list[str]:
     """Says so, where the learning rate was another one than today's."""
     rates = [
-        (float(tensors.to_numpy(variable)), float(pairs[id(variable)][...]))
-        for variable in variables
-        if variable.name == "learning_rate" and id(variable) in pairs
+        (float(tensors.to_numpy(v)), float(pairs[id(v)][...]))
+        for v in variables
+        if v.name == "learning_rate" and id(v) in pairs
     ]
     return [
         f"the learning rate is that of the previous run, {before:.6g}, and not "
@@ -71,7 +72,10 @@ def pair_variables(
 
 
 def _paired_by_name(
-    optimizer: Any, saved: SavedOptimizer, trained: list[LazyArray], now: dict[int, Any]
+    optimizer: keras.optimizers.Optimizer,
+    saved: SavedOptimizer,
+    trained: list[LazyArray],
+    now: dict[int, keras.Variable],
 ) -> tuple[dict[int, LazyArray], str | None]:
     """Pairs by the names of slots, on stand-ins whose names are borne once.
 
@@ -111,8 +115,10 @@ def _paired_by_name(
     return pairs, None
 
 
-def _stand_in(variable: Any, path: str, number: int) -> Any:
-    """What an optimizer can be built on in a variable's place, under another name."""
+def _stand_in(
+    variable: keras.Variable | LazyArray, path: str, number: int
+) -> SimpleNamespace:
+    """Describes a variable under another name, for an optimizer to be built on."""
     dtype = variable.dtype
     return SimpleNamespace(
         shape=variable.shape,

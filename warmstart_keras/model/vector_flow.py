@@ -9,36 +9,23 @@ for each token, and the first kernel behind it has a row for each.
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
 import keras
 import numpy as np
+from keras import layers
 
 from warmstart_keras import keras_internals
-from warmstart_keras.layers import LayerAxis
+from warmstart_keras.layers import LayerAxis, variables_of
 from warmstart_keras.model.named_layers import unwrapped
 
 # Each number by itself, or over all of them alike; or those of several vectors.
 _ELEMENTWISE = (
-    keras.layers.Activation,
-    keras.layers.ActivityRegularization,
-    keras.layers.Add,
-    keras.layers.AlphaDropout,
-    keras.layers.Average,
-    keras.layers.Dropout,
-    keras.layers.ELU,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.Identity,
-    keras.layers.LeakyReLU,
-    keras.layers.Masking,
-    keras.layers.Maximum,
-    keras.layers.Minimum,
-    keras.layers.Multiply,
-    keras.layers.ReLU,
-    keras.layers.Softmax,
-    keras.layers.Subtract,
-    keras.layers.UnitNormalization,
+    *(layers.Activation, layers.ActivityRegularization, layers.Add, layers.AlphaDropout),
+    *(layers.Average, layers.Dropout, layers.ELU, layers.GaussianDropout),
+    *(layers.GaussianNoise, layers.Identity, layers.LeakyReLU, layers.Masking),
+    *(layers.Maximum, layers.Minimum, layers.Multiply, layers.ReLU, layers.Softmax),
+    *(layers.Subtract, layers.UnitNormalization),
 )
 _ELEMENTWISE_OPERATIONS = {
     *("Absolute", "Add", "Cast", "Clip", "Divide", "Elu", "Exp", "Gelu", "LeakyRelu"),
@@ -48,40 +35,30 @@ _ELEMENTWISE_OPERATIONS = {
 }
 
 # What gives the same numbers in other places, or only some of them.
-_REARRANGING = (
-    keras.layers.Flatten,
-    keras.layers.RepeatVector,
-    keras.layers.Reshape,
-)
+_REARRANGING = (layers.Flatten, layers.RepeatVector, layers.Reshape)
 _REARRANGING_OPERATIONS = {"GetItem", "Pad", "Ravel", "Reshape", "Slice", "Split"}
+
+Problem: TypeAlias = tuple[keras.Operation, str]
 
 
 @dataclass
 class Reached:
-    """What handles vectors with one number for each token.
-
-    Attributes:
-        axes: The axes of layers that have an entry for each of them.
-        problems: Layers of which it is not certain what they do, and why.
-    """
+    """The axes that handle vectors with one number for each token, and what may not."""
 
     layer_axes: list[LayerAxis] = field(default_factory=list)
-    problems: list[tuple[Any, str]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
 
 class VectorFlow:
     """The ways of vectors through the graphs of some models.
 
-    Args:
-        models: The models; one without a graph has no ways.
-        axes: Gives the axes of one of the first one's layers.
-        paths: The paths of these layers.
+    `axes` and `paths` are those of the layers of the first model.
     """
 
     def __init__(
         self,
         models: list[keras.Layer],
-        axes: Callable[[Any], list[LayerAxis]],
+        axes: Callable[[keras.Operation], list[LayerAxis]],
         paths: dict[keras.Layer, str],
     ) -> None:
         self._layer_axes, self._paths = axes, paths
@@ -89,8 +66,8 @@ class VectorFlow:
         self._producer: dict[int, keras_internals.Call] = {}
         self._calls: dict[int, list[keras_internals.Call]] = defaultdict(list)
         # A tensor that goes into a model, or comes out of it, is one more inside.
-        self._further: dict[int, list[Any]] = defaultdict(list)
-        self._earlier: dict[int, list[Any]] = defaultdict(list)
+        self._further: dict[int, list[keras.KerasTensor]] = defaultdict(list)
+        self._earlier: dict[int, list[keras.KerasTensor]] = defaultdict(list)
         for call in keras_internals.calls(models):
             self._calls[id(unwrapped(call.operation))].append(call)
             borders = keras_internals.borders(call)
@@ -120,11 +97,8 @@ class VectorFlow:
             return self._after([tensor for call in calls for tensor in call.outputs])
         return self._after([t for call in calls for t in self._origins(call.inputs[0])])
 
-    def _origins(self, tensor: Any) -> list[Any]:
-        """The first tensors of which this one has the same numbers, each changed alone.
-
-        Where it is not certain what an operation does, also what goes into that.
-        """
+    def _origins(self, tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
+        """The first tensors connected to this one by operations that keep its width."""
         found, seen, waiting = [], set(), [tensor]
         while waiting:
             one = waiting.pop()
@@ -151,18 +125,18 @@ class VectorFlow:
             return False
         if not isinstance(operation, keras.Layer):
             return type(operation).__name__ in _ELEMENTWISE_OPERATIONS
-        if isinstance(operation, keras.layers.Rescaling):
+        if isinstance(operation, layers.Rescaling):
             return np.ndim(operation.scale) == np.ndim(operation.offset) == 0
-        if isinstance(operation, keras.layers.Flatten):
+        if isinstance(operation, layers.Flatten):
             return len(call.inputs[0].shape) == 2
-        if isinstance(operation, keras.layers.Concatenate):
+        if isinstance(operation, layers.Concatenate):
             return operation.axis not in (-1, len(call.outputs[0].shape) - 1)
         by_feature = any(s.name == "features" for s in self._layer_axes(operation))
         return isinstance(operation, _ELEMENTWISE) or by_feature
 
-    def _after(self, tensors: Iterable[Any]) -> Reached:
+    def _after(self, tensors: Iterable[keras.KerasTensor]) -> Reached:
         found, seen = Reached(), set()
-        waiting: list[tuple[Any, str | None]] = [(tensor, None) for tensor in tensors]
+        waiting: list[tuple[keras.KerasTensor, str | None]] = [(t, None) for t in tensors]
         while waiting:
             tensor, doubt = waiting.pop()
             width = _width(tensor)
@@ -171,25 +145,22 @@ class VectorFlow:
             seen.add((id(tensor), doubt is None))
             waiting += [(further, doubt) for further in self._further[id(tensor)]]
             for call in self._consumers[id(tensor)]:
-                waiting += self._through(call, tensor, width, doubt, found)
+                waiting += self._through(call, tensor, doubt, found)
         return found
 
     def _through(
         self,
         call: keras_internals.Call,
-        tensor: Any,
-        width: int,
+        tensor: keras.KerasTensor,
         doubt: str | None,
         found: Reached,
-    ) -> list[tuple[Any, str | None]]:
-        """What a call makes of such a vector, and where that goes on to."""
+    ) -> list[tuple[keras.KerasTensor, str | None]]:
+        """What a call makes of such a vector, which went through `doubt` before."""
+        width = tensor.shape[-1]
         operation = unwrapped(call.operation)
         name = self._paths.get(operation, operation.name)
-        axes = [
-            axis
-            for axis in self._layer_axes(operation)
-            if axis.name in ("inputs", "features") and axis.rows == width
-        ]
+        axes = [a for a in self._layer_axes(operation) if a.rows == width]
+        axes = [axis for axis in axes if axis.name in ("inputs", "features")]
         if doubt is None:
             found.layer_axes += axes
         elif axes:
@@ -208,13 +179,13 @@ class VectorFlow:
         kept = [output for output in call.outputs if _width(output) == width]
         return [(output, doubt or name) for output in kept]
 
-    def _other_head(self, tensor: Any, name: str) -> list[tuple[Any, str]]:
+    def _other_head(self, tensor: keras.KerasTensor, name: str) -> list[Problem]:
         """A head whose outputs are added to those of another one, say, and not named."""
         call = self._producer.get(id(tensor))
         if call is None:
             return []
         operation = unwrapped(call.operation)
-        axes = [s for s in self._layer_axes(operation) if s.name == "outputs"]
+        axes = [a for a in self._layer_axes(operation) if a.name == "outputs"]
         return [
             (
                 operation,
@@ -228,7 +199,7 @@ class VectorFlow:
     def _problem(
         self,
         call: keras_internals.Call,
-        operation: Any,
+        operation: keras.Operation,
         name: str,
         width: int,
         axes: list[LayerAxis],
@@ -243,27 +214,21 @@ class VectorFlow:
                 "by `previous=`."
             )
         kind = type(operation).__name__
-        if isinstance(operation, keras.layers.Concatenate) or kind == "Concatenate":
+        if isinstance(operation, layers.Concatenate) or kind == "Concatenate":
             return None if self._is_elementwise(call) else self._joined(call, name)
         if isinstance(operation, _REARRANGING) or kind in _REARRANGING_OPERATIONS:
             kept = any(_width(output) == width for output in call.outputs)
             return None if kept else self._joined(call, name)
         if not isinstance(operation, keras.Layer):
             return None
-        known = {id(b.variable) for axis in axes for b in axis.bindings}
-        known |= {
-            id(b.variable)
-            for axis in self._layer_axes(operation)
-            if axis.name in ("rows", "outputs") and axes
-            for b in axis.bindings
-        }
+        behind = [a for a in self._layer_axes(operation) if a.name in ("rows", "outputs")]
+        known = variables_of([*axes, *behind] if axes else [])
         own = [
             f"{variable.path} {tuple(variable.shape)}"
             for variable in call.operation.weights
             if width in variable.shape and id(variable) not in known
         ]
-        given: Any = getattr(operation, "input_mean", None)
-        if np.size(given) == width > 1:
+        if np.size(getattr(operation, "input_mean", ())) == width > 1:
             own = ["mean, variance"]  # of a `Normalization`, given by the user
         if not own:
             return None
@@ -302,7 +267,7 @@ class VectorFlow:
         return None
 
 
-def _width(tensor: Any) -> int | None:
+def _width(tensor: keras.KerasTensor) -> int | None:
     return tensor.shape[-1] if len(tensor.shape) else None
 
 
@@ -311,7 +276,7 @@ def _has_constant(call: keras_internals.Call, width: int) -> bool:
     operation = call.operation
     arguments = call.arguments({id(tensor): None for tensor in call.inputs})
     found = [a for a in keras.tree.flatten(arguments) if hasattr(a, "shape")]
-    if isinstance(operation, keras.layers.Rescaling):
+    if isinstance(operation, layers.Rescaling):
         found += [np.asarray(operation.scale), np.asarray(operation.offset)]
     return width > 1 and any(width in tuple(array.shape) for array in found)
 

@@ -1,8 +1,8 @@
 """An axis of a layer with its vocabularies: where they are read, and what they say."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import keras
 
@@ -17,22 +17,18 @@ from warmstart_keras.layers import (
 )
 from warmstart_keras.model.named_layers import LayerIndex, NamedAxis
 from warmstart_keras.previous import AxisOrigin
-from warmstart_keras.vocabulary import Vocabulary, read
+from warmstart_keras.vocabulary import Vocabulary, VocabularySource, read
 
 
 @dataclass(frozen=True, eq=False)
 class AxisSource:
-    """An axis of a layer, and where its new vocabulary is read.
+    """An axis of a layer, where its new vocabulary is read, and where its rows are.
 
-    Attributes:
-        layer_axis: The axis.
-        source: A vocabulary source.
-        named: Whether the user named it.
-        origin: Where its rows come from: the model itself, or a previous run.
+    `named` says whether the user named the source.
     """
 
     layer_axis: LayerAxis
-    source: Any
+    source: VocabularySource
     named: bool
     origin: AxisOrigin
 
@@ -50,7 +46,7 @@ class Sources:
         sourceless: Paths of layers with a vocabulary whose source is not known.
         plain: Paths of all embeddings, if they are built, and a vocabulary is known of
             none.
-        watched: Lookup layers whose vectors go where it is not certain what follows them.
+        watched: Lookup layers whose vectors go where their use is not certain.
         problems: Sources, and what forbids to move the rows that follow them.
     """
 
@@ -58,24 +54,20 @@ class Sources:
     bases: list[NamedAxis]
     axes: list[AxisSource] = field(default_factory=list)
     alone: list[LayerAxis] = field(default_factory=list)
-    unbuilt: dict[keras.Layer, list[Any]] = field(default_factory=dict)
+    unbuilt: dict[keras.Layer, list[VocabularySource]] = field(default_factory=dict)
     sourceless: list[str] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
     watched: list[keras.Layer] = field(default_factory=list)
-    problems: list[tuple[Any, str]] = field(default_factory=list)
+    problems: list[tuple[VocabularySource, str]] = field(default_factory=list)
 
     def by_variable(self) -> dict[int, frozenset[int]]:
-        """For the `id` of each variable the axes along which it may have a vocabulary.
-
-        Those of embeddings, and of all layers whose vocabulary has a source.
-        """
+        """For the `id` of each variable the axes along which it may have a vocabulary."""
         layer_axes = [one.layer_axis for one in self.axes]
         for layer in self.index.embeddings:
             layer_axes += self.index.layer_axes(layer)
-        axes: dict[int, frozenset[int]] = {}
+        axes: dict[int, frozenset[int]] = defaultdict(frozenset)
         for binding in (b for layer_axis in layer_axes for b in layer_axis.bindings):
-            key = id(binding.variable)
-            axes[key] = axes.get(key, frozenset()) | {binding.axis}
+            axes[id(binding.variable)] |= {binding.axis}
         return axes
 
 
@@ -98,7 +90,7 @@ class VocabularyAxis:
     layer_axis: LayerAxis
     base: Vocabulary | None
     new: Vocabulary
-    source: Any
+    source: VocabularySource
     named: bool
     base_named: bool
     rows: int
@@ -154,7 +146,8 @@ class VocabularyAxis:
             and (self.layer_axis.rows, self.rows) == (other.layer_axis.rows, other.rows)
             and (
                 ours is theirs
-                or (ours is not None and theirs is not None and ours.same_rows(theirs))
+                if ours is None or theirs is None
+                else ours.same_rows(theirs)
             )
             and self.new.same_rows(other.new)
         )
@@ -170,13 +163,7 @@ class VocabularyAxis:
 
 @dataclass(frozen=True, eq=False)
 class ModelAxes:
-    """What was found in a model: its axes with their vocabularies, and what has none.
-
-    Attributes:
-        axes: The axes whose source is known.
-        sources: Where they are read, and what has no source or no rows yet.
-        notes: What the user should know, one sentence each.
-    """
+    """What was found in a model, with notes for the user, one sentence each."""
 
     axes: list[VocabularyAxis]
     sources: Sources

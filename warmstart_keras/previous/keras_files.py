@@ -2,7 +2,7 @@
 
 Nothing is unpickled, no code of a file is run, and no data is read but what is needed.
 The optimizer's part and the layers' are arrays in groups; which group is which layer, the
-name says that Keras writes beside each (L1d).
+name says that Keras writes beside each.
 """
 
 import json
@@ -14,8 +14,9 @@ import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeAlias
 
+import h5py
 import keras
 import numpy as np
 
@@ -27,6 +28,9 @@ from warmstart_keras.previous.saved_layers import SavedLayer, tree
 from warmstart_keras.vocabulary import Vocabulary, read_saved_lookup
 
 _WEIGHTS, _CONFIG, _ASSETS = "model.weights.h5", "config.json", "assets"
+
+# Gives the vocabulary file of a layer's group; None if it has none.
+_Assets: TypeAlias = Callable[[str], bytes | None]
 
 # An archive's weights are unpacked in memory up to this size, and on disk above it.
 _IN_MEMORY = 2**24
@@ -42,24 +46,21 @@ def read_weights(path: Path, held: ExitStack) -> PreviousRun:
     HDF5 locks a file that it opens by its path: nobody could write it meanwhile.
     """
     file = held.enter_context(path.open("rb"))
-    run = _read_h5(file, held)
-    before = os.fstat(file.fileno())
 
-    def is_unchanged() -> bool:
+    def state() -> tuple[int, int]:
         now = os.fstat(file.fileno())
-        return (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        return now.st_size, now.st_mtime_ns
 
-    run.is_unchanged = is_unchanged
+    run, before = _read_h5(file, held), state()
+    run.is_unchanged = lambda: state() == before
     return run
 
 
-def _read_h5(opened: Any, held: ExitStack) -> PreviousRun:
-    import h5py
-
+def _read_h5(opened: IO[bytes], held: ExitStack) -> PreviousRun:
     file = held.enter_context(h5py.File(opened, "r"))
     groups: dict[str, SavedLayer] = {}
 
-    def visit(name: str, group: Any) -> None:
+    def visit(name: str, group: h5py.Group | h5py.Dataset) -> None:
         above, _, last = name.rpartition("/")
         if last != "vars" or not isinstance(group, h5py.Group):
             return
@@ -71,9 +72,8 @@ def _read_h5(opened: Any, held: ExitStack) -> PreviousRun:
     if not groups:
         raise ValueError("it has no weights as Keras 3 writes them")
     optimizer = groups.pop("optimizer", None)
-    for group in [group for group in groups if group.startswith("optimizer/")]:
-        del groups[group]
-    run = PreviousRun(tree(groups))
+    layers = {g: layer for g, layer in groups.items() if not g.startswith("optimizer/")}
+    run = PreviousRun(tree(layers))
     if optimizer is not None:
         values = [optimizer.values[key] for key in sorted(optimizer.values, key=int)]
         run.optimizer = SavedOptimizer(values, kind=optimizer_named(optimizer.path))
@@ -90,10 +90,8 @@ def optimizer_named(name: str) -> str | None:
     return known.get(re.sub(r"_\d+$", "", name).replace("_", "").lower())
 
 
-def _of_dataset(group: Any, key: str) -> LazyArray:
+def _of_dataset(group: h5py.Group, key: str) -> LazyArray:
     """An array of an open file."""
-    import h5py
-
     if group.get(key, getlink=True, getclass=True) is not h5py.HardLink:
         raise ValueError(f"'{group.name}/{key}' is a link to somewhere else")
     dataset = group[key]
@@ -138,7 +136,7 @@ def read_archive(path: str, held: ExitStack) -> PreviousRun:
     return _with_config(_read_h5(unpacked, held), config, asset)
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> Any:
+def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     info = archive.getinfo(name)
     _check_size(info.file_size, info.compress_size, name)
     return archive.open(info)
@@ -160,7 +158,7 @@ def is_saved_model(path: Path) -> bool:
     return (path / _WEIGHTS).exists() and (path / _CONFIG).exists()
 
 
-def _with_config(run: PreviousRun, config: Any, asset: Callable) -> PreviousRun:
+def _with_config(run: PreviousRun, config: Any, asset: _Assets) -> PreviousRun:
     """Adds what the configuration tells: classes, the graph, the order of variables."""
     if not isinstance(config, dict) or "config" not in config:
         raise ValueError(f"its '{_CONFIG}' is not the configuration of a model")
@@ -176,13 +174,13 @@ def _with_config(run: PreviousRun, config: Any, asset: Callable) -> PreviousRun:
     except Exception:  # of a class that is not known here, or unsafe: it is not needed
         return run
     layers = {layer.group: layer for layer in tree_of(state).walk()}
-    saved = {layer.group: layer for layer in run.root.walk()}
-    arrays: dict[int, Any] = {}
-    for group in layers.keys() & saved.keys():
-        saved[group].kind = layers[group].kind
-        for key, value in layers[group].values.items():
-            if key in saved[group].values:
-                arrays[id(value)] = saved[group].values[key]
+    arrays: dict[int, LazyArray] = {}
+    for saved in run.root.walk():
+        if saved.group in layers:
+            layer = layers[saved.group]
+            saved.kind = layer.kind
+            for key in layer.values.keys() & saved.values.keys():
+                arrays[id(layer.values[key])] = saved.values[key]
     if run.optimizer is not None and all(id(v) in arrays for v in trainable):
         run.optimizer.trained = [arrays[id(v)] for v in trainable]
     run.lookups = _Lookups(layers, asset)
@@ -192,19 +190,19 @@ def _with_config(run: PreviousRun, config: Any, asset: Callable) -> PreviousRun:
 class _Lookups:
     """The lookup layers of a saved model, and what their vocabularies were."""
 
-    def __init__(self, layers: dict[str, SavedLayer], asset: Callable) -> None:
+    def __init__(self, layers: dict[str, SavedLayer], asset: _Assets) -> None:
         self._layers, self._asset = layers, asset
 
     def __call__(
         self, saved: SavedLayer, rows: int, *, in_graph: bool = False
     ) -> dict[str, Vocabulary | None]:
-        """By path, those that may have given a layer its ids, and their vocabularies.
+        """By path, the lookups that may have fed a layer, and their vocabularies.
 
-        The lookup that feeds it in the model's graph; all that there are, if the graph
-        does not tell, unless `in_graph`.
+        Those that feed it in the model's graph; if there are none, all that there are,
+        unless `in_graph`.
         """
         found = self._layers.get(saved.group)
-        feeding = [] if found is None else keras_internals.feeding_lookups(found.layer)
+        feeding = keras_internals.feeding_lookups(found.layer) if found else []
         lookups = [
             layer
             for layer in self._layers.values()
@@ -228,14 +226,12 @@ def tree_of(state: dict[str, keras_internals.Saved]) -> SavedLayer:
     """A model at hand as a tree of layers, as saving would write it."""
     return tree(
         {
-            group: SavedLayer(
-                saved.name or "", "", kind_of(saved.layer), saved.values, saved.layer
-            )
-            for group, saved in state.items()
+            group: SavedLayer(s.name or "", "", kind_of(s.layer), s.values, s.layer)
+            for group, s in state.items()
         }
     )
 
 
-def kind_of(layer: Any) -> str:
+def kind_of(layer: keras.Layer) -> str:
     """The class of a layer, as Keras writes it into files."""
     return keras_internals.snake_case(type(layer).__name__)

@@ -1,6 +1,6 @@
 """A previous run, matched with the model at hand: which layers, and how their rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -21,7 +21,7 @@ from warmstart_keras.previous.saved_layers import (
 )
 from warmstart_keras.previous.tensorflow_files import tree_by_variable_path
 from warmstart_keras.rows import LoadState, SetValue
-from warmstart_keras.vocabulary import Vocabulary
+from warmstart_keras.vocabulary import Vocabulary, VocabularySource
 
 # A layer of a run, and the layer of the model at hand that is the same.
 _Pair = tuple[SavedLayer, SavedLayer]
@@ -61,25 +61,16 @@ def origin_in_model(axis: LayerAxis) -> AxisOrigin:
 class MatchedRun:
     """The layers of a model that a previous run has too, and what they get from it.
 
-    Args:
-        model: The model.
-        previous: The previous run.
-        axes: The axes of the model's variables that may have had another size.
+    Along `axes`, the model's variables may have had another size.
 
     Attributes:
-        previous: The previous run.
         missing: Paths of layers of the model that the run has not.
         left_out: Paths of layers of the run that the model has not.
         notes: What the user should know, one sentence each.
-
-    Raises:
-        WarmStartError: If the model has no variables yet, shares some with a live
-            previous model, or a layer has other shapes than it had.
     """
 
     def __init__(self, model: keras.Layer, previous: PreviousRun, axes: Axes) -> None:
-        self.previous = previous
-        self._axes = axes
+        self.previous, self._axes = previous, axes
         self.missing: list[str] = []
         self.left_out: list[str] = []
         self.notes: list[str] = []
@@ -107,8 +98,7 @@ class MatchedRun:
             for _, layer in keras_internals.walk(model)
             if isinstance(layer, keras.layers.Embedding)
         }
-        pairs = match(theirs, ours, self._axes)
-        self._pairs = pairs
+        self._pairs = pairs = match(theirs, ours, self._axes)
         if not any(one.arrays and own.arrays for one, own in pairs):
             raise WarmStartError(
                 "A model must have a layer in common with the previous run. Received: "
@@ -127,9 +117,7 @@ class MatchedRun:
                 for value in pair[1].arrays.values():
                     self._by_variable.setdefault(id(value), pair)
         self._say_what_is_not_certain(tables)
-        adapted = [
-            own.path for one, own in pairs if one.arrays and was_adapted(own.layer)
-        ]
+        adapted = [o.path for one, o in pairs if one.arrays and was_adapted(o.layer)]
         if adapted:
             self.notes.append(f"what `adapt` made today was kept: {', '.join(adapted)}.")
 
@@ -149,8 +137,8 @@ class MatchedRun:
                 "embedding layers with automatic names, or in layers with such, were "
                 f"matched by their order: {', '.join(by_order)}. Give names to them."
             )
-        cold = [layer.path for layer in self._ours.walk() if has_table(layer)]
-        cold = [path for path in cold if path in self.missing]
+        tables_now = [layer.path for layer in self._ours.walk() if has_table(layer)]
+        cold = [path for path in tables_now if path in self.missing]
         if cold:
             self.notes.append(
                 "embedding layers that are not in the previous run start as initialised: "
@@ -158,17 +146,12 @@ class MatchedRun:
             )
 
     def by_place(self, moved: set[int]) -> list[str]:
-        """Notes on tables whose rows come over in their places, without a vocabulary.
-
-        Args:
-            moved: The `id`s of variables whose rows are moved.
-        """
-        layers = [own.layer for saved, own in self._pairs if saved.arrays]
+        """Notes on tables whose variables are not `moved`, and come over as they were."""
         return [
             f"layer '{layer.name}': its rows came over in their places. If they follow a "
             f"vocabulary, name it: `vocabularies={{'{layer.name}': vectorizer}}` and "
             f"`base_vocabularies={{'{layer.name}': old_tokens}}`."
-            for layer in layers
+            for layer in [own.layer for saved, own in self._pairs if saved.arrays]
             if isinstance(layer, keras.layers.Embedding)
             and id(keras_internals.embeddings_variable(layer)) not in moved
         ]
@@ -190,11 +173,7 @@ class MatchedRun:
         return self._pair(axis.layer, axis.bindings[0].variable) is not None
 
     def origin(self, axis: LayerAxis) -> AxisOrigin | None:
-        """What the run has of one axis of a layer; None where it has not the layer.
-
-        Raises:
-            WarmStartError: If a variable was of another width.
-        """
+        """What the run has of one axis of a layer; None where it has not the layer."""
         main = axis.bindings[0]
         pair = self._pair(axis.layer, main.variable)
         if pair is None:
@@ -232,13 +211,10 @@ class MatchedRun:
                 )
         return found
 
-    def lookup_vocabulary(self, origin: AxisOrigin, source: Any) -> Vocabulary | None:
-        """The vocabulary of the one lookup layer that can have fed an embedding.
-
-        Args:
-            origin: What the run has of the embedding.
-            source: Where its new vocabulary is read.
-        """
+    def lookup_vocabulary(
+        self, origin: AxisOrigin, source: VocabularySource
+    ) -> Vocabulary | None:
+        """The vocabulary of the one lookup layer that can have fed an embedding."""
         found = self.previous.lookups(origin.saved, origin.rows)
         if len(found) > 1:
             ours = [own.path for own in self._ours.walk() if own.layer is source]
@@ -250,14 +226,7 @@ class MatchedRun:
         return vocabulary if fits else None
 
     def loads(self, moved: set[int]) -> list[SetValue | LoadState]:
-        """What the other variables of the layers get.
-
-        Args:
-            moved: The `id`s of variables whose rows are moved.
-
-        Raises:
-            WarmStartError: If a variable had another shape.
-        """
+        """What the variables get whose rows are not `moved`."""
         loads: dict[int, SetValue | LoadState] = {}
         for saved, own in self._pairs:
             if was_adapted(own.layer) or not (saved.arrays or own.arrays):
@@ -306,7 +275,7 @@ class MatchedRun:
         return not self.left_out
 
     def _refuse(
-        self, saved: SavedLayer, own: SavedLayer, before: Any, now: Any
+        self, saved: SavedLayer, own: SavedLayer, before: Sequence, now: Sequence
     ) -> NoReturn:
         more = ""
         if has_layer_axes(own.layer):
@@ -345,15 +314,10 @@ def _check_live(previous: PreviousRun, ours: SavedLayer) -> None:
 
 def was_adapted(layer: keras.Layer) -> bool:
     """Whether `adapt` has made what a layer of the model at hand has."""
-    return hasattr(layer, "adapt") and not _is_unadapted(layer)
-
-
-def _is_unadapted(layer: Any) -> bool:
-    """Whether a `Normalization` still has the mean and variance it starts with."""
-    if not isinstance(layer, keras.layers.Normalization) or not layer.variables:
-        return False
-    mean, variance = (tensors.to_numpy(v) for v in layer.variables[:2])
-    return not mean.any() and bool((variance == 1).all())
+    if isinstance(layer, keras.layers.Normalization) and layer.variables:
+        mean, variance = (tensors.to_numpy(v) for v in layer.variables[:2])
+        return bool(mean.any() or (variance != 1).any())  # it starts with 0 and 1
+    return hasattr(layer, "adapt")
 
 
 def _check_built(model: keras.Layer) -> None:

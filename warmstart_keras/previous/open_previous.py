@@ -24,11 +24,13 @@ from warmstart_keras.previous.previous_run import (
     SavedOptimizer,
     broken_if_unreadable,
 )
-from warmstart_keras.previous.saved_layers import SavedLayer
+from warmstart_keras.previous.saved_layers import SavedLayer, Value
 from warmstart_keras.previous.tensorflow_files import read_tensorflow
 
 
-def open_previous(previous: Any, missing_ok: bool = False) -> PreviousRun:
+def open_previous(
+    previous: str | os.PathLike | keras.Model, missing_ok: bool = False
+) -> PreviousRun:
     """Opens the previous run.
 
     Args:
@@ -36,9 +38,6 @@ def open_previous(previous: Any, missing_ok: bool = False) -> PreviousRun:
             `tf.train.Checkpoint`, or a directory that has some of these: then the newest
             of them. Or a `keras.Model`.
         missing_ok: Whether a missing file is allowed.
-
-    Raises:
-        WarmStartError: If it is not there, broken, or of another kind.
     """
     if isinstance(previous, keras.Model):
         return _live(previous)
@@ -104,7 +103,7 @@ def _live(model: keras.Model) -> PreviousRun:
     """A model at hand as the previous run."""
     arrays: dict[int, LazyArray] = {}
 
-    def stored(value: Any) -> LazyArray:
+    def stored(value: Value) -> LazyArray:
         if isinstance(value, keras.Variable):
             return arrays.setdefault(id(value), _of_variable(value))
         value = np.asarray(tensors.to_numpy(value))

@@ -4,7 +4,7 @@ import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,32 +76,23 @@ class PreviousRun:
         self._close()
 
     def vocabulary(self, saved: SavedLayer, axis: str = "rows") -> Vocabulary | None:
-        """What one axis of one of its layers stands for, where the run itself says so.
-
-        Raises:
-            WarmStartError: If what it says is damaged.
-        """
+        """What one axis of one of its layers stands for, where the run itself says so."""
         if saved.layer is not None:
             return recorded_vocabulary(saved.layer, axis)
         if axis != "rows" or VOCABULARY_KEY not in saved.values:
             return None
         if saved not in self._vocabularies:
-            self._vocabularies[saved] = self._read_vocabulary(saved)
+            with self.reading():
+                data = np.asarray(saved.values[VOCABULARY_KEY][...], np.uint8)
+                try:
+                    self._vocabularies[saved] = Vocabulary.from_bytes(data.tobytes())
+                except WarmStartError as error:
+                    raise ValueError(f"layer '{saved.path}': {error}") from error
         return self._vocabularies[saved]
 
-    def _read_vocabulary(self, saved: SavedLayer) -> Vocabulary:
-        with self.reading():
-            data = saved.values[VOCABULARY_KEY][...]
-            try:
-                return Vocabulary.from_bytes(np.asarray(data, np.uint8).tobytes())
-            except WarmStartError as error:
-                raise ValueError(f"layer '{saved.path}': {error}") from error
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> AbstractContextManager[None]:
         """Says which file is broken, if what is read in the block is."""
-        with broken_if_unreadable(self.name):
-            yield
+        return broken_if_unreadable(self.name)
 
 
 @contextmanager

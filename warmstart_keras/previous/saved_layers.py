@@ -1,4 +1,4 @@
-"""The layers of two runs, and which of one is which of the other (L1d).
+"""The layers of two runs, and which of one is which of the other.
 
 A weights file is a tree of groups, named by class and a counter; a model is made into the
 same tree. Layers are matched by their names. Those that bear Keras's automatic names are
@@ -7,16 +7,22 @@ class, and then only where both sides have the same number and shapes of them.
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
-from warmstart_keras.backend import LazyArray
+import keras
+
+from warmstart_keras.backend import LazyArray, Tensor
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import VOCABULARY_KEY
 
 # For the `id` of a variable, the axes along which it may have a vocabulary.
 Axes = dict[int, frozenset[int]]
+
+# What a layer saves: in a run a `LazyArray`, of a model at hand what it has now.
+Value: TypeAlias = LazyArray | keras.Variable | Tensor
 
 
 @dataclass(eq=False)
@@ -28,8 +34,8 @@ class SavedLayer:
         place: Where its parent holds it: an attribute, or a container and in that the
             class and a counter (`layers/dense_1`); empty where that is not known.
         kind: Its class in snake case; empty where that is not known.
-        values: What is saved of it by key: `LazyArray`, or a `keras.Variable`.
-        layer: The layer itself, if it is one of a model at hand.
+        values: What is saved of it, by key.
+        layer: The layer itself; None in a file.
         group: Path of its group in a file.
         children: The layers inside it, those of one class in their order.
     """
@@ -37,8 +43,8 @@ class SavedLayer:
     path: str
     place: str
     kind: str
-    values: dict[str, Any]
-    layer: Any = None
+    values: dict[str, Value]
+    layer: keras.Layer = None
     group: str = ""
     children: list["SavedLayer"] = field(default_factory=list)
 
@@ -64,7 +70,7 @@ class SavedLayer:
         return bool(self.kind) and _is_automatic(self.name, self.kind)
 
     @property
-    def arrays(self) -> dict[str, Any]:
+    def arrays(self) -> dict[str, Value]:
         """What is saved of it but the vocabulary of an embedding of ours."""
         return {key: v for key, v in self.values.items() if key != VOCABULARY_KEY}
 
@@ -112,16 +118,9 @@ def _in_order(group: str) -> list:
 def match(
     theirs: SavedLayer, ours: SavedLayer, axes: Axes
 ) -> list[tuple[SavedLayer, SavedLayer]]:
-    """Pairs of layers that are the same, each of the run `theirs` with one of `ours`.
+    """Pairs of layers that are the same, each of a run with one of the model at hand.
 
-    Args:
-        theirs: The run before, as a tree.
-        ours: The model at hand, as a tree.
-        axes: For the `id` of a variable of ours the axes along which it may have a
-            vocabulary: it may have had another size there.
-
-    Raises:
-        WarmStartError: If an embedding has another width there.
+    Along `axes`, a variable of ours may have had another size.
     """
     pairs: list[tuple[SavedLayer, SavedLayer]] = []
 
@@ -134,7 +133,7 @@ def match(
     # A layer that was moved into, or out of, another one.
     found = {id(layer) for both in pairs for layer in both}
     left, own = (
-        _by_name(layer for layer in root.walk() if id(layer) not in found)
+        _by_name([layer for layer in root.walk() if id(layer) not in found])
         for root in (theirs, ours)
     )
     for name in own.keys() & left.keys():
@@ -144,14 +143,13 @@ def match(
     return pairs
 
 
-def _by_name(layers: Iterator[SavedLayer]) -> dict[str, SavedLayer]:
+def _by_name(layers: list[SavedLayer]) -> dict[str, SavedLayer]:
     """Layers whose name was given to them, and is borne by no other."""
-    listed = list(layers)
-    names = [layer.name for layer in listed]
+    names = Counter(layer.name for layer in layers)
     return {
         layer.name: layer
-        for layer in listed
-        if names.count(layer.name) == 1 and not layer.has_automatic_name
+        for layer in layers
+        if names[layer.name] == 1 and not layer.has_automatic_name
     }
 
 
@@ -167,8 +165,8 @@ def _same(
         left.remove(one)
         own.remove(other)
 
-    named = _by_name(iter(own))
-    for name, one in _by_name(iter(left)).items():
+    named = _by_name(own)
+    for name, one in _by_name(left).items():
         if name in named:
             take(one, named[name])
     places = {other.place: other for other in own if "/" not in other.place}
@@ -177,19 +175,18 @@ def _same(
         if one.place and other is not None and not _both_named(one, other):
             take(one, other)
     for group in dict.fromkeys(map(_group, own)):
-        before = [layer for layer in left if _is_in(group, layer)]
         now = [layer for layer in own if _group(layer) == group]
         now = [layer for layer in now if layer.has_automatic_name]
+        before = [layer for layer in left if _is_in(group, layer)]
         before = [layer for layer in before if _has_name_of(group[1], layer)]
         if len(before) != len(now):
             continue
-        if all(
-            _is_like(one, other, axes) for one, other in zip(before, now, strict=True)
-        ):
-            for one, other in zip(before, now, strict=True):
+        both = list(zip(before, now, strict=True))
+        if all(_is_like(one, other, axes) for one, other in both):
+            for one, other in both:
                 take(one, other)
         elif group[1] == "embedding":
-            for one, other in zip(before, now, strict=True):
+            for one, other in both:
                 for stored, value in paired_arrays(one, other) or []:
                     check_width(other.path, stored, value, axes.get(id(value), ()))
     return pairs
@@ -223,34 +220,30 @@ def _is_like(one: SavedLayer, other: SavedLayer, axes: Axes) -> bool:
         _is_alike(stored, value, axes.get(id(value), ())) for stored, value in both
     ):
         return False
-    roles = {_role(child) for layer in (one, other) for child in _with_arrays(layer)}
-    return all(
-        len(theirs) == len(ours)
-        and all(_is_like(a, b, axes) for a, b in zip(theirs, ours, strict=True))
-        for role in roles
-        for theirs, ours in [
-            [
-                [child for child in _with_arrays(layer) if _role(child) == role]
-                for layer in (one, other)
-            ]
-        ]
+    theirs, ours = _by_role(one), _by_role(other)
+    return theirs.keys() == ours.keys() and all(
+        len(theirs[role]) == len(ours[role])
+        and all(
+            _is_like(a, b, axes) for a, b in zip(theirs[role], ours[role], strict=True)
+        )
+        for role in ours
     )
 
 
-def _role(layer: SavedLayer) -> str:
-    """What a layer is to its parent: an attribute of it, or one of a class."""
-    is_attribute = layer.place and "/" not in layer.place
-    return layer.place if is_attribute else layer.stem
-
-
-def _with_arrays(layer: SavedLayer) -> list[SavedLayer]:
-    """The layers inside it that have arrays, or have some inside them."""
-    return [c for c in layer.children if any(inside.arrays for inside in c.walk())]
+def _by_role(layer: SavedLayer) -> dict[str, list[SavedLayer]]:
+    """The layers inside it that have arrays: by their attribute, or by their class."""
+    found: dict[str, list[SavedLayer]] = {}
+    for child in layer.children:
+        if any(inside.arrays for inside in child.walk()):
+            is_attribute = child.place and "/" not in child.place
+            role = child.place if is_attribute else child.stem
+            found.setdefault(role, []).append(child)
+    return found
 
 
 def paired_arrays(
     one: SavedLayer, other: SavedLayer
-) -> list[tuple[LazyArray, Any]] | None:
+) -> list[tuple[LazyArray, keras.Variable | Tensor]] | None:
     """What a run has of a layer, and what that layer has now; None if it has others."""
     theirs, ours = one.arrays, other.arrays
     if theirs.keys() != ours.keys():
@@ -258,7 +251,7 @@ def paired_arrays(
     return [(theirs[key], ours[key]) for key in theirs]
 
 
-def _is_alike(before: Any, now: Any, axes: Collection[int]) -> bool:
+def _is_alike(before: LazyArray, now: keras.Variable, axes: Collection[int]) -> bool:
     """Whether two arrays have the same shape but along some axes."""
     shapes = list(map(int, before.shape)), list(map(int, now.shape))
     return len(shapes[0]) == len(shapes[1]) and all(
@@ -267,18 +260,10 @@ def _is_alike(before: Any, now: Any, axes: Collection[int]) -> bool:
     )
 
 
-def check_width(path: str, before: Any, now: Any, axes: Collection[int]) -> None:
-    """Refuses a table of another width than it had.
-
-    Args:
-        path: The layer's path.
-        before: The table in the previous run.
-        now: The table now.
-        axes: Where it may have another size.
-
-    Raises:
-        WarmStartError: If it is of another width.
-    """
+def check_width(
+    path: str, before: LazyArray, now: keras.Variable, axes: Collection[int]
+) -> None:
+    """Refuses a table of another shape than it had, but for its size along `axes`."""
     if _is_alike(before, now, axes):
         return
     if set(axes) == {0}:

@@ -10,7 +10,7 @@ from warmstart_keras.backend import LazyArray
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.previous.keras_files import kind_of, optimizer_named
 from warmstart_keras.previous.previous_run import PreviousRun, SavedOptimizer
-from warmstart_keras.previous.saved_layers import SavedLayer, tree
+from warmstart_keras.previous.saved_layers import SavedLayer, Value, tree
 
 _VARIABLE = "VARIABLE_VALUE"  # the name that TensorFlow gives a variable's value
 
@@ -96,7 +96,7 @@ def _at(layers: dict[str, SavedLayer], path: str, kinds: dict[str, str]) -> Save
     return layers["/".join(parts)]
 
 
-def _add(layer: SavedLayer, path: str, value: Any) -> None:
+def _add(layer: SavedLayer, path: str, value: Value) -> None:
     name = path.rpartition("/")[2]
     if name in layer.values:
         raise WarmStartError(
