@@ -178,7 +178,7 @@ def test_two_models_over_one_table_are_both_right_with_also(rebuild, run_eagerly
 
 
 def test_a_second_fit_after_averages_of_weights_took_their_place():
-    """Keras alone fails there on JAX: it gives one buffer to two variables (K11)."""
+    """Keras alone fails there on JAX: it gives one buffer to two variables."""
     words = keras.layers.StringLookup(vocabulary=BASE, num_oov_indices=0)
     model = build(words)
     model.compile(keras.optimizers.Adam(0.01, use_ema=True), "mse")

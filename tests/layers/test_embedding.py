@@ -231,7 +231,7 @@ def test_a_first_fit_with_the_callback_does_not_warn_of_the_rebuild_that_it_is_f
 def test_predict_of_a_loaded_model_whose_lookup_came_back_with_other_words_warns(
     lookup_class, dtype, words, tmp_path
 ):
-    """V11: a vocabulary given to the constructor is what is saved, set or not (V11)."""
+    """V11: a vocabulary given to the constructor is what is saved, set or not."""
     a, b, c, d = words
     lookup = lookup_class(vocabulary=[a, b, c])
     inputs = keras.Input((2,), dtype=dtype)

@@ -42,7 +42,7 @@ class HasVocabulary:
 
 
 class Tokenizer(HasVocabulary):
-    """As KerasHub's byte-pair tokenizer: the order of its rows is in its ids (V15)."""
+    """As KerasHub's byte-pair tokenizer: the order of its rows is in its ids."""
 
     def __init__(self, tokens):
         super().__init__(tokens[::-1])

@@ -10,11 +10,7 @@ from warmstart_keras.errors import WarmStartError
 
 
 def private(owner: Any, name: str) -> Any:
-    """An attribute that Keras does not document; `owner` may be the path of a module.
-
-    Raises:
-        WarmStartError: If this version of Keras does not have it.
-    """
+    """An attribute that Keras does not document; `owner` may be the path of a module."""
     try:
         if isinstance(owner, str):
             owner = importlib.import_module(owner)

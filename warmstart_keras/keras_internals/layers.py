@@ -64,7 +64,7 @@ def rebuilds_from_its_layers(layer: keras.Layer) -> bool:
 
 
 def in_step(model: keras.Layer) -> bool:
-    """Whether this runs inside a compiled function, or a step of training (L1c)."""
+    """Whether this runs inside a compiled function, or a step of training."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -90,7 +90,7 @@ def in_symbolic_call() -> bool:
 
 
 def _is_taken_away(variable: keras.Variable) -> bool:
-    """Whether a step on JAX holds a variable's value (L1c), or has used it up."""
+    """Whether a step on JAX holds a variable's value, or has used it up."""
     value, initializer = (
         access.private(variable, "_value"),
         access.private(variable, "_initializer"),
@@ -106,7 +106,7 @@ COMPILED_FUNCTIONS = ("train_function", "test_function", "predict_function")
 def renew_compiled_functions(model: keras.Model, undo: ExitStack) -> None:
     """Makes Keras compile a model's functions anew; leaves with `undo` the way back."""
     # No public method drops them. `fit` reads `train_function` afresh at every step,
-    # but makes it only before `on_train_begin` (K6).
+    # but makes it only before `on_train_begin`.
     before = {name: getattr(model, name, None) for name in COMPILED_FUNCTIONS}
     for name, function in before.items():
         undo.callback(setattr, model, name, function)

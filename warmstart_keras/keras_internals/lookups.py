@@ -32,9 +32,9 @@ def gives_vectors(layer: keras.Layer) -> bool:
 
 
 def lookup_table(lookup: keras.Layer) -> Any:
-    """The table of a lookup: made anew by every rebuild, never changed in place (V1)."""
+    """The table of a lookup: made anew by every rebuild, never changed in place."""
     # No leading underscore, but undocumented. `get_vocabulary()` is public, but takes
-    # seconds at a million tokens and fails on bytes that are no UTF-8 (V5).
+    # seconds at a million tokens and fails on bytes that are no UTF-8.
     return access.private(lookup, "lookup_table")
 
 
@@ -84,7 +84,7 @@ def saved_vocabulary_size(layer: keras.Layer) -> int | None:
 
 def is_saved_as_lines(layer: keras.Layer) -> bool:
     """Whether a vocabulary layer is saved as a file of lines, which some tokens break."""
-    # What its constructor was given goes into the configuration instead (V4, V11).
+    # What its constructor was given goes into the configuration instead.
     return access.private(lookup_of(layer), "input_vocabulary") is None
 
 
@@ -95,6 +95,6 @@ def replace_vocabulary(layer: keras.Layer, words: list) -> None:
     # Of a list Keras makes an array in which every token is as long as the longest.
     layer.set_vocabulary(np.array(words, object if is_text else np.int64))
     # Only this private name says what goes into the configuration: `set_vocabulary`
-    # leaves there what the constructor was given (V11).
+    # leaves there what the constructor was given.
     if not is_saved_as_lines(layer):
         lookup.input_vocabulary = words

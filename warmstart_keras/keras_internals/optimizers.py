@@ -86,7 +86,7 @@ def separate_averages(optimizer: keras.optimizers.Optimizer) -> None:
     """Gives each average of weights a buffer of its own.
 
     At the end of `fit` Keras puts the averages in the place of the weights. On JAX both
-    are one buffer then, which the next `fit` fails to donate twice (K11).
+    are one buffer then, which the next `fit` fails to donate twice.
     """
     if keras.backend.backend() != "jax":
         return

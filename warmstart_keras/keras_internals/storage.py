@@ -13,7 +13,7 @@ def replace_storage(variable: keras.Variable, value: Any, undo: ExitStack) -> No
     """Gives a variable storage of another shape; leaves with `undo` the way back.
 
     The `keras.Variable` stays the same object, so everything that holds it stays valid:
-    layers, models and the optimizer's lists (K2). It stays where it was: on the same
+    layers, models and the optimizer's lists. It stays where it was: on the same
     devices, sharded or mirrored in the same way.
     """
     old = access.private(variable, "_value")
@@ -50,7 +50,7 @@ def _set_storage(variable: keras.Variable, value: Any, shape: Any) -> None:
 def _set_parameter(
     variable: keras.Variable, data: Any, shape: Any, gradient: Any
 ) -> None:
-    # On PyTorch layers and users hold the `Parameter` (K2b): that object stays too.
+    # On PyTorch layers and users hold the `Parameter`: that object stays too.
     import torch
 
     parameter = access.private(variable, "_value")
@@ -102,7 +102,7 @@ def _parts(storage: Any) -> tuple:
 def _scope_of(variable: keras.Variable) -> Iterator[None]:
     """What a `tf.Variable` must be made in to be like another one.
 
-    The strategy that it is mirrored by (K4), or its device, and the scope of its name: by
+    The strategy that it is mirrored by, or its device, and the scope of its name: by
     that name an optimizer finds what `exclude_from_weight_decay(var_names=...)` means.
     """
     if keras.backend.backend() != "tensorflow":

@@ -45,7 +45,7 @@ def variables_without_value() -> Iterator[None]:
 
 
 def clear_gradient(variable: keras.Variable, undo: ExitStack) -> None:
-    """Forgets a gradient that PyTorch keeps for rows which have moved (K2b)."""
+    """Forgets a gradient that PyTorch keeps for rows which have moved."""
     gradient = getattr(variable.value, "grad", None)
     if keras.backend.backend() == "torch" and gradient is not None:
         undo.callback(setattr, variable.value, "grad", gradient)

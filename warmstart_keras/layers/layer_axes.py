@@ -219,7 +219,7 @@ def _is_along_last_axis(layer: keras.Layer) -> bool:
 
 
 def check_quantized(layer: keras.Layer, path: str) -> None:
-    """Refuses a quantised layer: rounded rows cannot be trained (K9d)."""
+    """Refuses a quantised layer: rounded rows cannot be trained."""
     mode = getattr(layer, "quantization_mode", None)
     if mode:
         raise WarmStartError(

@@ -23,7 +23,7 @@ def _same_rows(one: Vocabulary, other: Vocabulary) -> bool:
 
 
 class _Untracked:
-    """Holds what a layer must not take for a part of itself (L2c)."""
+    """Holds what a layer must not take for a part of itself."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -213,7 +213,7 @@ class RowVocabulary:
         if not keys and self._refused is not None:
             raise self._refused  # in a subclassed model Keras asks twice
         self._refused = None
-        # A plain `Embedding` counts the keys, and refuses one too many (L2b).
+        # A plain `Embedding` counts the keys, and refuses one too many.
         weights = {key: store[key] for key in keys - {VOCABULARY_KEY}}
         vocabulary = self._rows.vocabulary
         if VOCABULARY_KEY in keys:

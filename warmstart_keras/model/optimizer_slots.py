@@ -27,19 +27,14 @@ _MARK = 777.0
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """A variable of an optimizer that belongs to a variable of a model.
+    """A variable of an optimizer that belongs to a variable of a model."""
 
-    Attributes:
-        variable: The optimizer's variable.
-        owner: The model's variable.
-        axis: The axis that has the vocabulary; None where it has none (the column
-            statistics of Adafactor).
-        initial: What it starts at; None where it starts at the owner's own value.
-    """
-
-    variable: keras.Variable
-    owner: keras.Variable
+    variable: keras.Variable  # the optimizer's variable
+    owner: keras.Variable  # the model's variable
+    # The axis that has the vocabulary; None where it has none (the column statistics of
+    # Adafactor).
     axis: int | None
+    # What it starts at; None where it starts at the owner's own value.
     initial: float | None
 
     @property

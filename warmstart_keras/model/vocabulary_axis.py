@@ -35,29 +35,21 @@ class AxisSource:
 
 @dataclass(eq=False)
 class Sources:
-    """Where the vocabulary of each layer of a model is read.
+    """Where the vocabulary of each layer of a model is read."""
 
-    Attributes:
-        index: The layers of the model.
-        bases: What the user named in `base_vocabularies`.
-        axes: The axes whose source is known.
-        alone: Embeddings without a source.
-        unbuilt: The sources of each layer that was named and has no rows yet.
-        sourceless: Paths of layers with a vocabulary whose source is not known.
-        plain: Paths of all embeddings, if they are built, and a vocabulary is known of
-            none.
-        watched: Lookup layers whose vectors go where their use is not certain.
-        problems: Sources, and what forbids to move the rows that follow them.
-    """
-
-    index: LayerIndex
-    bases: list[NamedAxis]
-    axes: list[AxisSource] = field(default_factory=list)
-    alone: list[LayerAxis] = field(default_factory=list)
+    index: LayerIndex  # the layers of the model
+    bases: list[NamedAxis]  # what the user named in `base_vocabularies`
+    axes: list[AxisSource] = field(default_factory=list)  # the axes whose source is known
+    alone: list[LayerAxis] = field(default_factory=list)  # embeddings without a source
+    # The sources of each layer that was named and has no rows yet.
     unbuilt: dict[keras.Layer, list[VocabularySource]] = field(default_factory=dict)
+    # Paths of layers with a vocabulary whose source is not known.
     sourceless: list[str] = field(default_factory=list)
+    # Paths of all embeddings, if they are built, and a vocabulary is known of none.
     plain: list[str] = field(default_factory=list)
+    # Lookup layers whose vectors go where their use is not certain.
     watched: list[keras.Layer] = field(default_factory=list)
+    # Sources, and what forbids to move the rows that follow them.
     problems: list[tuple[VocabularySource, str]] = field(default_factory=list)
 
     def by_variable(self) -> dict[int, frozenset[int]]:
@@ -73,29 +65,17 @@ class Sources:
 
 @dataclass(frozen=True, eq=False)
 class VocabularyAxis:
-    """One axis of a layer with its base and its new vocabulary.
+    """One axis of a layer with its base and its new vocabulary."""
 
-    Attributes:
-        layer_axis: The axis, with its variables.
-        base: What its rows stand for now; None where that is not known.
-        new: What they will stand for.
-        source: Where `new` was read.
-        named: Whether the user named the layer in `vocabularies`.
-        base_named: Whether the user said what `base` is.
-        rows: How many rows there will be.
-        completed: Whether special rows of the base were added to what was read.
-        origin: Where the rows come from: the model itself, or a previous run.
-    """
-
-    layer_axis: LayerAxis
-    base: Vocabulary | None
-    new: Vocabulary
-    source: VocabularySource
-    named: bool
-    base_named: bool
-    rows: int
-    completed: bool
-    origin: AxisOrigin
+    layer_axis: LayerAxis  # the axis, with its variables
+    base: Vocabulary | None  # what its rows stand for now; None where that is not known
+    new: Vocabulary  # what they will stand for
+    source: VocabularySource  # where `new` was read
+    named: bool  # whether the user named the layer in `vocabularies`
+    base_named: bool  # whether the user said what `base` is
+    rows: int  # how many rows there will be
+    completed: bool  # whether special rows of the base were added to what was read
+    origin: AxisOrigin  # where the rows come from: the model itself, or a previous run
 
     def record(self, transaction: Transaction) -> None:
         """Records that the rows stand for the new vocabulary from now on."""

@@ -29,26 +29,18 @@ _Pair = tuple[SavedLayer, SavedLayer]
 
 @dataclass(frozen=True, eq=False)
 class AxisOrigin:
-    """Where the rows of one axis of a layer come from: the model itself, or a run.
+    """Where the rows of one axis of a layer come from: the model itself, or a run."""
 
-    Attributes:
-        rows: How many rows there are.
-        layer: The layer there; None in a file.
-        name: What the layer is called there.
-        path: Its path there.
-        vocabulary: What the rows stand for, where the origin says so by itself.
-        run: The run that they come from; None for the model itself.
-        saved: The layer as the run has it.
-        arrays: For the `id` of each variable, what it is in the run.
-    """
-
-    rows: int
-    layer: keras.Layer | None
-    name: str
-    path: str
+    rows: int  # how many rows there are
+    layer: keras.Layer | None  # the layer there; None in a file
+    name: str  # what the layer is called there
+    path: str  # its path there
+    # What the rows stand for, where the origin says so by itself.
     vocabulary: Vocabulary | None
+    # The run that they come from; None for the model itself.
     run: "MatchedRun | None" = None
-    saved: SavedLayer | None = None
+    saved: SavedLayer | None = None  # the layer as the run has it
+    # For the `id` of each variable, what it is in the run.
     arrays: Mapping[int, LazyArray] = field(default_factory=dict)
 
 

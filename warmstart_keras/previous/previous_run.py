@@ -18,44 +18,32 @@ from warmstart_keras.vocabulary import Vocabulary
 
 @dataclass(eq=False)
 class SavedOptimizer:
-    """An optimizer's state in a previous run.
+    """An optimizer's state in a previous run."""
 
-    Attributes:
-        values: The arrays of its `variables`, in their order.
-        trained: The arrays of the model's variables that it held, in its order; None if
-            the file does not tell.
-        kind: The name of its class; None if the file does not tell.
-    """
-
-    values: list[LazyArray]
+    values: list[LazyArray]  # the arrays of its `variables`, in their order
+    # The arrays of the model's variables that it held, in its order; None if the file
+    # does not tell.
     trained: list[LazyArray] | None = None
-    kind: str | None = None
+    kind: str | None = None  # the name of its class; None if the file does not tell
 
 
 @dataclass(eq=False)
 class PreviousRun:
-    """A run before, read when and where it is asked; it is never changed.
+    """A run before, read when and where it is asked; it is never changed."""
 
-    Attributes:
-        root: Its layers.
-        name: What it is, for messages.
-        optimizer: Its optimizer, if it has one.
-        by_variable_path: Whether the layers are named by the paths of their variables,
-            and not by where their parents hold them.
-        lookups: For a layer and its number of rows, the paths of lookup layers that may
-            have given it its ids, and what vocabularies these had, if that is known;
-            with `in_graph=True` of those alone that feed it in the model's graph.
-        is_unchanged: Whether its file was not written again since.
-        is_there: Whether there is one: on the first day there is none.
-    """
-
-    root: SavedLayer
-    name: str = ""
-    optimizer: SavedOptimizer | None = None
+    root: SavedLayer  # its layers
+    name: str = ""  # what it is, for messages
+    optimizer: SavedOptimizer | None = None  # its optimizer, if it has one
+    # Whether the layers are named by the paths of their variables, and not by where their
+    # parents hold them.
     by_variable_path: bool = False
+    # For a layer and its number of rows, the paths of lookup layers that may have given
+    # it its ids, and what vocabularies these had, if that is known; with `in_graph=True`
+    # of those alone that feed it in the model's graph.
     lookups: Callable[..., dict[str, Vocabulary | None]] = lambda *_, **__: {}
+    # Whether its file was not written again since.
     is_unchanged: Callable[[], bool] = lambda: True
-    is_there: bool = True
+    is_there: bool = True  # whether there is one: on the first day there is none
     # A plan looks twice, and what a file says does not change: it is decoded once.
     _vocabularies: dict[SavedLayer, Vocabulary] = field(default_factory=dict)
 

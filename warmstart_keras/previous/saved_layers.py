@@ -27,25 +27,17 @@ Value: TypeAlias = LazyArray | keras.Variable | Tensor
 
 @dataclass(eq=False)
 class SavedLayer:
-    """A layer as a run has saved it, or would save it.
+    """A layer as a run has saved it, or would save it."""
 
-    Attributes:
-        path: Path of names in the model; empty for the model itself.
-        place: Where its parent holds it: an attribute, or a container and in that the
-            class and a counter (`layers/dense_1`); empty where that is not known.
-        kind: Its class in snake case; empty where that is not known.
-        values: What is saved of it, by key.
-        layer: The layer itself; None in a file.
-        group: Path of its group in a file.
-        children: The layers inside it, those of one class in their order.
-    """
-
-    path: str
+    path: str  # path of names in the model; empty for the model itself
+    # Where its parent holds it: an attribute, or a container and in that the class and a
+    # counter (`layers/dense_1`); empty where that is not known.
     place: str
-    kind: str
-    values: dict[str, Value]
-    layer: keras.Layer = None
-    group: str = ""
+    kind: str  # its class in snake case; empty where that is not known
+    values: dict[str, Value]  # what is saved of it, by key
+    layer: keras.Layer = None  # the layer itself; None in a file
+    group: str = ""  # path of its group in a file
+    # The layers inside it, those of one class in their order.
     children: list["SavedLayer"] = field(default_factory=list)
 
     @property
