@@ -30,7 +30,6 @@ class Slot:
     """A variable of an optimizer that belongs to a variable of a model.
 
     Attributes:
-        variable: The optimizer's variable.
         owner: The model's variable.
         axis: The axis that has the vocabulary; None where it has none (the column
             statistics of Adafactor).

@@ -38,7 +38,6 @@ class Sources:
     """Where the vocabulary of each layer of a model is read.
 
     Attributes:
-        index: The layers of the model.
         bases: What the user named in `base_vocabularies`.
         axes: The axes whose source is known.
         alone: Embeddings without a source.
@@ -76,7 +75,6 @@ class VocabularyAxis:
     """One axis of a layer with its base and its new vocabulary.
 
     Attributes:
-        layer_axis: The axis, with its variables.
         base: What its rows stand for now; None where that is not known.
         new: What they will stand for.
         source: Where `new` was read.
@@ -84,7 +82,6 @@ class VocabularyAxis:
         base_named: Whether the user said what `base` is.
         rows: How many rows there will be.
         completed: Whether special rows of the base were added to what was read.
-        origin: Where the rows come from: the model itself, or a previous run.
     """
 
     layer_axis: LayerAxis
