@@ -9,8 +9,9 @@ from dataclasses import replace
 import keras
 
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.model import NamedSources
 from warmstart_keras.new_rows import NewRowsInitializer
-from warmstart_keras.plan import Options, Vocabularies, make_plan, record_untouched
+from warmstart_keras.plan import Options, make_plan, record_untouched
 from warmstart_keras.report import WarmStartReport, tensorboard
 from warmstart_keras.vocabulary import Vocabulary
 
@@ -70,10 +71,10 @@ class VocabularyWarmStart(keras.callbacks.Callback):
 
     def __init__(
         self,
-        vocabularies: Vocabularies = None,
+        vocabularies: NamedSources = None,
         previous: str | os.PathLike | keras.Model | None = None,
         *,
-        base_vocabularies: Vocabularies = None,
+        base_vocabularies: NamedSources = None,
         new_embeddings_initializer: NewRowsInitializer = None,
         optimizer_state: str = "carry",
         min_kept: float | None = None,

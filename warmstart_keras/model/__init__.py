@@ -2,6 +2,7 @@
 
 from warmstart_keras.model.axis_sources import find_sources
 from warmstart_keras.model.find_axes import find_axes, unnamed_heads
+from warmstart_keras.model.named_layers import NamedSources
 from warmstart_keras.model.optimizer_keys import (
     check_wrapper,
     is_lost,

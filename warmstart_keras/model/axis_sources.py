@@ -36,16 +36,11 @@ def find_sources(
     besides: Collection[keras.Layer] = (),
     as_new: bool = False,
 ) -> Sources:
-    """Finds where the vocabulary of each layer is read.
+    """Finds where the vocabulary of each layer of a model is read.
 
-    Args:
-        model: A model, or a layer alone.
-        vocabularies: The sources that the user named.
-        base_vocabularies: What the user says that the rows stand for now.
-        without_base: Layers for which `base_vocabularies` no longer holds.
-        besides: Other models over the same layers.
-        as_new: Whether the model was built for today's vocabulary, to start from a
-            previous run.
+    `base_vocabularies` no longer holds for the layers `without_base`. The models
+    `besides` are over the same layers. `as_new` says that the model was built for today's
+    vocabulary, to start from a previous run.
     """
     index = LayerIndex(model)
     named = resolve(index, vocabularies, "vocabularies")

@@ -38,12 +38,7 @@ def unwrapped(layer: keras.Operation) -> keras.Operation:
 
 
 class LayerIndex:
-    """All layers of a model, with those axes that may have a vocabulary.
-
-    Attributes:
-        paths: The path of each layer.
-        embeddings: Those that are embeddings.
-    """
+    """All layers of a model, with those axes that may have a vocabulary."""
 
     def __init__(self, model: keras.Layer) -> None:
         self._all = list(keras_internals.walk(model))

@@ -1,6 +1,6 @@
 """A warm start: all of it checked, then all of it done, or nothing."""
 
 from warmstart_keras.plan.make_plan import make_plan, record_untouched
-from warmstart_keras.plan.options import Options, Vocabularies
+from warmstart_keras.plan.options import Options
 from warmstart_keras.plan.plan import WarmStartPlan
 from warmstart_keras.plan.warm_start import plan_warm_start, warm_start

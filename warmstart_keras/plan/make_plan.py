@@ -12,6 +12,7 @@ from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import recorded_vocabulary, variables_of
 from warmstart_keras.model import (
     ModelAxes,
+    NamedSources,
     VocabularyAxis,
     find_axes,
     find_sources,
@@ -20,7 +21,7 @@ from warmstart_keras.model import (
 )
 from warmstart_keras.plan.axis_plan import AxisPlan, plan_axes, plan_variables
 from warmstart_keras.plan.following import Resizing, StaleMetrics
-from warmstart_keras.plan.options import Options, Scope, Vocabularies
+from warmstart_keras.plan.options import Options, Scope
 from warmstart_keras.plan.plan import WarmStartPlan, asked_sources, held
 from warmstart_keras.plan.slots import SlotUpdate, move_slots, with_slots
 from warmstart_keras.plan.text import (
@@ -199,7 +200,7 @@ def _is_trained(scope: Scope) -> bool:
 
 def record_untouched(
     model: keras.Layer,
-    vocabularies: Vocabularies,
+    vocabularies: NamedSources,
     unbuilt: Mapping[keras.Layer, Vocabulary],
 ) -> None:
     """Records what the rows of layers stand for that a training has built.

@@ -1,9 +1,8 @@
 """The arguments of a warm start that say how, checked when they are given."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -11,23 +10,17 @@ import numpy as np
 from warmstart_keras import keras_internals
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.keras_internals import inner_optimizers
-from warmstart_keras.layers import Binding
+from warmstart_keras.model import NamedSources
 from warmstart_keras.new_rows import NewRowsInitializer, initializers
-from warmstart_keras.vocabulary import VocabularySource
-
-Vocabularies: TypeAlias = (
-    VocabularySource | Mapping[keras.Layer | str | Binding, VocabularySource] | None
-)
-"""What the user says of each layer's vocabulary; of the one layer, if it is alone."""
 
 
 @dataclass(frozen=True)
 class Options:
     """The arguments of a warm start that say how; see `warm_start`."""
 
-    vocabularies: Vocabularies = None
+    vocabularies: NamedSources = None
     previous: str | os.PathLike | keras.Model | None = None
-    base_vocabularies: Vocabularies = None
+    base_vocabularies: NamedSources = None
     new_embeddings_initializer: NewRowsInitializer = None
     optimizer_state: str = "carry"
     min_kept: float | None = None

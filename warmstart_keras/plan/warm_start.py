@@ -5,19 +5,20 @@ from collections.abc import Sequence
 
 import keras
 
+from warmstart_keras.model import NamedSources
 from warmstart_keras.new_rows import NewRowsInitializer
 from warmstart_keras.plan.make_plan import make_plan
-from warmstart_keras.plan.options import Options, Vocabularies
+from warmstart_keras.plan.options import Options
 from warmstart_keras.plan.plan import WarmStartPlan
 from warmstart_keras.report import WarmStartReport
 
 
 def plan_warm_start(
     model: keras.Layer,
-    vocabularies: Vocabularies = None,
+    vocabularies: NamedSources = None,
     previous: str | os.PathLike | keras.Model | None = None,
     *,
-    base_vocabularies: Vocabularies = None,
+    base_vocabularies: NamedSources = None,
     new_embeddings_initializer: NewRowsInitializer = None,
     optimizer_state: str = "carry",
     min_kept: float | None = None,
@@ -84,10 +85,10 @@ def plan_warm_start(
 
 def warm_start(
     model: keras.Layer,
-    vocabularies: Vocabularies = None,
+    vocabularies: NamedSources = None,
     previous: str | os.PathLike | keras.Model | None = None,
     *,
-    base_vocabularies: Vocabularies = None,
+    base_vocabularies: NamedSources = None,
     new_embeddings_initializer: NewRowsInitializer = None,
     optimizer_state: str = "carry",
     min_kept: float | None = None,

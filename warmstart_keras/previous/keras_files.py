@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -183,43 +184,42 @@ def _with_config(run: PreviousRun, config: Any, asset: _Assets) -> PreviousRun:
                 arrays[id(layer.values[key])] = saved.values[key]
     if run.optimizer is not None and all(id(v) in arrays for v in trainable):
         run.optimizer.trained = [arrays[id(v)] for v in trainable]
-    run.lookups = _Lookups(layers, asset)
+    run.lookups = partial(_lookups, layers, asset)
     return run
 
 
-class _Lookups:
-    """The lookup layers of a saved model, and what their vocabularies were."""
+def _lookups(
+    layers: dict[str, SavedLayer],
+    asset: _Assets,
+    saved: SavedLayer,
+    rows: int,
+    in_graph: bool = False,
+) -> dict[str, Vocabulary | None]:
+    """By path, the lookups that may have fed a layer, and their vocabularies.
 
-    def __init__(self, layers: dict[str, SavedLayer], asset: _Assets) -> None:
-        self._layers, self._asset = layers, asset
+    Those that feed it in the model's graph; if there are none, all that there are, unless
+    `in_graph`.
+    """
+    found = layers.get(saved.group)
+    feeding = keras_internals.feeding_lookups(found.layer) if found else []
+    lookups = [
+        layer
+        for layer in layers.values()
+        if keras_internals.gives_ids(layer.layer)
+        and not layer.place.startswith("_")  # the one inside a TextVectorization
+    ]
+    fed = [layer for layer in lookups if any(layer.layer is f for f in feeding)]
+    meant = fed if in_graph else fed or lookups
+    return {layer.path: _read_lookup(layer, asset, rows) for layer in meant}
 
-    def __call__(
-        self, saved: SavedLayer, rows: int, *, in_graph: bool = False
-    ) -> dict[str, Vocabulary | None]:
-        """By path, the lookups that may have fed a layer, and their vocabularies.
 
-        Those that feed it in the model's graph; if there are none, all that there are,
-        unless `in_graph`.
-        """
-        found = self._layers.get(saved.group)
-        feeding = keras_internals.feeding_lookups(found.layer) if found else []
-        lookups = [
-            layer
-            for layer in self._layers.values()
-            if keras_internals.gives_ids(layer.layer)
-            and not layer.place.startswith("_")  # the one inside a TextVectorization
-        ]
-        fed = [layer for layer in lookups if any(layer.layer is f for f in feeding)]
-        meant = fed if in_graph else fed or lookups
-        return {layer.path: self._read(layer, rows) for layer in meant}
-
-    def _read(self, lookup: SavedLayer, rows: int) -> Vocabulary | None:
-        data = self._asset(lookup.group)
-        try:
-            lines = None if data is None else data.decode().split("\n")
-            return read_saved_lookup(lookup.layer, lines, rows)
-        except ValueError:  # no UTF-8, or no numbers
-            return None
+def _read_lookup(lookup: SavedLayer, asset: _Assets, rows: int) -> Vocabulary | None:
+    data = asset(lookup.group)
+    try:
+        lines = None if data is None else data.decode().split("\n")
+        return read_saved_lookup(lookup.layer, lines, rows)
+    except ValueError:  # no UTF-8, or no numbers
+        return None
 
 
 def tree_of(state: dict[str, keras_internals.Saved]) -> SavedLayer:

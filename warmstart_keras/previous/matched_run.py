@@ -258,9 +258,8 @@ class MatchedRun:
     def is_whole(self) -> bool:
         """Whether the run has no other layers, and those of each class in one order."""
         pairs = [pair for pair in self._pairs if pair[1].arrays]
-        pairs.sort(key=lambda pair: pair[1].order)
         last: dict[str, list] = {}
-        for saved, own in pairs:
+        for saved, own in sorted(pairs, key=lambda pair: pair[1].order):
             if saved.order < last.get(own.stem, []):
                 return False
             last[own.stem] = saved.order
