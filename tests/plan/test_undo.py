@@ -1,6 +1,7 @@
 """Whatever fails while a plan is applied, the model is exactly what it was before."""
 
 import copy
+import dataclasses
 import functools
 import inspect
 import sys
@@ -265,6 +266,16 @@ def test_every_step_is_taken(rebuild):
     if rebuild == "same size" or BACKEND != "tensorflow":
         expected |= {"old storage is let go"}
     assert missing == expected
+
+
+def test_a_plan_is_a_value_that_applying_it_does_not_change():
+    planned = Subject("resized", eager=True).plan(verbose=0)
+    before = dict(vars(planned))
+    planned.apply()
+    assert vars(planned).keys() == before.keys()
+    assert all(vars(planned)[name] is value for name, value in before.items())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        planned.model = None
 
 
 @pytest.mark.parametrize("rebuild", REBUILDS)
