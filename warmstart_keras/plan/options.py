@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -12,6 +13,11 @@ from warmstart_keras.errors import WarmStartError
 from warmstart_keras.keras_internals import inner_optimizers
 from warmstart_keras.model import NamedSources
 from warmstart_keras.new_rows import NewRowsInitializer, initializers
+
+Optimizers: TypeAlias = (
+    keras.optimizers.Optimizer | Sequence[keras.optimizers.Optimizer] | None
+)
+"""Optimizers that the model does not hold."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Options:
     also: keras.Model | Sequence[keras.Model] = ()
     seed: int | None = None
     verbose: str | int = "auto"
-    optimizer: keras.optimizers.Optimizer = None
+    optimizer: Optimizers = None
     adopt: bool = False  # a named layer without a base takes today's vocabulary
     without_base: Collection[keras.Layer] = ()  # `base_vocabularies` no longer holds
 

@@ -8,7 +8,7 @@ import keras
 from warmstart_keras.model import NamedSources
 from warmstart_keras.new_rows import NewRowsInitializer
 from warmstart_keras.plan.make_plan import make_plan
-from warmstart_keras.plan.options import Options
+from warmstart_keras.plan.options import Optimizers, Options
 from warmstart_keras.plan.plan import WarmStartPlan
 from warmstart_keras.report import WarmStartReport
 
@@ -26,7 +26,7 @@ def plan_warm_start(
     also: keras.Model | Sequence[keras.Model] = (),
     seed: int | None = None,
     verbose: str | int = "auto",
-    optimizer: keras.optimizers.Optimizer = None,
+    optimizer: Optimizers = None,
 ) -> WarmStartPlan:
     """Plans a warm start, and checks all of it; nothing changes.
 
@@ -96,7 +96,7 @@ def warm_start(
     also: keras.Model | Sequence[keras.Model] = (),
     seed: int | None = None,
     verbose: str | int = "auto",
-    optimizer: keras.optimizers.Optimizer = None,
+    optimizer: Optimizers = None,
 ) -> WarmStartReport:
     """Moves every row of a model to its token's place in the rebuilt vocabulary.
 
