@@ -269,7 +269,7 @@ class MatchedRun:
         self, saved: SavedLayer, own: SavedLayer, before: Sequence, now: Sequence
     ) -> NoReturn:
         more = ""
-        if has_layer_axes(own.layer):
+        if own.layer is not None and has_layer_axes(own.layer):
             more = (
                 "; or, as its rows follow a vocabulary, name that: "
                 f"`vocabularies={{'{own.layer.name}': vectorizer}}`"
@@ -285,8 +285,8 @@ def _check_live(previous: PreviousRun, ours: SavedLayer) -> None:
     """Refuses a live previous model that shares layers, or whose slots lag behind."""
     name = previous.name
     theirs = [saved.layer for saved in previous.root.walk()]
-    for own in ours.walk():  # lookup layers have none: they are never changed
-        if own.arrays and any(own.layer is layer for layer in theirs):
+    for own in ours.walk():  # lookup layers have no arrays: they are never changed
+        if own.arrays and own.layer is not None and own.layer in theirs:
             raise WarmStartError(
                 "A live `previous` model must share no layer with the model that "
                 "is warm-started, since it is never changed. Received: "
@@ -294,7 +294,7 @@ def _check_live(previous: PreviousRun, ours: SavedLayer) -> None:
                 "out to move the rows of the model itself."
             )
     for layer in theirs:
-        if getattr(layer, "assigned_by_hand", False):
+        if layer is not None and getattr(layer, "assigned_by_hand", False):
             raise WarmStartError(
                 "The optimizer's state of a live `previous` model must belong to its "
                 f"rows. Received: {name}, where the matrix of layer "

@@ -35,7 +35,7 @@ class SavedLayer:
     place: str
     kind: str  # its class in snake case; empty where that is not known
     values: dict[str, Value]  # what is saved of it, by key
-    layer: keras.Layer = None  # the layer itself; None in a file
+    layer: keras.Layer | None = None  # the layer itself; None in a file
     group: str = ""  # path of its group in a file
     # The layers inside it, those of one class in their order.
     children: list["SavedLayer"] = field(default_factory=list)
