@@ -85,9 +85,8 @@ def _plan(model: keras.Layer, options: Options, opened: ExitStack) -> WarmStartP
         run.loads(moved)
         by_place = run.by_place(moved)
     said_of_unknown = Level.WARNING if unknown and _is_trained(scope) else Level.INFO
+    of_run = [*(run.notes if run is not None else []), *found.notes, *by_place]
     notes = [
-        *((text, Level.INFO) for text in (run.notes if run is not None else [])),
-        *((text, Level.INFO) for text in [*found.notes, *by_place]),
         *((text, Level.WARNING) for text in unwatched),
         *((text, said_of_unknown) for text in unknown),
         *(
@@ -109,6 +108,7 @@ def _plan(model: keras.Layer, options: Options, opened: ExitStack) -> WarmStartP
         tuple(slots),
         resizing,
         metrics,
+        tuple(Note(text, Level.INFO) for text in of_run),
         tuple(Note(*note) for note in notes),
         unknown,
         unwatched,

@@ -80,7 +80,8 @@ class WarmStartPlan:
     _slots: tuple[SlotUpdate, ...]
     _resizing: Resizing
     _stale_metrics: StaleMetrics
-    _notes: tuple[Note, ...]
+    _notes_of_run: tuple[Note, ...]
+    _notes_of_model: tuple[Note, ...]
     unknown: list[str]
     unwatched: list[str]
     _held: list[tuple[int, ...]]
@@ -101,9 +102,13 @@ class WarmStartPlan:
         return self._run is not None and self._run.previous.is_there
 
     @property
+    def _all_notes(self) -> tuple[Note, ...]:
+        return self._notes_of_run + self._notes_of_model
+
+    @property
     def notes(self) -> list[str]:
         """What the user should know, one sentence each."""
-        return [note.text for note in self._notes]
+        return [note.text for note in self._all_notes]
 
     @property
     def unchecked(self) -> list[str]:
@@ -229,12 +234,12 @@ class WarmStartPlan:
         slots, texts = slots_from_run(
             self.model, self._run, self._plans, self._scope, self._options, transaction
         )
-        notes = (*(Note(text, Level.DETAIL) for text in texts), *self._notes)
-        return replace(self, _slots=(*self._slots, *slots), _notes=notes)
+        notes = (*self._notes_of_run, *(Note(text, Level.DETAIL) for text in texts))
+        return replace(self, _slots=(*self._slots, *slots), _notes_of_run=notes)
 
     def _fitted(self) -> "WarmStartPlan":
         """The plan after what new rows are made of was learned, if it must be."""
-        plans, notes = [], list(self._notes)
+        plans, notes = [], list(self._notes_of_model)
         for plan in self._plans:
             moves = []
             for move in plan.moves:
@@ -244,7 +249,7 @@ class WarmStartPlan:
                 if moves[-1].remark is not None and note not in notes:
                     notes.append(note)
             plans.append(replace(plan, moves=tuple(moves)))
-        return replace(self, _plans=tuple(plans), _notes=tuple(notes))
+        return replace(self, _plans=tuple(plans), _notes_of_model=tuple(notes))
 
     def _updates(self) -> list[MoveRows | SetValue | LoadState]:
         """All that is done to variables, in this order."""
@@ -295,7 +300,7 @@ class WarmStartPlan:
     def _say(self, report: WarmStartReport) -> None:
         """Prints what was done, and warns of what may be a mistake."""
         verbose = 1 if self._options.verbose == "auto" else self._options.verbose
-        for note in self._notes:
+        for note in self._all_notes:
             if note.level is Level.WARNING:
                 warnings.warn(f"Warm start: {note.text}", stacklevel=4)
             elif note.level is Level.INFO and verbose:
