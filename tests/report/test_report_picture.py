@@ -26,6 +26,7 @@ from warmstart_keras import (
     WarmStartReport,
     warm_start,
 )
+from warmstart_keras.backend import sharded
 from warmstart_keras.layers import layer_axes_of
 from warmstart_keras.report import VariableChange, VocabularyChange, samples, tensorboard
 from warmstart_keras.report.notebook import COLOURS
@@ -455,8 +456,8 @@ def test_rows_that_are_cut_over_devices_are_found(cut):
 
 @pytest.mark.skipif(BACKEND != "jax", reason="several processes train on JAX alone")
 def test_a_table_that_no_process_holds_is_left_out_and_the_figure_says_so(monkeypatch):
-    monkeypatch.setattr(samples.sharded, "sharding_of", lambda variable: True)
-    monkeypatch.setattr(samples.sharded, "spans_processes", lambda variable: True)
+    monkeypatch.setattr(sharded, "sharding_of", lambda variable: True)
+    monkeypatch.setattr(sharded, "spans_processes", lambda variable: True)
     layer = WarmStartEmbedding(output_dim=WIDTH, vocabulary=BASE, name="words")
     layer.build()
     row_map = RowMap(BASE, NEW)
