@@ -15,6 +15,7 @@ from models import array, on_tensorflow
 from runs import BASE, KEY, NEW, Day, bits, build, lookup, rewritten, saved
 
 from warmstart_keras import Vocabulary, WarmStartEmbedding, WarmStartError, warm_start
+from warmstart_keras.previous import open_previous
 
 AWKWARD = ["a\nb", "\r\n", "a\u2028b", "a\x85b", "\x00", "\ud800", "", " ", "x" * 2**20]
 
@@ -215,3 +216,14 @@ def test_a_broken_checkpoint_of_tensorflow_is_refused(model, tmp_path):
     data.unlink()
     with pytest.raises(WarmStartError, match="cannot be read"):
         warm_start(model, previous=prefix, verbose=0, **base)
+
+
+@pytest.mark.parametrize("path", [".", ".."])
+def test_a_directory_without_a_name_of_its_own_is_looked_into(
+    path, tmp_path, monkeypatch
+):
+    inside = tmp_path / "empty" / "empty"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    with pytest.raises(WarmStartError, match="`previous` must name a file, or a dir"):
+        open_previous(path)
