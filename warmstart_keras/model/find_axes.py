@@ -34,8 +34,8 @@ def find_axes(sources: Sources, run: MatchedRun | None = None) -> ModelAxes:
     found = sources.axes
     if run is not None:
         sources, found = _with_origins(sources, run)
-    problems = [*sources.problems, *_of_wrappers(sources.index, found)]
-    sources = replace(sources, problems=problems)
+    if problems := _of_wrappers(sources.index, found):
+        sources = replace(sources, problems=[*sources.problems, *problems])
     named = [named_base(one, sources.bases, found) for one in found]
     known = [known_base(o, n, run) for o, n in zip(found, named, strict=True)]
     axes: list[VocabularyAxis] = []
@@ -52,7 +52,8 @@ def find_axes(sources: Sources, run: MatchedRun | None = None) -> ModelAxes:
             known[place] = base_of_alike(one, known[place], others)
         else:
             notes += spare_rows(one, known[place])
-        one = replace(one, layer_axis=replace(one.layer_axis, bindings=left))
+        if len(left) < len(one.layer_axis.bindings):
+            one = replace(one, layer_axis=replace(one.layer_axis, bindings=left))
         axes.append(_vocabulary_axis(one, known[place], base is not None))
     _check_adapted(axes, run)
     return ModelAxes(axes, sources, notes)

@@ -224,8 +224,12 @@ class WarmStartPlan:
         return (
             len(now.axes) != len(then.axes)
             or any(not a.is_same(b) for a, b in zip(now.axes, then.axes, strict=True))
-            or held(Scope.of(self.model, self._options), self._plans) != self._held
+            or (bool(self._plans) and self._is_held_otherwise())
         )
+
+    def _is_held_otherwise(self) -> bool:
+        """Whether the optimizers have other variables than they had."""
+        return held(Scope.of(self.model, self._options), self._plans) != self._held
 
     def _with_slots_from_run(self, transaction: Transaction) -> "WarmStartPlan":
         """The plan with what the optimizer gets from a previous run, if there is one."""
