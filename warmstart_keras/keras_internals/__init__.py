@@ -8,7 +8,6 @@ and does one thing; what it is good for is decided elsewhere.
 from warmstart_keras.keras_internals.access import private, untraced
 from warmstart_keras.keras_internals.graph import Call, borders, calls, set_shape
 from warmstart_keras.keras_internals.layers import (
-    COMPILED_FUNCTIONS,
     Saved,
     embeddings_variable,
     feeding_lookups,
@@ -62,5 +61,4 @@ from warmstart_keras.keras_internals.variables import (
     clear_gradient,
     shapes_alone,
     stand_in,
-    variables_without_value,
 )

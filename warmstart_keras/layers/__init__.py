@@ -11,7 +11,6 @@ from warmstart_keras.layers.layer_axes import (
     variables_of,
 )
 from warmstart_keras.layers.row_record import (
-    RowRecord,
     adapted_values,
     has_moved,
     put_record,

@@ -198,7 +198,7 @@ def _buckets(words: list[Token], base: Vocabulary) -> np.ndarray | None:
 
 
 def without(words: list[Token | None], found: np.ndarray, because: str) -> str | None:
-    """The remark about words of which a method found nothing, if there are any."""
+    """A remark on words for which a method found nothing; None if there are none."""
     lost = [word for word, is_found in zip(words, found, strict=True) if not is_found]
     return started(words, lost, f"the mean of the words ({because})")
 

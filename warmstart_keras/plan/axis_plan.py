@@ -182,7 +182,7 @@ def _start(
 def _base_rows(
     plan: AxisPlan, binding: AxisVariable, source: LazyArray | None
 ) -> BaseRows:
-    """The base rows, of which a sharded table is not gathered for a few."""
+    """The base rows; a few rows of a sharded table are read without gathering it."""
     base, variable, axis = plan.row_map.base, binding.variable, binding.axis
 
     def matrix() -> np.ndarray:

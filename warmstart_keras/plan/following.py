@@ -28,7 +28,7 @@ class Resizing:
 
     @classmethod
     def of(cls, roots: list[keras.Layer], axes: list[VocabularyAxis]) -> "Resizing":
-        """What follows some axes, all of which change their number of rows."""
+        """What follows the axes that change their number of rows."""
         if not axes:
             return cls()
         sizes = {s: s.value_for(t.rows) for t in axes for s in t.layer_axis.sizes}

@@ -7,5 +7,5 @@ from warmstart_keras.previous.matched_run import (
     was_adapted,
 )
 from warmstart_keras.previous.open_previous import open_previous
-from warmstart_keras.previous.previous_run import PreviousRun, SavedOptimizer
+from warmstart_keras.previous.previous_run import SavedOptimizer
 from warmstart_keras.previous.saved_layers import SavedLayer, match

@@ -16,7 +16,7 @@ from warmstart_keras.vocabulary.vocabulary import Vocabulary, read
 
 
 def read_as(source: VocabularySource, base: Vocabulary | None) -> Vocabulary:
-    """Reads what the rows shall stand for, where they stand for `base` now.
+    """Reads what the rows will stand for, where they stand for `base` now.
 
     A list, array, tensor or file without special rows gets those of `base`, as
     Keras's own `set_vocabulary` adds them.
