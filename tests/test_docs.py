@@ -14,6 +14,7 @@ from pathlib import Path
 
 import keras
 import pytest
+import texts
 from models import BACKEND
 
 import warmstart_keras
@@ -267,3 +268,14 @@ ROOMS = [
 def test_the_page_on_how_it_works_has_every_room(room):
     page = (DOCS / "how_it_works.md").read_text("utf-8")
     assert f" {room}/ " in page
+
+
+MESSAGES = [text for source in texts.MODULES.values() for text in texts.strings(source)]
+QUOTES = re.findall(r"^> (.*)$", PAGES["docs/troubleshooting.md"], re.MULTILINE)
+
+
+@about_text
+@pytest.mark.parametrize("quote", QUOTES)
+def test_a_message_that_the_page_on_troubleshooting_quotes_is_one_of_the_package(quote):
+    pattern = ".*".join(re.escape(part) for part in quote.split("..."))
+    assert any(re.search(pattern, message, re.DOTALL) for message in MESSAGES)
