@@ -1,16 +1,16 @@
 """
 Title: Daily job that runs as a new process each day
-Description: Runs one script three times. Each run starts from the file of the previous run.
+Description: Runs one script three times, each time from the file of the previous run.
 """
 
 """
 ## Introduction
 
-This example is for engineers whose retraining job is a new process each day, so that only a
-file is left of the previous run. Each day builds a vocabulary from the reviews of the day
-and a new model for it, and passes the file as `previous`. Weights and optimizer state are
-restored, with the row of each word in its new place. On the first day, the file may be
-missing.
+This example is for engineers whose retraining job is a new process each day, so that
+only a file is left of the previous run. Each day builds a vocabulary from the reviews
+of the day and a new model for it, and passes the file as `previous`. Weights and
+optimizer state are restored, with the row of each word in its new place. On the first
+day, the file may be missing.
 
 This example needs several processes, so it is a script and not a notebook:
 
@@ -80,7 +80,8 @@ def to_ids(vectorizer, reviews: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 ## The job of one day
 
 The job knows only the folder. For the warm start, it passes the file as `previous`. The
-new file is written completely or not at all. If the job is killed, the old file remains.
+new file is written completely or not at all. If the job is killed, the old file
+remains.
 """
 
 
@@ -114,8 +115,8 @@ def run(day: int, folder: Path) -> None:
 """
 ## Three days, three processes
 
-With `--day`, the script runs the job of that day. Without it, the script starts itself once
-for each of the first three days. The processes share only the file.
+With `--day`, the script runs the job of that day. Without it, the script starts itself
+once for each of the first three days. The processes share only the file.
 """
 
 parser = argparse.ArgumentParser(

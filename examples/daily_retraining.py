@@ -9,13 +9,14 @@ Description: Compares four ways to retrain a sentiment model on each day's new r
 This example is for engineers who retrain a model every day. A sentiment classifier is
 trained on short reviews of one site (Rotten Tomatoes). Then a batch of reviews from
 another site (IMDB) arrives each day. Each day we rebuild the vocabulary from the latest
-reviews, train on the reviews of the day, and test on the reviews of the *next* day, which
-no model has seen yet. We compare four ways to retrain:
+reviews, train on the reviews of the day, and test on the reviews of the *next* day,
+which no model has seen yet. We compare four ways to retrain:
 
 - **warm start**: continue with the same model and the callback `VocabularyWarmStart`.
   The row and the optimizer slots of each word follow the word.
-- **scrambled rows**: continue with the same model, without the callback. `max_tokens` is
-  fixed, so all shapes fit and there is no error, but most rows now stand for other words.
+- **scrambled rows**: continue with the same model, without the callback. `max_tokens`
+  is fixed, so all shapes fit and there is no error, but most rows now stand for other
+  words.
 - **day only**: a new model each day, trained only on the reviews of that day.
 - **all so far**: a new model each day, trained on all reviews up to that day.
 
@@ -85,8 +86,8 @@ if args.days is not None:
 """
 ## The stream of reviews
 
-Day 0 has all reviews of the first site. Each later day adds the next reviews of the second
-site. The reviews of the last day are used only for testing.
+Day 0 has all reviews of the first site. Each later day adds the next reviews of the
+second site. The reviews of the last day are used only for testing.
 """
 
 first, second = load_reviews(args.seed)
@@ -99,8 +100,8 @@ stream = pd.concat([first, second])
 ends = [len(first) + day * REVIEWS_A_DAY for day in range(days + 2)]
 
 """
-A `TextVectorization` turns texts into IDs, and is adapted each day. After that, recompute
-the IDs of all texts: older IDs stand for other words.
+A `TextVectorization` turns texts into IDs, and is adapted each day. After that,
+recompute the IDs of all texts: older IDs stand for other words.
 """
 
 vectorizer = keras.layers.TextVectorization(
@@ -174,8 +175,9 @@ def train(arm: str, models: dict, reviews: pd.DataFrame):
 """
 ## The daily loop
 
-Each day we rebuild the vocabulary, train all arms, and test them on the next day's reviews.
-Day 0 trains the models that the first two arms continue with. Its cost is not counted.
+Each day we rebuild the vocabulary, train all arms, and test them on the next day's
+reviews. Day 0 trains the models that the first two arms continue with. Its cost is not
+counted.
 """
 
 models, reports, rows = {}, [], []
@@ -225,8 +227,8 @@ print(
 )
 
 """
-The table has one line per day and one column per arm: accuracy, and the cost so far. The
-seconds depend on the machine and its load, so compare them only with each other.
+The table has one line per day and one column per arm: accuracy, and the cost so far.
+The seconds depend on the machine and its load, so compare them only with each other.
 """
 
 results = pd.DataFrame(rows, columns=["day", "arm", "accuracy", "examples", "seconds"])

@@ -6,16 +6,16 @@ Description: Compares next-word prediction before and after a warm start of a ti
 """
 ## Introduction
 
-This example is for engineers whose model has one output per token. A small language model
-learns reviews of one site (Rotten Tomatoes). Its embedding is also its head: the row of a
-word is used for the word as an input and for its probability as the next word. Then
-reviews of another site (IMDB) arrive, and the vocabulary is rebuilt from them. Some words
-are new, some are dropped, and nearly all others get another index.
+This example is for engineers whose model has one output per token. A small language
+model learns reviews of one site (Rotten Tomatoes). Its embedding is also its head: the
+row of a word is used for the word as an input and for its probability as the next word.
+Then reviews of another site (IMDB) arrive, and the vocabulary is rebuilt from them.
+Some words are new, some are dropped, and nearly all others get another index.
 
-First we measure the perplexity on words of both vocabularies, before and right after the
-rebuild. The warm start must not change what the model has learned about them, and a new
-word must get a moderate probability. Then we train three models on the new reviews: the
-warm-started one, one without a warm start, and a new one.
+First we measure the perplexity on words of both vocabularies, before and right after
+the rebuild. The warm start must not change what the model has learned about them, and a
+new word must get a moderate probability. Then we train three models on the new reviews:
+the warm-started one, one without a warm start, and a new one.
 
 To run it as a script:
 
@@ -61,8 +61,8 @@ keras.utils.set_random_seed(args.seed)
 """
 ## The reviews of the first site
 
-The texts are joined and cut into windows of IDs. A window is one ID longer than the input
-of the model, because each word is predicted from the words before it.
+The texts are joined and cut into windows of IDs. A window is one ID longer than the
+input of the model, because each word is predicted from the words before it.
 """
 
 first, second = (reviews["text"] for reviews in load_reviews(args.seed))
@@ -84,8 +84,8 @@ def windows_of(texts: pd.Series) -> np.ndarray:
 """
 ## The model
 
-The model has an embedding, a GRU, and logits from the same embedding. The embedding is a
-plain Keras layer. A warm start can move it if you pass its vocabulary.
+The model has an embedding, a GRU, and logits from the same embedding. The embedding is
+a plain Keras layer. A warm start can move it if you pass its vocabulary.
 """
 
 
@@ -135,8 +135,9 @@ before = windows_of(held_out)
 """
 ## The vocabulary is rebuilt
 
-The reviews of the other site arrive. From the held-out reviews of the first site, we take
-the windows with only words of both vocabularies, as IDs of the old and of the new one.
+The reviews of the other site arrive. From the held-out reviews of the first site, we
+take the windows with only words of both vocabularies, as IDs of the old and of the new
+one.
 """
 
 later = second[: size // 16]
@@ -169,8 +170,9 @@ known = perplexity(model, then)
 report = warm_start(model, {"words": vectorizer}, base_vocabularies={"words": old})
 
 """
-Kept words have nearly the same probability as before. New words take a small part of it:
-the row of a new word, which is also its output, starts from the mean of the old rows.
+Kept words have nearly the same probability as before. New words take a small part of
+it: the row of a new word, which is also its output, starts from the mean of the old
+rows.
 """
 
 print("\nPerplexity on kept words of the first site:")

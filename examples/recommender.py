@@ -1,16 +1,16 @@
 """
 Title: Recommender with a changing catalog
-Description: Compares ways to retrain next-item prediction while items are added and removed.
+Description: Compares ways to retrain next-item prediction while its items change.
 """
 
 """
 ## Introduction
 
-This example is for engineers whose model has one output per item. A shop's model sees the
-last items of a user and predicts the next one. Its embedding has one row per item, and its
-head one output per item. In each period, some items leave the shop and new ones arrive. The
-lookup layer is rebuilt from the latest sales, best-selling items first, so nearly every
-item gets another index. We compare three ways to retrain:
+This example is for engineers whose model has one output per item. A shop's model sees
+the last items of a user and predicts the next one. Its embedding has one row per item,
+and its head one output per item. In each period, some items leave the shop and new ones
+arrive. The lookup layer is rebuilt from the latest sales, best-selling items first, so
+nearly every item gets another index. We compare three ways to retrain:
 
 - **warm start**: the embedding, the head and their optimizer slots follow the items.
 - **head left behind**: only the embedding follows. The head keeps its old outputs.
@@ -56,9 +56,9 @@ keras.utils.set_random_seed(args.seed)
 """
 ## The shop
 
-The sessions are simulated. Each item has a style and each user a taste, both points in the
-plane. The probability that a user takes an item falls with the distance between the two.
-New items have new styles. Sessions are in order of time.
+The sessions are simulated. Each item has a style and each user a taste, both points in
+the plane. The probability that a user takes an item falls with the distance between the
+two. New items have new styles. Sessions are in order of time.
 """
 
 
@@ -205,7 +205,7 @@ print(f"How often the next period's next item is among the first {AT}:")
 print(table.to_string(float_format=lambda share: f"{share:.3f}"))
 
 """
-In the first period, nothing has moved yet. From the second period on, the warm start is
-best. A head left behind is worse than a new model, because its outputs now stand for other
-items.
+In the first period, nothing has moved yet. From the second period on, the warm start
+is best. A head left behind is worse than a new model, because its outputs now stand for
+other items.
 """
