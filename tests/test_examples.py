@@ -60,7 +60,7 @@ def test_each_process_finds_the_file_of_the_one_before(tmp_path):
     assert "there is no previous run at 'daily_job/model.keras' yet" in said[0]
     for line in said[2], said[4]:
         assert re.match(r"Warm start: from 'daily_job/model.keras'; words: kept 2,", line)
-    steps = [int(re.search(r"(\d+) steps in all", said[i])[1]) for i in (1, 3, 5)]
+    steps = [int(re.search(r"(\d+) steps so far", said[i])[1]) for i in (1, 3, 5)]
     assert steps == [189, 378, 567]
 
 
