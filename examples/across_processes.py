@@ -71,7 +71,7 @@ def build_model(vectorizer: keras.layers.TextVectorization) -> keras.Model:
 
 
 def to_ids(vectorizer, reviews: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Returns IDs and labels."""
+    """Returns ids and labels."""
     ids = keras.ops.convert_to_numpy(vectorizer(reviews["text"].tolist()))
     return ids, reviews["label"].to_numpy()
 

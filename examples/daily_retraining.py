@@ -99,8 +99,8 @@ stream = pd.concat([first, second])
 ends = [len(first) + day * REVIEWS_A_DAY for day in range(days + 2)]
 
 """
-A `TextVectorization` turns texts into IDs, and is adapted each day. After that,
-recompute the IDs of all texts: older IDs stand for other words.
+A `TextVectorization` turns texts into ids, and is adapted each day. After that,
+recompute the ids of all texts: older ids stand for other words.
 """
 
 vectorizer = keras.layers.TextVectorization(
@@ -109,7 +109,7 @@ vectorizer = keras.layers.TextVectorization(
 
 
 def to_ids(reviews: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the IDs of the current vocabulary, and the labels."""
+    """Returns the ids of the current vocabulary, and the labels."""
     ids = keras.ops.convert_to_numpy(vectorizer(reviews["text"].tolist()))
     return ids, reviews["label"].to_numpy()
 

@@ -61,7 +61,7 @@ keras.utils.set_random_seed(args.seed)
 """
 ## The reviews of the first site
 
-The texts are joined and cut into windows of IDs. A window is one ID longer than the
+The texts are joined and cut into windows of ids. A window is one id longer than the
 input of the model, because each word is predicted from the words before it.
 """
 
@@ -74,7 +74,7 @@ old = vectorizer.get_vocabulary()
 
 
 def windows_of(texts: pd.Series) -> np.ndarray:
-    """Returns windows of IDs of the current vocabulary."""
+    """Returns windows of ids of the current vocabulary."""
     ids = keras.ops.convert_to_numpy(vectorizer(texts.tolist()))
     stream = ids[ids != 0]  # without the padding
     windows = len(stream) // (LENGTH + 1)
@@ -136,7 +136,7 @@ before = windows_of(held_out)
 ## The vocabulary is rebuilt
 
 The reviews of the other site arrive. From the held-out reviews of the first site, we
-take the windows with only words of both vocabularies, as IDs of the old and of the new
+take the windows with only words of both vocabularies, as ids of the old and of the new
 one.
 """
 
@@ -147,7 +147,7 @@ new = vectorizer.get_vocabulary()
 
 
 def of_kept_words(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns windows of kept words, as IDs of the old and of the new vocabulary."""
+    """Returns windows of kept words, as ids of the old and of the new vocabulary."""
     places = {token: place for place, token in enumerate(new)}
     to_new = np.array([places.get(token, -1) for token in old])
     to_new[:2] = -1  # OOV can stand for other words after the rebuild

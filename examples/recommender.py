@@ -97,7 +97,7 @@ class Shop:
 ## From sessions to ids
 
 The lookup layer gets the sold items, best-selling first. Three consecutive items are an
-example, and the next item is its target. Both are IDs of the current lookup layer.
+example, and the next item is its target. Both are ids of the current lookup layer.
 """
 
 items = keras.layers.StringLookup()

@@ -54,9 +54,9 @@ def strings(source):
                 part.value if isinstance(part, ast.Constant) else "..."
                 for part in node.values
             )
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in parts:
-                yield node.value
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if is_text and id(node) not in parts:
+            yield node.value
 
 
 def without_code(text):
