@@ -176,7 +176,7 @@ def test_what_a_layer_has_besides_is_told():
         ),
         (
             Binding("scores", "table", axis=0, size="items"),
-            r"`size` .* 'items', which is 4 where .* has 3 entries",
+            r"`size` .* 'items', which is 4, but .* has 3 entries",
         ),
     ],
 )

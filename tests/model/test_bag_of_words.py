@@ -297,7 +297,7 @@ def test_vectors_that_are_joined_with_others_are_not_guessed_at():
     warm_start(model, base_vocabularies={"bag": vectorizer("multi_hot")}, verbose=0)
     before = [array(v).tobytes() for v in model.variables]
     rebuild(words, "multi_hot", REBUILT)
-    with pytest.raises(WarmStartError, match="layer 'joined', which joins or rear"):
+    with pytest.raises(WarmStartError, match=r"Layer 'joined' joins .*`Dense`"):
         warm_start(model)
     assert [array(v).tobytes() for v in model.variables] == before
 
@@ -345,7 +345,7 @@ def test_a_normalization_of_which_nothing_is_known():
     before = [array(v).tobytes() for v in model.variables]
     old = vectorizer("count")
     rebuild(words, "count", REBUILT)
-    with pytest.raises(WarmStartError, match=r"'norm' stand for.*adapted to today's"):
+    with pytest.raises(WarmStartError, match=r"'norm'.*Received.*base_vocabularies="):
         warm_start(model, {"bag": words}, base_vocabularies={"bag": old})
     assert [array(v).tobytes() for v in model.variables] == before
     bases = {"bag": old, "norm": old}
@@ -367,7 +367,7 @@ def test_a_normalization_and_a_previous_run(is_adapted):
     new = classifier(8, norm)
     today = [array(v).copy() for v in norm.variables]
     if not is_adapted:
-        with pytest.raises(WarmStartError, match="'norm' must be adapted to today's"):
+        with pytest.raises(WarmStartError, match=r"'norm' must be adapted .*`adapt`"):
             warm_start(new, {"bag": more}, model)
         return
     warm_start(new, {"bag": more}, model, verbose=0)
@@ -387,7 +387,7 @@ def test_a_lookup_whose_only_way_is_not_certain_is_watched():
     warm_start(model, verbose=0)
     assert not warm_start(model, verbose=0).changed
     rebuild(words, "multi_hot", REBUILT)
-    with pytest.raises(WarmStartError, match="layer 'joined', which joins or rearranges"):
+    with pytest.raises(WarmStartError, match=r"Layer 'joined' joins .*`Dense`"):
         warm_start(model)
 
 

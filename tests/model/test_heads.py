@@ -383,7 +383,7 @@ def test_a_head_that_is_left_behind_is_warned_of():
         report = warm_start(model, verbose=0)
     assert any(said in note for note in report.notes)
     # The words have moved alone: what the head stands for is not known by theirs.
-    with pytest.raises(WarmStartError, match=r"what the rows of layer 'head .*stand"):
+    with pytest.raises(WarmStartError, match=r"layer 'head .*base_vocabularies=\{'head"):
         warm_start(model, {"head": source}, verbose=0)
     before = array(model.get_layer("head").bias).copy()
     warm_start(model, {"head": source}, base_vocabularies={"head": lookup()}, verbose=0)
@@ -429,7 +429,7 @@ def test_a_kernel_that_fits_along_both_axes(units):
     model = keras.Sequential([keras.Input((8,)), square])
     source = lookup()
     before = state_of(model)
-    with pytest.raises(WarmStartError, match=r"along 2 axes\. Say which.*=0.*=1"):
+    with pytest.raises(WarmStartError, match=r"along 2 axes\..*`Binding\(.*=0.*=1"):
         warm_start(model, {"square": source}, base_vocabularies={"square": source})
     assert state_of(model) == before
 
@@ -475,7 +475,7 @@ def test_a_wrapper_with_variables_of_its_own():
     around = keras.layers.SpectralNormalization(head, name="around")
     model = keras.Sequential([keras.Input((5,)), around])
     before = state_of(model)
-    with pytest.raises(WarmStartError, match="'around' must have no variable of the"):
+    with pytest.raises(WarmStartError, match=r"'around' must not have var.*previous="):
         warm_start(
             model, {"head": [*"hbcdefga"]}, base_vocabularies={"head": [*"abcdefgh"]}
         )
@@ -507,20 +507,20 @@ def test_what_changes_each_logit_by_itself_is_followed_through(between):
 @pytest.mark.parametrize(
     ("behind", "message"),
     [
-        (lambda x: x + np.arange(8.0), "no constant with one number for each token"),
+        (lambda x: x + np.arange(8.0), r"a constant with one entry .*previous=this_m"),
         (
             lambda x: keras.layers.Rescaling(1.0, offset=list(range(8)))(x),
-            "no constant with one number for each token",
+            r"a constant with one entry per token.*previous=this_model",
         ),
         (
             lambda x: keras.layers.Dense(2)(x[:, 1:]),
-            "rearranges them; it is not certain which rows",
+            r"rearranges vectors .*Received: layer 'dense.*`Dense`",
         ),
         (
             lambda x: keras.layers.Dense(2)(
                 keras.layers.Flatten()(keras.layers.RepeatVector(2)(x))
             ),
-            "rearranges them; it is not certain which rows",
+            r"rearranges vectors .*Received: layer 'dense.*`Dense`",
         ),
     ],
 )
@@ -569,7 +569,7 @@ def test_what_is_not_known_on_the_way_is_asked_about():
     model = keras.Model(inputs, keras.layers.LayerNormalization(name="after")(odd))
     before = state_of(model)
     named = {"head": [*"hbcdefga"]}
-    with pytest.raises(WarmStartError, match=r"'after' must be named, if .*'odd' be"):
+    with pytest.raises(WarmStartError, match=r"`vocabularies` must .*'after'.*'odd'"):
         warm_start(model, named, base_vocabularies={"head": [*"abcdefgh"]})
     assert state_of(model) == before
     both = {"head": [*"abcdefgh"], "after": [*"abcdefgh"]}
@@ -588,7 +588,7 @@ def test_a_layer_behind_a_head_whose_variables_are_not_known():
     head = keras.layers.Dense(8, name="head")
     model = keras.Sequential([keras.Input((5,)), head, Own(name="own")])
     before = state_of(model)
-    with pytest.raises(WarmStartError, match="'own' must say which of its variables"):
+    with pytest.raises(WarmStartError, match=r"layer 'own'.*Binding\('own', 'variable'"):
         warm_start(
             model, {"head": [*"hbcdefga"]}, base_vocabularies={"head": [*"abcdefgh"]}
         )

@@ -481,9 +481,9 @@ class OtherConfig(ByKey):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Lookahead(keras.optimizers.Adam()), "must keep no slots of its own"),
-        (lambda: WithoutConfig(0.1), "must be one that can be built from its config"),
-        (ConfigRaises, "must be one that can be built from its configuration"),
+        (lambda: Lookahead(keras.optimizers.Adam()), "additional slots.* Received: 'loo"),
+        (lambda: WithoutConfig(0.1), r"its configuration.* `WithoutConfig.get_config`"),
+        (ConfigRaises, r"its configuration.* `ConfigRaises.get_config`"),
         (OtherConfig, "must have the same number of variables"),
     ],
     ids=["wrapper with slots", "missing argument", "no configuration", "other slots"],

@@ -1,4 +1,4 @@
-"""What of a model follows a vocabulary."""
+"""Layer axes and optimizer slots of a model that follow a vocabulary."""
 
 from warmstart_keras.model.axis_sources import find_sources
 from warmstart_keras.model.find_axes import find_axes, unnamed_heads

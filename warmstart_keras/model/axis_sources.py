@@ -36,11 +36,16 @@ def find_sources(
     besides: Collection[keras.Layer] = (),
     as_new: bool = False,
 ) -> Sources:
-    """Finds where the vocabulary of each layer of a model is read.
+    """Finds the source of each layer's new vocabulary.
 
-    `base_vocabularies` no longer holds for the layers `without_base`. The models
-    `besides` are over the same layers. `as_new` says that the model was built for today's
-    vocabulary, to start from a previous run.
+    Args:
+        model: The model to warm-start.
+        vocabularies: Sources that the user named, by layer.
+        base_vocabularies: Base vocabularies that the user named, by layer.
+        without_base: Layers whose entry in `base_vocabularies` is outdated and ignored.
+        besides: Further models that share layers with `model`.
+        as_new: Whether the model was built for the new vocabulary, to start from a
+            previous run.
     """
     index = LayerIndex(model)
     named = resolve(index, vocabularies, "vocabularies")
@@ -52,7 +57,7 @@ def find_sources(
     _find_named(found, named, graph, as_new)
     _find_in_graph(found, graph)
     _check_all_have_sources(found)
-    # A kernel may be remapped along both axes: first along that whose size stays.
+    # A kernel may be remapped along both axes. The axis that keeps its size goes first.
     found.axes.sort(key=lambda one: one.layer_axis.name == "outputs")
     return found
 
@@ -62,9 +67,10 @@ def _source(axis: LayerAxis, source: VocabularySource, named: bool) -> AxisSourc
 
 
 class _Graph:
-    """Follows vectors with one number for each token of a lookup layer.
+    """Graph of the vectors that have one entry per token of a lookup layer.
 
-    The lookup layer gives them itself, or a `CategoryEncoding` makes them of its ids.
+    Either the lookup layer outputs these vectors, or a `CategoryEncoding` layer makes
+    them from the ids that the lookup layer outputs.
     """
 
     def __init__(self, models: list[keras.Layer], layers: LayerIndex) -> None:
@@ -81,16 +87,16 @@ class _Graph:
 
     @cached_property
     def ways(self) -> VectorFlow:
-        """The graph of all vectors."""
+        """Graph of all vectors of the models."""
         return VectorFlow(self._models, self._layers.layer_axes, self._layers.paths)
 
     @cached_property
     def followed(self) -> list[tuple[keras.Layer, Reached]]:
-        """Each lookup layer, with what handles the vectors of its tokens."""
+        """Lookup layers, each with the axes that its vectors reach."""
         return [(lookup, self.ways.given_by(layer)) for lookup, layer in self.starts]
 
     def lookup_of(self, axis: LayerAxis) -> keras.Layer | None:
-        """The lookup layer whose vectors go into one axis of a layer."""
+        """Finds the lookup layer whose vectors feed one axis of a layer."""
         for lookup, reached in self.followed:
             if (axis.layer, axis.name) in ((a.layer, a.name) for a in reached.layer_axes):
                 return lookup
@@ -98,7 +104,7 @@ class _Graph:
 
 
 def _find_embeddings(found: Sources, named: list[NamedAxis]) -> None:
-    """Finds the embeddings: ours, those named, and those that a lookup feeds."""
+    """Finds the source of every `WarmStartEmbedding`, named and lookup-fed embedding."""
     index = found.index
     for layer in index.embeddings:
         path = index.paths[layer]
@@ -108,11 +114,12 @@ def _find_embeddings(found: Sources, named: list[NamedAxis]) -> None:
         if source is None:
             source = _source_in_model(layer, index)
         if source is None:
-            # A plain layer that was never named may have no vocabulary at all.
+            # A plain `Embedding` that was never named may not have a vocabulary.
             ours = isinstance(layer, WarmStartEmbedding)
             if ours or recorded_vocabulary(layer) is not None:
                 found.sourceless.append(path)
-            elif rows is not None:  # else its model is not built: what feeds it may show
+            elif rows is not None:
+                # Before its model is built, the lookup that feeds a layer is unknown.
                 found.plain.append(path)
             if rows is not None:
                 found.alone.append(rows)
@@ -127,7 +134,7 @@ def _find_embeddings(found: Sources, named: list[NamedAxis]) -> None:
 def _find_named(
     found: Sources, named: list[NamedAxis], graph: _Graph, as_new: bool
 ) -> None:
-    """Finds the axes of other layers that were named."""
+    """Finds the sources of all other axes that the user named."""
     index, embeddings = found.index, list(found.axes)
     for one in named:
         if one.layer in index.embeddings and one.axis in (None, "rows"):
@@ -138,7 +145,7 @@ def _find_named(
             continue
         check_quantized(one.layer, index.paths[one.layer])
         axes = [a for a in index.layer_axes(one.layer) if one.is_for(a)]
-        if one.axis is None:  # it is not said which
+        if one.axis is None:  # the user did not name the axis
             axes = _left_by_graph(graph, axes, source)
             base = next((b.source for b in found.bases if b.layer is one.layer), None)
             sizes = [len(read(source))]
@@ -151,7 +158,7 @@ def _find_named(
 def _left_by_graph(
     graph: _Graph, axes: list[LayerAxis], source: VocabularySource
 ) -> list[LayerAxis]:
-    """Those axes of a layer that the vectors of no other lookup layer go into."""
+    """Returns the axes that `source` feeds, or otherwise those that no lookup feeds."""
     fed = {axis: graph.lookup_of(axis) for axis in axes if graph.starts}
     by_it = [axis for axis in axes if fed.get(axis) is source]
     return by_it or [axis for axis in axes if fed.get(axis) is None]
@@ -160,7 +167,7 @@ def _left_by_graph(
 def _sizes(
     source: VocabularySource, base: VocabularySource | None, axes: list[AxisSource]
 ) -> list[int]:
-    """The possible numbers of tokens that an axis of a source has now."""
+    """Returns the possible sizes of an axis that follows `source`."""
     if base is not None:
         return [len(read(base))]
     known = [one.origin.vocabulary for one in axes if one.source is source]
@@ -174,13 +181,13 @@ def _meant(
     source: VocabularySource,
     sizes: list[int],
 ) -> LayerAxis:
-    """The one axis of a layer that a vocabulary fits."""
+    """Returns the only axis of a layer whose size fits the vocabulary."""
     named = [axis for axis in axes if record_of(layer, axis.name).is_named]
     if len(named) == 1:
         return named[0]
     lookup = keras_internals.lookup_of(source)
     exact = [*sizes, None if lookup is None else lookup.max_tokens]
-    # More outputs than tokens are spare; other inputs are no counts of tokens.
+    # A layer may have spare outputs beyond the tokens. Its inputs must match exactly.
     fits = [
         axis
         for axis in axes
@@ -192,27 +199,27 @@ def _meant(
         raise WarmStartError(
             "`vocabularies` must name layers with one row per token. Received: "
             f"'{path}' of type {type(layer).__name__}, for {sizes[0]} tokens, with "
-            f"{[f'{a.rows} {a.name}' for a in axes]}. If it stands for an older "
-            f"vocabulary, say that: `base_vocabularies={{'{layer.name}': old_tokens}}`; "
-            "else build a new model of today's size, and warm start it from this one: "
-            "`warm_start(new_model, ..., previous=this_model)`."
+            f"{[f'{a.rows} {a.name}' for a in axes]}. If the layer follows an older "
+            f"vocabulary, pass `base_vocabularies={{'{layer.name}': old_tokens}}`. "
+            "Otherwise build a new model for the new vocabulary and warm-start it from "
+            "this one: `warm_start(new_model, ..., previous=this_model)`."
         )
     meant = " or ".join(
-        f"`Binding('{layer.name}', '{main.variable.name}', axis={main.axis})` for its "
+        f"`Binding('{layer.name}', '{main.variable.name}', axis={main.axis})` for the "
         f"{axis.name}"
         for axis in fits
         for main in axis.bindings[:1]
     )
     raise WarmStartError(
-        f"It must be certain along which axis layer '{path}' has the vocabulary. "
-        f"Received: {sizes[0]} tokens, which fit a kernel of shape "
+        f"`vocabularies` must name the axis of layer '{path}' that follows the "
+        f"vocabulary. Received: {sizes[0]} tokens, which fit a kernel of shape "
         f"{tuple(fits[0].bindings[0].variable.shape)} along {len(fits)} axes. "
-        f"Say which, as the key in `vocabularies`: {meant}."
+        f"Name the axis with a `Binding` as the key in `vocabularies`: {meant}."
     )
 
 
 def _find_in_graph(found: Sources, graph: _Graph) -> None:
-    """Finds the axes that take vectors with one number for each token."""
+    """Finds axes that take vectors with one entry per token, by following the graph."""
     sources = list(found.axes)
     followed: list[tuple[VocabularySource, Reached, bool]] = [
         (lookup, reached, False) for lookup, reached in graph.followed
@@ -234,8 +241,9 @@ def _find_in_graph(found: Sources, graph: _Graph) -> None:
             elif not _is_alike(known[key], source) and axis.layer not in named:
                 message = (
                     f"Layer '{axis.path}' must have one vocabulary along its "
-                    f"{axis.name}. Received: vectors of two. Name the one that its "
-                    f"entries stand for: `vocabularies={{'{axis.layer.name}': ...}}`."
+                    f"{axis.name}. Received: vectors of two vocabularies. Name the "
+                    "vocabulary that the layer follows: "
+                    f"`vocabularies={{'{axis.layer.name}': vectorizer}}`."
                 )
                 found.problems += [(source, message), (known[key], message)]
         problems = [
@@ -247,22 +255,26 @@ def _find_in_graph(found: Sources, graph: _Graph) -> None:
 
 
 def _is_alike(one: VocabularySource, other: VocabularySource) -> bool:
-    """Whether two sources are one, or lists of the same tokens."""
+    """Returns whether two sources are one object, or lists of the same tokens."""
     both_plain = is_plain(one) and is_plain(other)
     return one is other or (both_plain and read(one).same_rows(read(other)))
 
 
 def _check_all_have_sources(found: Sources) -> None:
-    """Refuses a base of what has no source; notes layers that had a vocabulary before."""
+    """Checks that every named base has a source, and collects layers that lost theirs.
+
+    Raises:
+        WarmStartError: If a layer in `base_vocabularies` has no source.
+    """
     index = found.index
     axes = [one.layer_axis for one in found.axes]
     for base in found.bases:
         if base.layer in found.unbuilt or any(map(base.is_for, axes)):
             continue
         raise WarmStartError(
-            f"A layer in `base_vocabularies` must have a source for what its rows "
-            f"shall stand for. Received: layer '{index.paths[base.layer]}', which no "
-            f"lookup layer feeds. Name one: `vocabularies={{'{base.layer.name}': ...}}`."
+            "A layer in `base_vocabularies` must have a source for its new vocabulary. "
+            f"Received: layer '{index.paths[base.layer]}', which is not fed by a lookup "
+            f"layer. Pass `vocabularies={{'{base.layer.name}': vectorizer}}`."
         )
     known = {(axis.layer, axis.name) for axis in axes}
     for layer, path in index.paths.items():
@@ -276,7 +288,7 @@ def _check_all_have_sources(found: Sources) -> None:
 
 
 def _source_in_model(layer: keras.Layer, index: LayerIndex) -> VocabularySource | None:
-    """The source that the layer itself knows, or the lookup of the model feeding it."""
+    """Returns the source stored in the layer, or the only lookup layer that feeds it."""
     if isinstance(layer, WarmStartEmbedding):
         return layer.vocabulary_source
     feeding = [
@@ -288,7 +300,7 @@ def _source_in_model(layer: keras.Layer, index: LayerIndex) -> VocabularySource 
 
 
 def _end_of_chain(source: VocabularySource, named: list[NamedAxis]) -> VocabularySource:
-    """The source at the end of a chain of layers that follow one another."""
+    """Returns the last source in a chain of embeddings that follow each other."""
     seen = set()
     while isinstance(source, WarmStartEmbedding) and source not in seen:
         seen.add(source)

@@ -1,4 +1,4 @@
-"""What the rows of an axis stand for before the warm start: its base vocabulary."""
+"""Base vocabulary of an axis: the tokens that its rows stand for before a warm start."""
 
 import keras
 
@@ -24,12 +24,12 @@ from warmstart_keras.vocabulary import (
 def named_base(
     one: AxisSource, bases: list[NamedAxis], sources: list[AxisSource]
 ) -> VocabularySource | None:
-    """What the user says that the rows of an axis stand for; None if nothing."""
+    """Returns the base vocabulary that the user named for an axis, or None."""
     of_layer = [o for o in sources if o.layer_axis.layer is one.layer_axis.layer]
     for base in bases:
         if not base.is_for(one.layer_axis):
             continue
-        # Of a layer with two vocabularies it is about the one that the user named.
+        # If a layer has two vocabularies, the base is for the axis that the user named.
         if base.axis is None and not one.named and any(o.named for o in of_layer):
             continue
         return base.source
@@ -39,9 +39,15 @@ def named_base(
 def known_base(
     one: AxisSource, named: VocabularySource | None, run: MatchedRun | None
 ) -> Vocabulary | None:
-    """What the rows of an axis stand for now, or stood for in a previous run.
+    """Returns the base vocabulary of an axis, in the model or in a previous run.
 
-    `named` is what the user says of that; an error says so, if it cannot be.
+    Args:
+        one: The axis and its source.
+        named: The base vocabulary that the user named, or None.
+        run: The previous run, or None.
+
+    Raises:
+        WarmStartError: If `named` contradicts what is recorded.
     """
     axis, known = one.layer_axis, one.origin.vocabulary
     if one.origin.run is not None:
@@ -49,10 +55,11 @@ def known_base(
     if named is not None and run is None:
         return _named_now(one, named)
     if run is not None and run.previous.is_there and known is None:
-        return read_as(one.source, None)  # as it was initialised, for today's tokens
+        # The layer is not in the run: its fresh rows stand for the new vocabulary.
+        return read_as(one.source, None)
     if known is not None and isinstance(axis.layer, keras.layers.Normalization):
         adapted = record_of(axis.layer, axis.name).adapted
-        if adapted != adapted_values(axis.layer):  # adapted again since
+        if adapted != adapted_values(axis.layer):  # `adapt` was called since the record
             return read_as(one.source, known)
     return known
 
@@ -67,22 +74,23 @@ def _base_in_run(
     base = _as_given(named, one.source, origin.rows, origin.path)
     if known is not None and not known.same_rows(base):
         raise WarmStartError(
-            f"`base_vocabularies` must say what the rows of layer '{origin.path}' "
-            f"stood for in {run.previous.name}. Received: {base!r}, where that "
-            f"says itself: {known!r}. Leave it out: it is needed only where the "
-            "previous run does not know."
+            f"`base_vocabularies` must agree with the vocabulary that "
+            f"{run.previous.name} records for layer '{origin.path}'. Received: {base!r}, "
+            f"but the previous run records {known!r}. Remove the layer from "
+            "`base_vocabularies`: it is needed only if the previous run does not record "
+            "a vocabulary."
         )
     return base
 
 
 def spare_rows(one: AxisSource, base: Vocabulary | None) -> list[str]:
-    """A note, where a run has more rows than the base that the user named."""
+    """Returns a note if a run has more rows than the base that the user named."""
     origin = one.origin
     if base is None or not origin.run or len(base) >= origin.rows:
         return []
     return [
-        f"layer '{origin.path}' had {origin.rows} rows, and `base_vocabularies` has "
-        f"a token for the first {len(base)}; the others are taken as spare."
+        f"layer '{origin.path}' had {origin.rows} rows, but `base_vocabularies` has only "
+        f"{len(base)} tokens; the rows after them are treated as spare rows."
     ]
 
 
@@ -91,11 +99,19 @@ def base_of_alike(
     own: Vocabulary | None,
     others: list[tuple[AxisSource, Vocabulary | None]],
 ) -> Vocabulary | None:
-    """What the rows of another axis with the same source stand for, if these fit it.
+    """Returns the base of another axis with the same source, if it fits this axis.
 
-    What was trained on the ids, or on the vectors, of one source stands for the same
-    tokens. Not so if the rows of the other have moved alone in the meantime. Of a
-    previous run, something must be known.
+    Layers that were trained on the ids or vectors of one source follow the same
+    vocabulary. This no longer holds if a warm start has moved only the rows of the other
+    layer.
+
+    Args:
+        one: The axis and its source.
+        own: The base vocabulary that is recorded for this axis, or None.
+        others: All axes, each with its recorded base vocabulary.
+
+    Raises:
+        WarmStartError: If the rows come from a previous run and no base is found.
     """
     in_run, rows = one.origin.run is not None, one.origin.rows
     if isinstance(one.layer_axis.layer, WarmStartEmbedding | keras.layers.Normalization):
@@ -106,8 +122,8 @@ def base_of_alike(
         if in_run and other.origin.run is None:
             continue
         layer = other.origin.layer if in_run else other.layer_axis.layer
-        # Weights that were loaded into an embedding brought what it stands for; those
-        # of a plain layer came with them.
+        # Loading weights into a `WarmStartEmbedding` restores its vocabulary. A plain
+        # layer was loaded with it, so it follows the same vocabulary.
         loaded = not in_run and getattr(layer, "loaded_since", False)
         alone = layer is not None and has_moved(layer)
         other_rows = other.origin.rows if in_run else other.layer_axis.rows
@@ -115,24 +131,30 @@ def base_of_alike(
             return base
     if one.origin.run is not None and own is None:
         raise WarmStartError(
-            f"It must be known what the rows of layer '{one.origin.path}' stood for in "
-            f"the previous run. Received: {one.origin.run.previous.name}, which does not "
-            f"say it for its {rows} rows. Say it: "
+            f"No base vocabulary was found for layer '{one.origin.path}'. Received: "
+            f"{one.origin.run.previous.name}, which does not record a vocabulary for the "
+            f"{rows} rows of this layer. Pass "
             f"`base_vocabularies={{'{one.layer_axis.layer.name}': old_tokens}}`."
         )
     return own
 
 
 def _named_now(one: AxisSource, named: VocabularySource) -> Vocabulary:
-    """What the user says that the rows stand for, where that can be so."""
+    """Returns the base that the user named for rows of the model, after a check.
+
+    Raises:
+        WarmStartError: If the rows were moved from this base already.
+    """
     axis, recorded = one.layer_axis, one.origin.vocabulary
     base = _as_given(named, one.source, axis.rows, axis.path)
     used = record_of(axis.layer, axis.name).named_base
     if recorded is not None and used == base.fingerprint and not recorded.same_rows(base):
         raise WarmStartError(
-            f"`base_vocabularies` must say what the rows of layer '{axis.path}' stand "
-            "for now. Received: the vocabulary that they were moved from before; by now "
-            f"they stand for {recorded!r}. Leave it out: it is needed only once."
+            f"`base_vocabularies` must have the tokens that the rows of layer "
+            f"'{axis.path}' stand for now. Received: the old vocabulary, although a warm "
+            "start has already moved these rows. The rows now stand for "
+            f"{recorded!r}. Remove the layer from `base_vocabularies`: it is needed only "
+            "once."
         )
     return base
 
@@ -140,7 +162,11 @@ def _named_now(one: AxisSource, named: VocabularySource) -> Vocabulary:
 def _as_given(
     given: VocabularySource, source: VocabularySource, rows: int, path: str
 ) -> Vocabulary:
-    """What the user says that `rows` rows stand for, special rows included."""
+    """Reads a base vocabulary that the user named, and completes its special rows.
+
+    Raises:
+        WarmStartError: If the number of special rows is ambiguous.
+    """
     base = read(given)
     if not is_plain(given):
         return base
@@ -150,17 +176,16 @@ def _as_given(
     ):
         return base
     if not base.special_rows:
-        # Names of special rows other than "" and "[UNK]" are known to the source alone.
+        # Special rows may have other names than "" and "[UNK]". Only the source has them.
         named = read_as(given, read(source))
         if len(named) == len(base):
             return named
     if len(base) < rows:
         raise WarmStartError(
-            f"The base vocabulary of layer '{path}' must say whether its rows begin with "
-            f"mask and OOV rows. Received: {len(base)} tokens, {len(base.special_rows)} "
-            f"of them special, for {rows} rows, where the new vocabulary has "
-            f"{len(specials)} special ones. Pass all entries, "
-            "as `get_vocabulary()` gives them, or `Vocabulary(tokens, mask=..., "
-            "oov=...)`."
+            f"The base vocabulary of layer '{path}' must include the mask and OOV rows. "
+            f"Received: `base_vocabularies` with {len(base)} tokens, of them "
+            f"{len(base.special_rows)} special rows, for a table of {rows} rows. The new "
+            f"vocabulary has {len(specials)} special rows. Pass all entries that "
+            "`get_vocabulary()` returned, or `Vocabulary(tokens, mask=..., oov=...)`."
         )
     return base

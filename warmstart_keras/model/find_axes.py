@@ -1,4 +1,4 @@
-"""The axes of a model with their vocabularies: what its rows stand for, and will."""
+"""Finds the base and the new vocabulary of every axis of a model."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ from warmstart_keras.vocabulary import Vocabulary, VocabularySource, read, read_
 
 
 def find_axes(sources: Sources, run: MatchedRun | None = None) -> ModelAxes:
-    """Reads the base and the new vocabulary of every axis whose source is known."""
+    """Reads the base and the new vocabulary of every axis that has a source."""
     found = sources.axes
     if run is not None:
         sources, found = _with_origins(sources, run)
@@ -46,7 +46,7 @@ def find_axes(sources: Sources, run: MatchedRun | None = None) -> ModelAxes:
         left = tuple(b for b in bindings if (id(b.variable), b.axis) not in seen)
         seen.update((id(b.variable), b.axis) for b in bindings)
         if not left:
-            continue  # shared between layers: moved once
+            continue  # the layers share these variables, which are moved once
         if base is None:
             others = list(zip(found, known, strict=True))
             known[place] = base_of_alike(one, known[place], others)
@@ -60,7 +60,13 @@ def find_axes(sources: Sources, run: MatchedRun | None = None) -> ModelAxes:
 
 
 def _with_origins(sources: Sources, run: MatchedRun) -> tuple[Sources, list[AxisSource]]:
-    """The axes with what a run has of each; embeddings without a source included."""
+    """Returns the axes with their origins in a run.
+
+    An embedding without a source is included if its vocabulary is recorded.
+
+    Raises:
+        WarmStartError: If an embedding needs a source and does not have one.
+    """
     alone = []
     for axis in sources.alone:
         origin, known = run.origin(axis), recorded_vocabulary(axis.layer)
@@ -69,10 +75,9 @@ def _with_origins(sources: Sources, run: MatchedRun) -> tuple[Sources, list[Axis
         ours = isinstance(axis.layer, WarmStartEmbedding)
         if known is None and (ours or origin.vocabulary is not None):
             raise WarmStartError(
-                f"It must be known what the rows of layer '{axis.path}' shall stand for, "
-                f"since they had a vocabulary in {run.previous.name}. Received: a layer "
-                "that no lookup layer feeds. Name one: "
-                f"`vocabularies={{'{axis.layer.name}': ...}}`."
+                f"No new vocabulary was found for layer '{axis.path}', which had a "
+                f"vocabulary in {run.previous.name}. Received: a layer that no lookup "
+                f"layer feeds. Pass `vocabularies={{'{axis.layer.name}': vectorizer}}`."
             )
         if known is not None:
             alone.append(AxisSource(axis, known, False, origin))
@@ -81,17 +86,17 @@ def _with_origins(sources: Sources, run: MatchedRun) -> tuple[Sources, list[Axis
     found = [
         replace(one, origin=run.origin(one.layer_axis) or one.origin)
         for one in sources.axes
-        # What `adapt` has made of today's vectors stays.
+        # A layer that was adapted to the new vectors keeps its values.
         if not (was_adapted(one.layer_axis.layer) and run.has(one.layer_axis))
     ]
     return replace(sources, sourceless=left), [*alone, *found]
 
 
 def unnamed_heads(model: keras.Layer, axes: list[VocabularyAxis]) -> list[LayerAxis]:
-    """The outputs of layers of a model that follow no vocabulary."""
+    """Returns the output axes of a model that do not follow a vocabulary."""
     bound = variables_of([axis.layer_axis for axis in axes])
     index = LayerIndex(model)
-    parts = {  # the projections inside a `MultiHeadAttention`, say
+    parts = {  # such as the projections inside a `MultiHeadAttention`
         part
         for layer in index.paths
         if type(layer).__module__.startswith("keras.")
@@ -110,7 +115,7 @@ def unnamed_heads(model: keras.Layer, axes: list[VocabularyAxis]) -> list[LayerA
 def _of_wrappers(
     layers: LayerIndex, sourced: list[AxisSource]
 ) -> list[tuple[VocabularySource, str]]:
-    """Refuses wrappers whose own variables have the size of what they wrap."""
+    """Finds wrappers that have variables as large as the axis of the wrapped layer."""
     problems = []
     for wrapper, path in layers.paths.items():
         inside = unwrapped(wrapper)
@@ -122,18 +127,24 @@ def _of_wrappers(
             rows = one.layer_axis.rows
             if one.layer_axis.layer is inside and any(rows in v.shape for v in own):
                 message = (
-                    f"Layer '{path}' must have no variable of the vocabulary's size, "
-                    f"since it is around '{inside.name}', which has one. Received: "
-                    f"{[f'{v.path} {tuple(v.shape)}' for v in own]} (of type "
-                    f"{type(wrapper).__name__}). Build a new model, and take over what "
-                    "this one has learned by `previous=`, without the wrapper."
+                    f"Wrapper layer '{path}' must not have variables of the vocabulary's "
+                    f"size, because the layer inside it, '{inside.name}', follows the "
+                    "vocabulary and the wrapper's variables would not move with it. "
+                    f"Received: {[f'{v.path} {tuple(v.shape)}' for v in own]} (of type "
+                    f"{type(wrapper).__name__}). Build a new model without the wrapper "
+                    "and warm-start it from this one: `warm_start(new_model, ..., "
+                    "previous=this_model)`."
                 )
                 problems.append((one.source, message))
     return problems
 
 
 def _check_adapted(axes: list[VocabularyAxis], run: MatchedRun | None) -> None:
-    """Refuses to leave what a `Normalization` learned of vectors of other words."""
+    """Checks that every `Normalization` was adapted to the new vocabulary.
+
+    Raises:
+        WarmStartError: If its statistics belong to other words, or may do so.
+    """
     for axis in axes:
         if not isinstance(axis.layer, keras.layers.Normalization):
             continue
@@ -141,25 +152,31 @@ def _check_adapted(axes: list[VocabularyAxis], run: MatchedRun | None) -> None:
         changed = any(base and not base.same_rows(axis.new) for base in alike)
         if run is None and axis.base is None and changed:
             raise WarmStartError(
-                f"It must be known what the entries of layer '{axis.layer_axis.path}' "
-                "stand for. Received: a `Normalization` of which it is not known whether "
-                "it was adapted to today's vectors. Adapt it and say so: "
-                f"`base_vocabularies={{'{axis.layer.name}': vectorizer}}`; or, if it "
-                f"was adapted to those of before: `{{'{axis.layer.name}': old_tokens}}`."
+                f"No base vocabulary was found for layer '{axis.layer_axis.path}'. "
+                "Received: a `Normalization` that may have been adapted to vectors of "
+                "another vocabulary. If it was adapted to vectors of the new vocabulary, "
+                f"pass `base_vocabularies={{'{axis.layer.name}': vectorizer}}`. If it "
+                "was adapted to vectors of the old vocabulary, pass "
+                f"`base_vocabularies={{'{axis.layer.name}': old_tokens}}`."
             )
         moves = axis.base and not axis.base.same_rows(axis.new)
         if run is not None and axis.stored and moves:
             raise WarmStartError(
-                f"Layer '{axis.layer_axis.path}' must be adapted to today's vectors "
-                f"before the model starts from {run.previous.name}. Received: a "
-                "`Normalization` that is not. Call its `adapt`."
+                f"Layer '{axis.layer_axis.path}' must be adapted to the new vocabulary's "
+                f"vectors before the model starts from {run.previous.name}. Received: a "
+                "`Normalization` that was not adapted. Call its `adapt` method with the "
+                "new vectors first."
             )
 
 
 def _vocabulary_axis(
     one: AxisSource, base: Vocabulary | None, base_named: bool
 ) -> VocabularyAxis:
-    """The axis with its vocabularies, if these fit its rows."""
+    """Returns the axis with its vocabularies.
+
+    Raises:
+        WarmStartError: If a vocabulary does not fit the number of rows.
+    """
     axis, source, origin = one.layer_axis, one.source, one.origin
     in_run = origin.run is not None
     new = read_as(source, base)
@@ -171,11 +188,11 @@ def _vocabulary_axis(
     ):
         raise WarmStartError(
             f"The base vocabulary of layer '{path}' must have a token for each of its "
-            f"{origin.rows} rows. Received: {len(base)} tokens. Pass what these very "
-            f"rows stand for: {cure}."
+            f"{origin.rows} rows. Received: {len(base)} tokens. Pass the tokens that "
+            f"these rows stand for: {cure}."
         )
     if follows is None and in_run:
-        follows = False  # a plain layer is built for today's vocabulary already
+        follows = False  # a plain layer was built for the new vocabulary already
     if follows is None:
         lookup = keras_internals.lookup_of(source)
         limited = lookup is not None and lookup.max_tokens == rows
@@ -183,26 +200,26 @@ def _vocabulary_axis(
     unfit = len(new) > rows or (follows and len(new) != rows)
     if base is None and unfit:
         raise WarmStartError(
-            f"The rows of layer '{path}' stand for no known vocabulary, and today's does "
-            f"not fit them. Received: {len(new)} tokens, {rows} rows. Say what the rows "
-            f"stand for: {cure}; or, if they stand for nothing yet, raise `input_dim` or "
-            "limit the vocabulary (`max_tokens`)."
+            f"No base vocabulary was found for layer '{path}', and the new vocabulary "
+            f"does not fit its rows. Received: {len(new)} tokens, {rows} rows. Pass the "
+            f"tokens that the rows stand for: {cure}. If the layer has not been trained "
+            "yet, raise `input_dim` or limit the vocabulary (`max_tokens`)."
         )
     if axis.keeps_width and unfit:
         raise WarmStartError(
-            f"The vectors that go into layer '{axis.path}' must stay {rows} wide, "
-            f"as its configuration says. Received: {len(new)} tokens. Give them a fixed "
-            "width (`max_tokens=..., pad_to_max_tokens=True`); or build a new model for "
-            "today's vocabulary, and take over what this one has learned: "
-            f"`warm_start(new_model, vocabularies={{'{name}': ...}}, "
+            f"The input vectors of layer '{axis.path}' must stay {rows} wide, because "
+            f"the width is part of its configuration. Received: {len(new)} tokens. Give "
+            "the lookup layer a fixed width (`max_tokens=..., pad_to_max_tokens=True`), "
+            "or build a new model for the new vocabulary and warm-start it from this "
+            f"one: `warm_start(new_model, vocabularies={{'{name}': vectorizer}}, "
             "previous=this_model)`."
         )
     if not follows and len(new) > rows:
         raise WarmStartError(
-            f"The vocabulary of layer '{path}' must fit its {rows} rows. Received: "
+            f"The new vocabulary of layer '{path}' must fit its {rows} rows. Received: "
             f"{len(new)} tokens. Raise `input_dim` in a new model, limit the vocabulary "
             "(`max_tokens`), or use `WarmStartEmbedding(vocabulary=...)` without "
-            "`input_dim`, which follows the vocabulary's size."
+            "`input_dim`, whose number of rows follows the vocabulary."
         )
     return VocabularyAxis(
         layer_axis=axis,

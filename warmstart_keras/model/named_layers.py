@@ -1,4 +1,4 @@
-"""Which layers of a model the user meant: by name, by object, or as the only one."""
+"""Resolves layers that the user named by name, object or `Binding`."""
 
 import os
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ from warmstart_keras.vocabulary import VocabularySource
 NamedSources: TypeAlias = (
     Mapping[keras.Layer | str | Binding, VocabularySource] | VocabularySource | None
 )
-"""Sources by layer, as the user gives them, or the one source of the one embedding."""
+"""Sources by layer, as the user passes them, or one source for the only embedding."""
 
 
 def unwrapped(layer: keras.Operation) -> keras.Operation:
-    """The layer inside a `TimeDistributed`, or another that wraps one."""
+    """Returns the layer inside a wrapper such as `TimeDistributed`."""
     while isinstance(layer, keras.layers.Wrapper) and not has_layer_axes(layer):
         inside = getattr(layer, "layer", None)
         if isinstance(layer, keras.layers.Bidirectional) or inside is None:
@@ -38,7 +38,7 @@ def unwrapped(layer: keras.Operation) -> keras.Operation:
 
 
 class LayerIndex:
-    """All layers of a model, with those axes that may have a vocabulary."""
+    """Index of all layers of a model and of their axes that may follow a vocabulary."""
 
     def __init__(self, model: keras.Layer) -> None:
         self._all = list(keras_internals.walk(model))
@@ -49,19 +49,27 @@ class LayerIndex:
         ]
 
     def layer_axes(self, layer: keras.Operation) -> list[LayerAxis]:
-        """The axes of one of the layers that may have a vocabulary."""
+        """Returns the axes of a layer that may follow a vocabulary."""
         if layer not in self.paths:
             return []
-        if layer not in self._layer_axes:  # not all are asked for, most of the time
+        if layer not in self._layer_axes:  # computed on demand: few layers are needed
             self._layer_axes[layer] = layer_axes_of(layer, self.paths[layer])
         return self._layer_axes[layer]
 
     def may_have(self, layer: keras.Layer) -> bool:
-        """Whether a layer is of a kind that may have a vocabulary, or was declared."""
+        """Returns whether a layer may follow a vocabulary, by class or by `Binding`."""
         return has_layer_axes(layer) or bool(self.layer_axes(layer))
 
     def named(self, key: keras.Layer | str, argument: str) -> keras.Layer:
-        """The layer that a key of `argument` names, by its name or itself."""
+        """Finds the layer that a key of `argument` names.
+
+        Args:
+            key: The name of a layer, or the layer object.
+            argument: The argument's name, for messages.
+
+        Raises:
+            WarmStartError: If no layer matches, or two layers have the name.
+        """
         by_name = isinstance(key, str)
         matches = [
             (path, layer)
@@ -70,12 +78,13 @@ class LayerIndex:
         ]
         if by_name and len(matches) > 1:
             raise WarmStartError(
-                f"A name in `{argument}` must be borne by one layer. Received: "
-                f"{key!r}, borne by {[path for path, _ in matches]}. Pass the layer "
-                "object itself as the key."
+                f"A name in `{argument}` must belong to one layer. Received: {key!r}, "
+                f"the name of {len(matches)} layers: {[path for path, _ in matches]}. "
+                "Pass the layer object as the key."
             )
         if not matches:
-            has = f"{list(self.paths.values())}" if argument == "size" else self.listed()
+            paths = list(self.paths.values())
+            has = f"the layers {paths}" if argument == "size" else self.listed()
             raise WarmStartError(
                 f"`{argument}` must name layers of the model. Received: {key!r}. The "
                 f"model has {has}."
@@ -83,7 +92,7 @@ class LayerIndex:
         return matches[0][1]
 
     def listed(self) -> str:
-        """What a model has that may have a vocabulary, for messages."""
+        """Describes, for messages, the layers that may follow a vocabulary."""
         embeddings = [self.paths[layer] for layer in self.embeddings]
         others = [
             f"{self.paths[layer]} {[tuple(b.variable.shape) for b in axis.bindings]}"
@@ -99,26 +108,30 @@ class LayerIndex:
 
 @dataclass(frozen=True)
 class NamedAxis:
-    """A layer that the user named with a source, and the name of its axis if given."""
+    """Layer and source that the user named, with the axis if a `Binding` named it."""
 
     layer: keras.Layer
     axis: str | None
     source: VocabularySource
 
     def is_for(self, layer_axis: LayerAxis) -> bool:
-        """Whether it says something of an axis."""
+        """Returns whether the entry applies to an axis."""
         if self.layer is not layer_axis.layer:
             return False
         if self.axis is None:
-            # A layer of Keras's has axes of its own; one of the user's what is declared.
+            # The axes of Keras's layers are built in. For other layers, the user
+            # declares the axes.
             return not (layer_axis.declared and has_layer_axes(self.layer))
         return self.axis == layer_axis.name
 
 
 def resolve(layers: LayerIndex, given: NamedSources, argument: str) -> list[NamedAxis]:
-    """What the user gave, by layer, in its order.
+    """Resolves the value of `vocabularies` or `base_vocabularies` to layers, in order.
 
     An axis that a `Binding` declares is added to `layers`.
+
+    Raises:
+        WarmStartError: If an entry does not name exactly one layer.
     """
     if given is None:
         return []
@@ -128,9 +141,10 @@ def resolve(layers: LayerIndex, given: NamedSources, argument: str) -> list[Name
             if isinstance(given, str | os.PathLike):
                 received = f"{str(given)!r} (a model to start from is `previous=`)"
             raise WarmStartError(
-                f"`{argument}` must name the layer where a model has not exactly one "
-                "embedding: a mapping from a layer or its name to a source. Received: "
-                f"{received}, for a model with {layers.listed()}"
+                f"`{argument}` must be a mapping from a layer or its name to a source, "
+                "unless the model has exactly one embedding. Received: "
+                f"{received}, for a model with {layers.listed()}. Pass "
+                f"`{argument}={{'layer_name': source}}`."
             )
         return [NamedAxis(layers.embeddings[0], None, given)]
     found: list[NamedAxis] = []
@@ -147,14 +161,14 @@ def resolve(layers: LayerIndex, given: NamedSources, argument: str) -> list[Name
         ):
             raise WarmStartError(
                 f"`{argument}` must name a layer once. Received: "
-                f"'{layers.paths[one.layer]}', named twice"
+                f"'{layers.paths[one.layer]}', named twice. Remove one of the entries."
             )
         found.append(one)
     return found
 
 
 def _is_token_mapping(given: Mapping) -> bool:
-    """Whether a mapping is from token to row, and not from layer to source."""
+    """Returns whether a mapping is from token to row instead of layer to source."""
     return bool(given) and all(isinstance(v, int | np.integer) for v in given.values())
 
 
@@ -166,8 +180,8 @@ def _with_axes(layers: LayerIndex, key: keras.Layer | str, argument: str) -> ker
         raise WarmStartError(
             f"`{argument}` must name layers with one row per token. Received: "
             f"'{layers.paths[layer]}' of type {type(layer).__name__}. The model has "
-            f"{layers.listed()}. Of a layer of your own, declare the variable: "
-            f"`Binding('{layer.name}', 'variable', axis=0)` as the key."
+            f"{layers.listed()}. For a custom layer, pass a `Binding` that declares the "
+            f"variable as the key: `Binding('{layer.name}', 'variable', axis=0)`."
         )
     return layer
 
@@ -175,7 +189,7 @@ def _with_axes(layers: LayerIndex, key: keras.Layer | str, argument: str) -> ker
 def _declared(
     layers: LayerIndex, key: Binding, source: VocabularySource, argument: str
 ) -> NamedAxis:
-    """What a `Binding` names: an axis that the layer has, or one that it declares."""
+    """Resolves a `Binding` to an axis of its layer, or declares a new axis."""
     if key.initializer is not None:
         initializers.get_keras(key.initializer)
     layer = layers.named(key.layer, argument)
@@ -187,8 +201,9 @@ def _declared(
     rank = len(variable.shape)
     if not -rank <= key.axis < rank:
         raise WarmStartError(
-            f"The axis of a `Binding` must be one of its variable's. Received: "
-            f"axis={key.axis} for '{variable.path}' of shape {tuple(variable.shape)}"
+            f"The axis of a `Binding` must be an axis of its variable. Received: "
+            f"axis={key.axis} for '{variable.path}' of shape {tuple(variable.shape)}. "
+            f"Pass an axis from {-rank} to {rank - 1}."
         )
     axis = key.axis % rank
     own = layers.layer_axes(layer)
@@ -236,7 +251,7 @@ def _variable(
         has = [f"{v.name} {tuple(v.shape)}" for v in layer.weights]
         raise WarmStartError(
             f"A `Binding` in `{argument}` must name one variable of its layer. Received: "
-            f"{named!r}. Layer '{layers.paths[layer]}' has {has}."
+            f"{named!r}. Layer '{layers.paths[layer]}' has the variables {has}."
         )
     return matches[0]
 
@@ -252,10 +267,11 @@ def _sizes(
         holds = getattr(owner, attribute, "no such attribute")
         if holds != rows:
             raise WarmStartError(
-                "`size` of a `Binding` must name an attribute that holds the "
-                f"vocabulary's size. Received: {name!r}, which is {holds!r} where the "
+                "`size` of a `Binding` must name an attribute that has the "
+                f"vocabulary's size. Received: {name!r}, which is {holds!r}, but the "
                 f"variable of layer '{layers.paths[layer]}' has {rows} entries. "
-                f"'{owner.name}' (of type {type(owner).__name__}) has "
+                f"Attributes of '{owner.name}' (of type {type(owner).__name__}) with "
+                "this size: "
                 f"{[n for n, v in vars(owner).items() if type(v) is int and v == rows]}."
             )
         sizes.append(Size(owner, attribute))

@@ -1,4 +1,4 @@
-"""Optimizers inside optimizers, and what they keep by variable."""
+"""Keys of variables in optimizers, renewed when a table is replaced."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from warmstart_keras.layers import Binding
 
 
 def old_key(optimizer: keras.optimizers.Optimizer, binding: Binding) -> int | str | None:
-    """The key by which an optimizer knows a table's variable, maybe an old one."""
+    """Returns the key under which an optimizer stores a table, even if outdated."""
     former = getattr(binding.layer, "former_key", None)
     if former is not None and not optimizer.built:
         return former
@@ -20,7 +20,7 @@ def old_key(optimizer: keras.optimizers.Optimizer, binding: Binding) -> int | st
 
 
 def is_lost(optimizer: keras.optimizers.Optimizer, binding: Binding) -> bool:
-    """Whether an optimizer knows a table's variable by an old key."""
+    """Returns whether an optimizer stores a table under an outdated key."""
     now = keras_internals.variable_key(optimizer, binding.variable)
     return old_key(optimizer, binding) != now
 
@@ -31,15 +31,16 @@ def replace_key(
     new: int | str | None,
     transaction: Transaction,
 ) -> None:
-    """Puts `new` for `old` in every container of an optimizer.
+    """Replaces the key `old` by `new` in every container of an optimizer.
 
-    These hold the index of each variable, the exclusions from weight decay and their
-    cache, the choice of a MultiOptimizer, and whatever a user's optimizer keeps.
+    Some containers have the index of each variable. Others list the variables without
+    weight decay, or those of each part of a `MultiOptimizer`. Custom optimizers may have
+    further ones.
     """
     if old == new:
         return
-    # Not by `setattr`: TensorFlow would track the container, and fail to export a
-    # dictionary whose keys are no strings.
+    # With `setattr`, TensorFlow would track the container. Exporting the model would then
+    # fail, because the keys of the dictionary are not strings.
     attributes = vars(optimizer)
     for name, value in list(attributes.items()):
         renewed = _renamed(value, old, new)
@@ -49,7 +50,7 @@ def replace_key(
 
 
 def _renamed(value: Any, old: int | str | None, new: int | str | None) -> Any:
-    """A container with `new` for `old`; the very same one if it does not hold it."""
+    """Returns a container with `old` replaced, or the same object if `old` is absent."""
 
     def rename(item: Any) -> Any:
         if isinstance(item, str | int):
@@ -71,13 +72,17 @@ def _renamed(value: Any, old: int | str | None, new: int | str | None) -> Any:
 
 
 def check_wrapper(optimizer: keras.optimizers.Optimizer) -> None:
-    """Refuses an optimizer around others that keeps slots of its own."""
+    """Checks that an optimizer that wraps another has only the slots of the inner one.
+
+    Raises:
+        WarmStartError: If it has more slots.
+    """
     inner = {id(v) for other in inner_optimizers(optimizer)[1:] for v in other.variables}
     own = [v.path for v in optimizer.variables if len(v.shape) and id(v) not in inner]
     if own:
         raise WarmStartError(
-            "An optimizer that wraps another must keep no slots of its own, since it "
-            "cannot be told which rows they belong to. Received: "
+            "An optimizer that wraps another must not have additional slots, because "
+            "their rows cannot be matched with the rows of a table. Received: "
             f"'{optimizer.name}' (of type {type(optimizer).__name__}) with {own[:4]}. "
-            "Pass the inner optimizer to `compile`."
+            "Pass the inner optimizer to `model.compile`."
         )

@@ -1,10 +1,10 @@
-"""Which variables of an optimizer follow the vocabulary, found by their structure.
+"""Finds the optimizer variables that follow a vocabulary, by their structure.
 
-The names of an optimizer's variables do not tell which of their axes has the vocabulary,
-and the sizes do not either where it is as large as the embedding is wide. So two tiny
-twins of the optimizer are built on stand-ins for the model's variables: between the two,
-the stand-ins differ along the vocabulary's axis alone. Whatever differs in the twins'
-variables follows the vocabulary.
+The name of a slot does not show which of its axes follows the vocabulary. Its shape does
+not show this either if the table is as wide as it is long. So two tiny twins of the
+optimizer are built on stand-ins for the model's variables. The stand-ins of the two twins
+differ only along the vocabulary's axis. If an axis of a slot differs between the twins,
+it follows the vocabulary.
 """
 
 import warnings
@@ -20,33 +20,39 @@ from warmstart_keras import keras_internals
 from warmstart_keras.backend import tensors
 from warmstart_keras.errors import WarmStartError
 
-# Rows of the stand-ins hold this, so that a slot which starts at its row's own value
-# shows it. Exact in float16; in bfloat16 compared after rounding.
+# Value of all stand-ins. A slot with this value starts as a copy of its row. The value is
+# exact in float16. In bfloat16 it is compared after rounding.
 _MARK = 777.0
 
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """A variable of an optimizer that belongs to a variable of a model."""
+    """Optimizer variable that belongs to a variable of a model."""
 
     variable: keras.Variable  # the optimizer's variable
     owner: keras.Variable  # the model's variable
-    # The axis that has the vocabulary; None where it has none (the column statistics of
-    # Adafactor).
+    # The axis that follows the vocabulary. None if the slot does not have this axis, as
+    # the column statistics of Adafactor.
     axis: int | None
-    # What it starts at; None where it starts at the owner's own value.
+    # The initial value. None if the slot starts as a copy of the owner.
     initial: float | None
 
     @property
     def start(self) -> keras.Variable | float:
-        """The number that it starts at, or the variable whose own value."""
+        """Initial number of the slot, or the variable that the slot initially copies."""
         return self.owner if self.initial is None else self.initial
 
 
 def find_slots(optimizer: keras.optimizers.Optimizer, axes: dict[int, int]) -> list[Slot]:
-    """The slots that a built optimizer, wrapping no other, has for some variables.
+    """Finds the slots that a built optimizer has for some variables.
 
-    `axes` has the vocabulary axis of each variable asked about, by its `id`.
+    Args:
+        optimizer: A built optimizer that does not wrap another one.
+        axes: The axis of each variable that follows the vocabulary, by the variable's
+            `id`.
+
+    Raises:
+        WarmStartError: If the twins do not show the axis of each slot.
     """
     held = keras_internals.optimized_variables(optimizer)
     asked = [variable for variable in held if id(variable) in axes]
@@ -62,9 +68,10 @@ def find_slots(optimizer: keras.optimizers.Optimizer, axes: dict[int, int]) -> l
     if not len(small) == len(large) == len(real):
         raise WarmStartError(
             f"An optimizer built from the configuration of '{optimizer.name}' must have "
-            f"the same number of variables. Received: {len(small)} instead of "
-            f"{len(real)} (of type {type(optimizer).__name__}). Let its `get_config` "
-            "and `build` agree."
+            f"the same number of variables as '{optimizer.name}'. Received: "
+            f"{len(small)} variables instead of {len(real)} (of type "
+            f"{type(optimizer).__name__}). Return every option that changes the "
+            "variables from its `get_config`."
         )
     owners = {size + i: v for v in asked for size in [sizes[id(v)]] for i in range(4)}
     averages = {id(v) for v in keras_internals.moving_averages(optimizer)}
@@ -78,11 +85,12 @@ def find_slots(optimizer: keras.optimizers.Optimizer, axes: dict[int, int]) -> l
             for i in differing
         ):
             raise WarmStartError(
-                "The slots of an optimizer must have the vocabulary along one of their "
-                f"axes. Received: '{variable.path}' of shape {tuple(variable.shape)} in "
+                "Each optimizer slot that depends on the vocabulary must have one entry "
+                "per token along one of its axes. "
+                f"Received: '{variable.path}' of shape {tuple(variable.shape)} in "
                 f"'{optimizer.name}' (of type {type(optimizer).__name__}), whose size "
-                "depends on the vocabulary in another way. Compile with a fresh "
-                "optimizer."
+                "depends on the vocabulary in another way. Recompile with a fresh "
+                "optimizer: `model.compile(optimizer=...)`."
             )
         if owner is None:
             continue
@@ -96,9 +104,12 @@ def find_slots(optimizer: keras.optimizers.Optimizer, axes: dict[int, int]) -> l
 def names_on(
     optimizer: keras.optimizers.Optimizer, variables: list[SimpleNamespace], expected: int
 ) -> list[str]:
-    """The names of the variables that an optimizer has when built on `variables`.
+    """Returns the names that an optimizer's variables have if it is built on `variables`.
 
-    These have rank, dtype, name and path; `expected` is the likely number of names.
+    Args:
+        optimizer: An optimizer. A twin of it is built.
+        variables: The shape, dtype, name and path of each variable.
+        expected: The likely number of names.
     """
     stand_ins = [_stand_in(variable, {}, {}, 0) for variable in variables]
     return [variable.name for variable in _twin(optimizer, stand_ins, expected)]
@@ -110,10 +121,14 @@ def _stand_in(
     sizes: dict[int, int],
     rows: int,
 ) -> keras.Variable:
-    """A tiny variable; one that is asked about has sizes that no other has."""
+    """Creates a tiny variable in place of a model's variable.
+
+    A variable in `axes` has sizes that no other variable has.
+    """
     shape = [2] * len(variable.shape)
     if id(variable) in axes:
-        # Never `size` along another axis: between the twins, `size` and `size + 1`.
+        # The vocabulary's axis has `size` entries in one twin and `size + 1` in the
+        # other. All other axes have other sizes.
         shape = [sizes[id(variable)] + 2 + (i % 2) for i in range(len(shape))]
         shape[axes[id(variable)]] = sizes[id(variable)] + rows
     with _undistributed():
@@ -122,7 +137,7 @@ def _stand_in(
 
 @contextmanager
 def _undistributed() -> Iterator[None]:
-    """Sets `keras.distribution` aside: sizes so small cannot be sharded."""
+    """Disables `keras.distribution`, because tiny variables cannot be sharded."""
     distribution = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     try:
@@ -134,10 +149,11 @@ def _undistributed() -> Iterator[None]:
 def _twin(
     optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable], expected: int
 ) -> list[keras.Variable]:
-    """The variables of an optimizer of the same configuration, built on `variables`."""
+    """Returns the variables of a twin of the optimizer, built on `variables`."""
     twin = _built(optimizer, variables)
     if len(twin) != expected:
-        # Inside a LossScaleOptimizer, which is built so, fewer variables are tracked.
+        # A `LossScaleOptimizer` builds its inner optimizer without attribute tracking,
+        # so the inner optimizer has fewer variables.
         with keras_internals.attributes_not_tracked():
             twin = _built(optimizer, variables)
     return twin
@@ -148,19 +164,21 @@ def _built(
 ) -> list[keras.Variable]:
     try:
         with warnings.catch_warnings(), _undistributed():
-            warnings.simplefilter("ignore")  # of a lambda as learning rate, say
+            # A lambda as learning rate, for example, makes Keras warn.
+            warnings.simplefilter("ignore")
             config = optimizer.get_config()
             if "learning_rate" in config:
-                # No slot depends on it; but a number is kept in a variable of its own.
+                # Slots do not depend on the learning rate. However, an optimizer has a
+                # variable for the learning rate only if it is a number.
                 number = isinstance(config["learning_rate"], float)
                 config["learning_rate"] = 0.001 if number else lambda: 0.001
             twin = type(optimizer).from_config(config)
             twin.build(variables)
     except Exception as error:
         raise WarmStartError(
-            "The optimizer must be one that can be built from its configuration, as "
-            f"saving the model needs too. Received: '{optimizer.name}' (of type "
+            "It must be possible to build the optimizer from its configuration, which "
+            f"saving the model requires too. Received: '{optimizer.name}' (of type "
             f"{type(optimizer).__name__}), which raised {type(error).__name__}: {error}. "
-            "Give it `get_config`."
+            f"Implement `{type(optimizer).__name__}.get_config`."
         ) from error
     return twin.variables

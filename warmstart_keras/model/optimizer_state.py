@@ -1,9 +1,10 @@
-"""The optimizer's state of a previous run, in the optimizer at hand.
+"""Optimizer state of a previous run, matched with the variables of this optimizer.
 
-A file has an optimizer's variables by position alone. Which is whose is certain where the
-file tells which variables of the model the optimizer held, or where the model is the
-same; then two optimizers are paired by the names that Keras gives their variables, which
-an optimizer of the same class has that is built on stand-ins of the old variables.
+A file stores the variables of an optimizer only by position. They can be matched if the
+file shows which model variables the optimizer had, or if the model has the same layers.
+The variables of the two optimizers are then paired by the names that Keras gives them.
+The names of the previous optimizer's variables are found by building an optimizer of the
+same class on stand-ins for the old model variables.
 """
 
 from types import SimpleNamespace
@@ -21,16 +22,16 @@ from warmstart_keras.previous import MatchedRun, SavedOptimizer
 def other_rates(
     variables: list[keras.Variable], pairs: dict[int, LazyArray]
 ) -> list[str]:
-    """Says so, where the learning rate was another one than today's."""
+    """Returns a note if the learning rate of the previous run differs from this one."""
     rates = [
         (float(tensors.to_numpy(v)), float(pairs[id(v)][...]))
         for v in variables
         if v.name == "learning_rate" and id(v) in pairs
     ]
     return [
-        f"the learning rate is that of the previous run, {before:.6g}, and not "
-        f"{now:.6g}: it is part of the optimizer's state. Set "
-        "`model.optimizer.learning_rate` afterwards to change it."
+        f"the learning rate is restored from the previous run: {before:.6g} instead of "
+        f"{now:.6g}, because the learning rate is part of the optimizer state. Set "
+        f"`model.optimizer.learning_rate = {now:.6g}` after the warm start to change it."
         for now, before in rates
         if now != before
     ]
@@ -39,15 +40,20 @@ def other_rates(
 def pair_variables(
     optimizer: keras.optimizers.Optimizer, run: MatchedRun
 ) -> tuple[dict[int, LazyArray], str | None]:
-    """What each variable of the optimizer was, where that is certain; and why not."""
+    """Pairs each variable of the optimizer with its saved array.
+
+    Returns:
+        For the `id` of each variable its saved array, and None. If the variables cannot
+        be paired safely, an empty dictionary, and a note that gives the reason.
+    """
     variables, saved = optimizer.variables, run.previous.optimizer
     if saved is None:
-        return {}, starts_anew("there is none")
-    # A model of mixed precision wraps the optimizer that it is compiled with.
+        return {}, starts_anew("the previous run has no optimizer state")
+    # A model with mixed precision wraps the optimizer that it is compiled with.
     kinds = [type(inner).__name__ for inner in inner_optimizers(optimizer)]
     if saved.kind is not None and saved.kind not in kinds:
         return {}, starts_anew(
-            f"it is of another class: {kinds[0]} now, {saved.kind} there"
+            f"this optimizer is {kinds[0]}, that of the previous run is {saved.kind}"
         )
     held, arrived = trained_variables(optimizer), run.arrived()
     sources = [arrived.get(id(variable)) for variable in held]
@@ -55,15 +61,16 @@ def pair_variables(
     if trained is None:
         if not run.is_whole:
             return {}, starts_anew(
-                "the file does not tell which of its variables were whose, and the model "
-                "has not the same layers in the same order. A `.keras` file tells it, if "
-                "its classes are known"
+                "the file does not show which model variable each slot belongs to, and "
+                "the model does not have the same layers in the same order. Save the "
+                "previous run as a `.keras` file, and register its custom classes"
             )
         trained = [source for source in sources if source is not None]
     if list(map(id, trained)) == list(map(id, sources)):
         if len(saved.values) != len(variables):
             return {}, starts_anew(
-                f"{len(variables)} variables now, {len(saved.values)} there"
+                f"this optimizer has {len(variables)} variables, that of the previous "
+                f"run has {len(saved.values)}"
             )
         paired = zip(variables, saved.values, strict=True)
         return {id(variable): stored for variable, stored in paired}, None
@@ -77,10 +84,10 @@ def _paired_by_name(
     trained: list[LazyArray],
     now: dict[int, keras.Variable],
 ) -> tuple[dict[int, LazyArray], str | None]:
-    """Pairs by the names of slots, on stand-ins whose names are borne once.
+    """Pairs optimizer variables by name, on stand-ins with unique names.
 
-    Those of the model are not: layers inside two models inside a model may be called
-    the same.
+    The model's variables may not have unique names: two nested models may have layers of
+    the same name.
     """
     held = trained_variables(optimizer)
     places = {id(variable): place for place, variable in enumerate(held)}
@@ -99,14 +106,15 @@ def _paired_by_name(
         return {}, starts_anew(str(error))
     if len(names) != len(variables) or len(before) != len(saved.values):
         return {}, starts_anew(
-            f"{len(before)} variables expected, {len(saved.values)} there"
+            f"{len(before)} variables were expected, but the previous run has "
+            f"{len(saved.values)}"
         )
     by_name: dict[str, list[LazyArray]] = {}
     for name, stored in zip(before, saved.values, strict=True):
         by_name.setdefault(name, []).append(stored)
-    # Optimizers inside optimizers have several of one name, such as "iteration".
+    # Nested optimizers have several variables of one name, such as "iteration".
     if any(names.count(n) != len(by_name[n]) for n in set(names) & by_name.keys()):
-        return {}, starts_anew("its variables cannot be told apart by their names")
+        return {}, starts_anew("the names of its variables are ambiguous")
     pairs = {
         id(variable): by_name[name].pop(0)
         for variable, name in zip(variables, names, strict=True)
@@ -118,7 +126,7 @@ def _paired_by_name(
 def _stand_in(
     variable: keras.Variable | LazyArray, path: str, number: int
 ) -> SimpleNamespace:
-    """Describes a variable under another name, for an optimizer to be built on."""
+    """Describes a variable under a unique name, so that an optimizer can be built."""
     dtype = variable.dtype
     return SimpleNamespace(
         shape=variable.shape,
@@ -130,8 +138,8 @@ def _stand_in(
 
 
 def starts_anew(reason: str) -> str:
-    """The note that says why the state of an optimizer did not come over."""
+    """Returns the note that the optimizer state is not restored, with the reason."""
     return (
-        "the optimizer's state of the previous run could not be taken over, and starts "
-        f"anew: {reason}."
+        "the optimizer state of the previous run is not restored, so the optimizer "
+        f"starts with fresh slots: {reason.rstrip('.')}."
     )

@@ -1,9 +1,10 @@
-"""Where vectors with one number for each token go, in the graph of a model.
+"""Follows vectors with one entry per token through the graph of a model.
 
-What a lookup layer gives with `output_mode="multi_hot"` (or another that counts), what a
-head gives, and what goes into a kernel with a row for each word, has one number for each
-token. Whatever handles each of these numbers by itself has one more place with an entry
-for each token, and the first kernel behind it has a row for each.
+Three kinds of vectors have one entry per token: the output of a lookup layer with
+`output_mode="multi_hot"` (or another mode that counts), the output of a head, and the
+input of a kernel with one row per token. A layer with variables that treats each entry
+separately, such as a normalization, has an axis with one entry per token. The first
+kernel after it has one row per token.
 """
 
 from collections import defaultdict
@@ -19,7 +20,8 @@ from warmstart_keras import keras_internals
 from warmstart_keras.layers import LayerAxis, variables_of
 from warmstart_keras.model.named_layers import unwrapped
 
-# Each number by itself, or over all of them alike; or those of several vectors.
+# Layers that keep each entry at its position. They treat each entry separately, treat all
+# entries equally, or combine several vectors entry by entry.
 _ELEMENTWISE = (
     *(layers.Activation, layers.ActivityRegularization, layers.Add, layers.AlphaDropout),
     *(layers.Average, layers.Dropout, layers.ELU, layers.GaussianDropout),
@@ -34,7 +36,7 @@ _ELEMENTWISE_OPERATIONS = {
     *("Subtract", "Tanh", "TrueDivide"),
 }
 
-# What gives the same numbers in other places, or only some of them.
+# Layers that move the entries of a vector to other positions, or drop some of them.
 _REARRANGING = (layers.Flatten, layers.RepeatVector, layers.Reshape)
 _REARRANGING_OPERATIONS = {"GetItem", "Pad", "Ravel", "Reshape", "Slice", "Split"}
 
@@ -43,16 +45,19 @@ Problem: TypeAlias = tuple[keras.Operation, str]
 
 @dataclass
 class Reached:
-    """The axes that handle vectors with one number for each token, and what may not."""
+    """Axes that vectors with one entry per token reach, and problems on their way."""
 
     layer_axes: list[LayerAxis] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
 class VectorFlow:
-    """The ways of vectors through the graphs of some models.
+    """Graph of some models, in which vectors with one entry per token are followed.
 
-    `axes` and `paths` are those of the layers of the first model.
+    Args:
+        models: The models. The first is the one to warm-start.
+        axes: Returns the axes of a layer of the first model.
+        paths: The paths of the layers of the first model.
     """
 
     def __init__(
@@ -65,7 +70,9 @@ class VectorFlow:
         self._consumers: dict[int, list[keras_internals.Call]] = defaultdict(list)
         self._producer: dict[int, keras_internals.Call] = {}
         self._calls: dict[int, list[keras_internals.Call]] = defaultdict(list)
-        # A tensor that goes into a model, or comes out of it, is one more inside.
+        # At the border of a nested model, two tensors stand for one vector: one outside
+        # the model and one inside. These map each tensor to its partner, with the data
+        # flow and against it.
         self._further: dict[int, list[keras.KerasTensor]] = defaultdict(list)
         self._earlier: dict[int, list[keras.KerasTensor]] = defaultdict(list)
         for call in keras_internals.calls(models):
@@ -82,14 +89,15 @@ class VectorFlow:
                 self._producer[id(tensor)] = call
 
     def given_by(self, layer: keras.Layer) -> Reached:
-        """What handles the vectors that a layer gives."""
+        """Follows the vectors that a layer outputs."""
         return self._after([t for call in self._calls[id(layer)] for t in call.outputs])
 
     def around(self, axis: LayerAxis) -> Reached:
-        """What handles the vectors that go into, or come out of, one axis of a layer."""
+        """Follows the vectors that go into, or come out of, one axis of a layer."""
         calls = self._calls[id(axis.layer)]
         if axis.name == "rows":
-            # A tied head gives one number for each row where it is called in reverse.
+            # A tied head outputs one entry per row where the embedding is called in
+            # reverse. In these calls, input and output have the same rank.
             calls = [
                 c for c in calls if len(c.outputs[0].shape) == len(c.inputs[0].shape)
             ]
@@ -98,7 +106,7 @@ class VectorFlow:
         return self._after([t for call in calls for t in self._origins(call.inputs[0])])
 
     def _origins(self, tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
-        """The first tensors connected to this one by operations that keep its width."""
+        """Finds the first tensors that lead to this one through a constant width."""
         found, seen, waiting = [], set(), [tensor]
         while waiting:
             one = waiting.pop()
@@ -115,7 +123,7 @@ class VectorFlow:
         return found
 
     def _is_source(self, call: keras_internals.Call) -> bool:
-        """Whether what an operation gives is not by place what goes in."""
+        """Returns whether an operation makes new entries, as a head does."""
         axes = self._layer_axes(unwrapped(call.operation))
         return any(axis.name in ("rows", "outputs") for axis in axes)
 
@@ -155,7 +163,18 @@ class VectorFlow:
         doubt: str | None,
         found: Reached,
     ) -> list[tuple[keras.KerasTensor, str | None]]:
-        """What a call makes of such a vector, which went through `doubt` before."""
+        """Follows a vector through one call.
+
+        Args:
+            call: The call of a layer or an operation.
+            tensor: The input that has one entry per token.
+            doubt: The name of an earlier layer whose effect on the entries is unknown, or
+                None.
+            found: The axes and problems found are added to this object.
+
+        Returns:
+            The outputs to follow next, each with its `doubt`.
+        """
         width = tensor.shape[-1]
         operation = unwrapped(call.operation)
         name = self._paths.get(operation, operation.name)
@@ -175,12 +194,12 @@ class VectorFlow:
                 found.problems += self._other_head(other, name)
             return [(output, doubt) for output in call.outputs]
         if axes:
-            return []  # a kernel: what it gives has nothing to do with the tokens
+            return []  # the outputs of a kernel no longer have one entry per token
         kept = [output for output in call.outputs if _width(output) == width]
         return [(output, doubt or name) for output in kept]
 
     def _other_head(self, tensor: keras.KerasTensor, name: str) -> list[Problem]:
-        """A head whose outputs are added to those of another one, say, and not named."""
+        """Finds an unnamed head whose outputs layer `name` combines with the vector."""
         call = self._producer.get(id(tensor))
         if call is None:
             return []
@@ -189,9 +208,10 @@ class VectorFlow:
         return [
             (
                 operation,
-                f"Layer '{axis.path}' must be named too: what it gives is combined in "
-                f"'{name}' with vectors that have one number for each token. Received: "
-                f"`vocabularies` without it. Add `'{axis.layer.name}': ...`.",
+                f"`vocabularies` must also name layer '{axis.path}', because '{name}' "
+                "combines its outputs with vectors that have one entry per token. "
+                f"Received: `vocabularies` without '{axis.layer.name}'. Add "
+                f"`'{axis.layer.name}': vectorizer` to `vocabularies`.",
             )
             for axis in axes
         ]
@@ -204,14 +224,23 @@ class VectorFlow:
         width: int,
         axes: list[LayerAxis],
     ) -> str | None:
-        """Why it is not certain what an operation makes of such vectors."""
+        """Describes why a vector cannot be followed through an operation, or gives None.
+
+        Args:
+            call: The call of the operation.
+            operation: The operation, without its wrappers.
+            name: Its path, for messages.
+            width: The number of entries of the vector.
+            axes: The axes of the operation that take the vector.
+        """
         if _has_constant(call, width):
             return (
-                f"Layer '{name}' must have no constant with one number for each token, "
-                "since that stays in its place. Received: vectors with one number for "
-                f"each that go into it (of type {type(operation).__name__}). Build a new "
-                "model for today's vocabulary, and take over what this one has learned "
-                "by `previous=`."
+                f"Layer '{name}' must not have a constant with one entry per token, "
+                "because a warm start cannot move the entries of a constant. Received: "
+                f"a constant of width {width} (in a layer of type "
+                f"{type(operation).__name__}) for vectors with one entry per token. "
+                "Build a new model for the new vocabulary and warm-start it from this "
+                "one: `warm_start(new_model, ..., previous=this_model)`."
             )
         kind = type(operation).__name__
         if isinstance(operation, layers.Concatenate) or kind == "Concatenate":
@@ -229,23 +258,29 @@ class VectorFlow:
             if width in variable.shape and id(variable) not in known
         ]
         if np.size(getattr(operation, "input_mean", ())) == width > 1:
-            own = ["mean, variance"]  # of a `Normalization`, given by the user
+            own = ["mean, variance"]  # arguments of a `Normalization`
         if not own:
             return None
         if operation not in self._paths:
             return (
-                f"Layer '{name}' of a model in `also` has an entry for each token. "
-                f"Received: {own}. Warm-start that model, and name this one in `also`."
+                f"Layer '{name}' of a model in `also` must not have variables with one "
+                "entry per token, because only the variables of the warm-started model "
+                f"are moved. Received: {own}. Warm-start that model instead, and pass "
+                "this model as `also`: `warm_start(other_model, also=this_model)`."
             )
         return (
-            f"Layer '{name}' must say which of its variables have an entry for each "
-            "token, since vectors with one number for each go into it. Received: "
-            f"{own} (of type {type(operation).__name__}). Declare them: "
-            f"`vocabularies={{Binding('{operation.name}', 'variable', axis=0): ...}}`."
+            f"`vocabularies` must declare which variables of layer '{name}' have one "
+            "entry per token, because its input vectors have one entry per token. "
+            f"Received: the variables {own} of this size (in a layer of type "
+            f"{type(operation).__name__}). Pass `vocabularies={{Binding("
+            f"'{operation.name}', 'variable', axis=0): vectorizer}}`."
         )
 
     def _joined(self, call: keras_internals.Call, name: str) -> str | None:
-        """Vectors that are joined with others, if a layer with variables comes behind."""
+        """Describes why joined vectors cannot be followed, or gives None.
+
+        They only matter if a layer with variables comes after the call.
+        """
         waiting, seen = list(call.outputs), set()
         while waiting:
             tensor = waiting.pop()
@@ -256,12 +291,11 @@ class VectorFlow:
             for behind in self._consumers[id(tensor)]:
                 if getattr(behind.operation, "weights", []):
                     return (
-                        "Vectors with one number for each token go into layer "
-                        f"'{name}', which joins or rearranges them; it is not certain "
-                        "which rows of the kernels behind it stand for which token. "
-                        "Received: "
-                        f"'{behind.operation.name}' behind it. Give these vectors a "
-                        "`Dense` of their own before that."
+                        f"Layer '{name}' joins or rearranges vectors with one entry per "
+                        "token, so it is unknown which kernel rows after it stand for "
+                        f"which token. Received: layer '{behind.operation.name}' after "
+                        f"'{name}'. Apply a separate `Dense` layer to the vectors "
+                        f"before '{name}': `keras.layers.Dense(units)(vectors)`."
                     )
                 waiting += behind.outputs
         return None
@@ -272,7 +306,7 @@ def _width(tensor: keras.KerasTensor) -> int | None:
 
 
 def _has_constant(call: keras_internals.Call, width: int) -> bool:
-    """Whether an operation is called with an array, or scales by one, of that width."""
+    """Returns whether an operation uses an array of that width as a constant."""
     operation = call.operation
     arguments = call.arguments({id(tensor): None for tensor in call.inputs})
     found = [a for a in keras.tree.flatten(arguments) if hasattr(a, "shape")]
@@ -283,8 +317,8 @@ def _has_constant(call: keras_internals.Call, width: int) -> bool:
 
 def _asks(name: str, through: str) -> str:
     return (
-        f"Layer '{name}' must be named, if it has an entry for each token. Received: "
-        f"vectors with one number for each that go through '{through}' before, of which "
-        f"it is not certain what it does. Add `'{name.rpartition('/')[2]}': ...` to "
-        "`vocabularies`."
+        f"`vocabularies` must name layer '{name}' if the layer has one entry per token. "
+        f"Received: vectors with one entry per token that pass through '{through}' "
+        f"first. The effect of '{through}' on their entries is unknown. Add "
+        f"`'{name.rpartition('/')[2]}': vectorizer` to `vocabularies`."
     )

@@ -1,4 +1,4 @@
-"""An axis of a layer with its vocabularies: where they are read, and what they say."""
+"""Axes of layers with their sources, and with their base and new vocabularies."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ from warmstart_keras.vocabulary import Vocabulary, VocabularySource, read
 
 @dataclass(frozen=True, eq=False)
 class AxisSource:
-    """An axis of a layer, where its new vocabulary is read, and where its rows are.
+    """Axis of a layer, with the source of its new vocabulary and the origin of its rows.
 
-    `named` says whether the user named the source.
+    The source is `named` if the user passed it in `vocabularies`.
     """
 
     layer_axis: LayerAxis
@@ -35,25 +35,25 @@ class AxisSource:
 
 @dataclass(eq=False)
 class Sources:
-    """Where the vocabulary of each layer of a model is read."""
+    """Vocabulary sources of all layers of a model."""
 
     index: LayerIndex  # the layers of the model
-    bases: list[NamedAxis]  # what the user named in `base_vocabularies`
-    axes: list[AxisSource] = field(default_factory=list)  # the axes whose source is known
+    bases: list[NamedAxis]  # the entries of `base_vocabularies`
+    axes: list[AxisSource] = field(default_factory=list)  # the axes that have a source
     alone: list[LayerAxis] = field(default_factory=list)  # embeddings without a source
-    # The sources of each layer that was named and has no rows yet.
+    # The sources of each layer that was named and is not built yet.
     unbuilt: dict[keras.Layer, list[VocabularySource]] = field(default_factory=dict)
-    # Paths of layers with a vocabulary whose source is not known.
+    # Paths of layers that follow a vocabulary and do not have a source.
     sourceless: list[str] = field(default_factory=list)
-    # Paths of all embeddings, if they are built, and a vocabulary is known of none.
+    # Paths of all embeddings, if all are built and none has a known vocabulary.
     plain: list[str] = field(default_factory=list)
-    # Lookup layers whose vectors go where their use is not certain.
+    # Lookup layers whose vectors cannot be followed through the whole graph.
     watched: list[keras.Layer] = field(default_factory=list)
-    # Sources, and what forbids to move the rows that follow them.
+    # Sources, each with a message. It is raised if rows that follow the source must move.
     problems: list[tuple[VocabularySource, str]] = field(default_factory=list)
 
     def by_variable(self) -> dict[int, frozenset[int]]:
-        """For the `id` of each variable the axes along which it may have a vocabulary."""
+        """Maps the `id` of each variable to the axes that may follow a vocabulary."""
         layer_axes = [one.layer_axis for one in self.axes]
         for layer in self.index.embeddings:
             layer_axes += self.index.layer_axes(layer)
@@ -65,20 +65,20 @@ class Sources:
 
 @dataclass(frozen=True, eq=False)
 class VocabularyAxis:
-    """One axis of a layer with its base and its new vocabulary."""
+    """Axis of a layer with its base and its new vocabulary."""
 
     layer_axis: LayerAxis  # the axis, with its variables
-    base: Vocabulary | None  # what its rows stand for now; None where that is not known
-    new: Vocabulary  # what they will stand for
-    source: VocabularySource  # where `new` was read
-    named: bool  # whether the user named the layer in `vocabularies`
-    base_named: bool  # whether the user said what `base` is
-    rows: int  # how many rows there will be
-    completed: bool  # whether special rows of the base were added to what was read
-    origin: AxisOrigin  # where the rows come from: the model itself, or a previous run
+    base: Vocabulary | None  # the tokens of its rows before; None if they are unknown
+    new: Vocabulary  # the tokens of its rows after the warm start
+    source: VocabularySource  # the source of `new`
+    named: bool  # True if the user named the layer in `vocabularies`
+    base_named: bool  # True if the user named the layer in `base_vocabularies`
+    rows: int  # the number of rows after the warm start
+    completed: bool  # True if special rows of the base were added to the source's tokens
+    origin: AxisOrigin  # the rows before the warm start: the model's, or a previous run's
 
     def record(self, transaction: Transaction) -> None:
-        """Records that the rows stand for the new vocabulary from now on."""
+        """Records that the rows now stand for the new vocabulary."""
         layer, name = self.layer, self.layer_axis.name
         record = record_of(layer, name)
         if self.base is not None and self.base_named:
@@ -99,26 +99,26 @@ class VocabularyAxis:
 
     @property
     def layer(self) -> keras.Layer:
-        """The layer."""
+        """Layer that the axis belongs to."""
         return self.layer_axis.layer
 
     @property
     def stored(self) -> Mapping[int, LazyArray]:
-        """For the `id` of each variable what a previous run has of it, if it has."""
+        """Arrays of a previous run, by the `id` of the variable; empty without a run."""
         return self.origin.arrays
 
     @property
     def resizes(self) -> bool:
-        """Whether the number of rows changes."""
+        """True if the number of rows changes."""
         return self.rows != self.layer_axis.rows
 
     def base_rows(self, binding: AxisVariable) -> int:
-        """How many rows a variable has where the rows come from."""
+        """Returns the number of rows of a variable in the model or run it comes from."""
         stored = self.stored.get(id(binding.variable))
         return binding.rows if stored is None else int(stored.shape[binding.axis])
 
     def is_same(self, other: "VocabularyAxis") -> bool:
-        """Whether both say the same of the same variables."""
+        """Returns whether both describe the same change of the same variables."""
         ours, theirs = self.base, other.base
         return (
             [id(b.variable) for b in self.layer_axis.bindings]
@@ -134,7 +134,7 @@ class VocabularyAxis:
 
     @property
     def is_current(self) -> bool:
-        """Whether rows and optimizer slots stand for the new vocabulary already."""
+        """True if rows and optimizer slots already stand for the new vocabulary."""
         if self.base is None or self.stored:
             return False
         assigned = getattr(self.layer, "assigned_by_hand", False)
@@ -143,7 +143,7 @@ class VocabularyAxis:
 
 @dataclass(frozen=True, eq=False)
 class ModelAxes:
-    """What was found in a model, with notes for the user, one sentence each."""
+    """Axes and sources found in a model, with notes for the user of one sentence each."""
 
     axes: list[VocabularyAxis]
     sources: Sources
@@ -151,13 +151,13 @@ class ModelAxes:
 
     @property
     def is_in_vain(self) -> bool:
-        """Whether the model has embeddings, and nothing of it is watched."""
+        """True if the model has embeddings, but no layer follows a vocabulary."""
         found = self.sources
         has_any = self.axes or found.unbuilt or found.sourceless or found.watched
         return bool(found.plain) and not has_any
 
 
 def record_lookup(lookup: keras.Layer, transaction: Transaction) -> None:
-    """Records what a lookup layer says now, of whose vectors not all ways are known."""
+    """Records the current vocabulary of a lookup layer in `Sources.watched`."""
     record = replace(record_of(lookup, "vectors"), vocabulary=read(lookup))
     put_record(lookup, "vectors", record, transaction)
