@@ -90,7 +90,7 @@ DIFFERENT = "All processes must come to the same.*"
             {
                 "differ": [DIFFERENT + "layer 'words'"] * 2,
                 "fail": ["an error in process 1", "Too few words of layer 'words'"],
-                "ask": ["Across processes new rows.*row-wise"] * 2,
+                "ask": ["across processes.*row-wise.*Received: .*Pass `new_emb"] * 2,
                 "initializers": [DIFFERENT + "rows of 'words/embeddings'"] * 2,
                 "broken_initializer": ["which raised", "an error in process 0"],
                 "broken_vectors": ["vectors of one length", "an error in process 0"],
