@@ -40,7 +40,8 @@ def trained_variables(optimizer: keras.optimizers.Optimizer) -> list:
 
 def optimized_variables(optimizer: keras.optimizers.Optimizer) -> list:
     """Returns the model variables of a built optimizer, in its order."""
-    # The public `variables` are the slots. They do not tell the variable of each slot.
+    # The public `variables` are those of the optimizer, such as slots. They do not tell
+    # which model variable they belong to.
     return list(access.private(optimizer, "_trainable_variables"))
 
 
@@ -77,7 +78,7 @@ def _restore_later(owner: object, undo: ExitStack) -> None:
 
 
 def moving_averages(optimizer: keras.optimizers.Optimizer) -> list:
-    """Returns the EMA slots, which start at the value of their variable, not at zero."""
+    """Returns the EMA slots: built as zeros, but they start at their variable's value."""
     averages = getattr(optimizer, "_model_variables_moving_average", [])
     return [average for average in averages if average is not None]
 

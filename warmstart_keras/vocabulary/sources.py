@@ -113,7 +113,10 @@ def parts_with_special_rows(
 
 
 def is_plain(source: VocabularySource) -> bool:
-    """Returns whether `source` is a list, tuple, array, tensor or file."""
+    """Returns whether `source` is a list, tuple, array, tensor or file.
+
+    Such a source has an order of tokens, but does not state ids or special rows.
+    """
     named = hasattr(source, "get_vocabulary") or hasattr(source, "id_to_token")
     return not (named or isinstance(source, Mapping))
 
@@ -272,7 +275,7 @@ def parts_of_saved_lookup(
 
 
 def _special_tokens(lookup: keras.Layer) -> list[Token]:
-    """Returns the names of a lookup's special rows; None for a name of another kind."""
+    """Returns the names of a lookup's special rows; None if no token can have the name."""
     has_mask = lookup.mask_token is not None and lookup.output_mode == "int"
     special = [lookup.mask_token] * has_mask + [lookup.oov_token] * lookup.num_oov_indices
     kind: Any = str | bytes if lookup.vocabulary_dtype == "string" else int | np.integer
