@@ -83,7 +83,7 @@ def saved_vocabulary_size(layer: keras.Layer) -> int | None:
 
 
 def is_saved_as_lines(layer: keras.Layer) -> bool:
-    """Returns whether a lookup layer is saved as lines of text, which tokens can break."""
+    """Returns whether a lookup layer is saved as lines, which some tokens break."""
     # A vocabulary passed to the constructor is saved in the configuration instead.
     return access.private(lookup_of(layer), "input_vocabulary") is None
 

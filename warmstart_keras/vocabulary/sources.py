@@ -275,7 +275,7 @@ def parts_of_saved_lookup(
 
 
 def _special_tokens(lookup: keras.Layer) -> list[Token]:
-    """Returns the names of a lookup's special rows; None if no token can have the name."""
+    """Returns the names of a lookup's special rows; None if no token can have it."""
     has_mask = lookup.mask_token is not None and lookup.output_mode == "int"
     special = [lookup.mask_token] * has_mask + [lookup.oov_token] * lookup.num_oov_indices
     kind: Any = str | bytes if lookup.vocabulary_dtype == "string" else int | np.integer
