@@ -213,7 +213,7 @@ def test_a_file_is_not_written_over_while_its_rows_are_needed(tmp_path, base):
     file = np.load(path, mmap_mode="r")
     given = {"path": path, "memmap": file, "view": np.asarray(file)}[base]
     same_size = RowMap(OLD, OLD[::-1])
-    with pytest.raises(WarmStartError, match="shares memory or a file with it"):
+    with pytest.raises(WarmStartError, match=r"shares memory or a file with `array`"):
         remap(given, same_size, out=np.load(path, mmap_mode="r+"))
     assert np.array_equal(np.load(path), TABLE)
     # Next to it in the same file there is room.
@@ -235,7 +235,7 @@ def test_what_cannot_be_written_to_is_refused(tmp_path):
 
 
 def test_a_row_map_must_be_one():
-    with pytest.raises(WarmStartError, match="`row_map` must be a `RowMap`"):
+    with pytest.raises(WarmStartError, match=r"`row_map` must be.*Pass `RowMap\("):
         remap(TABLE, (OLD, NEW))
 
 
@@ -253,7 +253,7 @@ def test_a_file_without_an_array_is_refused(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(
-        WarmStartError, match=r"or the path of a `\.npy` file that has one"
+        WarmStartError, match=r"`array` must be .*`\.npy` file.*Received: .*numpy\.save"
     ):
         remap(path, ROW_MAP)
 

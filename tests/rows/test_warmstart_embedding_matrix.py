@@ -305,7 +305,7 @@ def test_none_means_uniform_as_documented_where_the_old_function_failed():
         moved_by_old(*arguments, None)
 
 
-MISFIT = r"must have shape \(len\(base_vocabulary\), width\).*Every row needs its token"
+MISFIT = r"must have shape \(len\(base_vocabulary\), width\).*`base_vocabulary`"
 
 
 def test_a_vocabulary_shorter_than_the_matrix_is_refused_that_the_old_one_let_pass():

@@ -731,7 +731,7 @@ def test_special_rows_of_integers_are_named_as_integer_lookup_names_them():
     ids=lambda source: type(source).__name__,
 )
 def test_keywords_are_refused_where_the_source_knows_its_special_rows(source):
-    message = r"must be left out where the source knows.*mask=True, oov=None"
+    message = r"`mask` and `oov` must be left out.*mask=True, oov=None.*`Vocabulary\("
     with pytest.raises(WarmStartError, match=message):
         Vocabulary(source, mask=True)
 

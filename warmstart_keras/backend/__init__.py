@@ -1,4 +1,4 @@
-"""Values on any backend, device and process."""
+"""Values of variables and tensors on any backend, device and process."""
 
 from warmstart_keras.backend import sharded, tensors
 from warmstart_keras.backend.processes import agreement, number_of_processes

@@ -1,8 +1,8 @@
-"""Several processes that train one model: what each decides must be the same.
+"""Agreement between several processes that train one model.
 
-Every process works out the row map and the new rows by itself. Before anything moves
-they compare what they have come to, so that a difference, or an error in one of them,
-ends in an error in all.
+Each process computes the row map and the new rows separately. Before anything moves, the
+processes compare their results. If results differ, or one process fails, all processes
+raise an error.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ import numpy as np
 
 from warmstart_keras.errors import WarmStartError
 
-_LENGTH = 4096  # bytes of what a process tells the others
+_LENGTH = 4096  # bytes of the message from a process to the others
 _FAILED = b"failed"
 
 
 def number_of_processes() -> int:
-    """How many processes train together; 1 on all backends but JAX."""
+    """Returns how many processes train together; 1 on all backends except JAX."""
     if keras.backend.backend() != "jax":
         return 1
     import jax
@@ -28,7 +28,7 @@ def number_of_processes() -> int:
 
 
 def is_shared(model: keras.Layer) -> bool:
-    """Whether several processes train the model together, not each one of its own."""
+    """Returns whether several processes train this model together."""
     return number_of_processes() > 1 and any(
         not variable.value.is_fully_addressable for variable in model.variables
     )
@@ -38,16 +38,16 @@ def is_shared(model: keras.Layer) -> bool:
 def agreement(
     model: keras.Layer, what: str, facts: Callable[[], list[str]]
 ) -> Iterator[None]:
-    """All processes get to the end of the block with equal facts, or all get an error.
+    """Raises an error in all processes if one fails in the block, or its facts differ.
 
     Args:
-        model: The model; if it is this process's own, there is nothing to agree on.
-        what: What is done in the block, for the error.
-        facts: Says after the block what must be the same everywhere.
+        model: The model. If no other process trains it, nothing is compared.
+        what: The purpose of the block, for the error message.
+        facts: Called after the block; returns texts that must be equal in all processes.
 
     Raises:
-        WarmStartError: If the facts of another process differ, or it failed. A process
-            that failed itself gets its own error.
+        WarmStartError: If another process failed, or its facts differ. A process that
+            fails in the block raises its original error.
     """
     if not is_shared(model):
         yield
@@ -63,22 +63,23 @@ def agreement(
     failed = [i for i, said in enumerate(everyone) if said == _FAILED]
     if failed:
         raise WarmStartError(
-            f"All processes must be able to {what}. Received: an error in process "
-            f"{failed[0]}, whose message says why. The model is as it was before."
+            f"Not all processes could {what}: an error in process {failed[0]} stopped "
+            "them. The model is unchanged. Read the error message of process "
+            f"{failed[0]}, and start all processes again when the error is fixed."
         )
     other = next((i for i, said in enumerate(everyone) if said != ours[:_LENGTH]), None)
     if other is not None:
         theirs = everyone[other].partition(b" ")[2].decode(errors="replace")
         raise WarmStartError(
-            f"All processes must come to the same when they {what}. Received: here "
+            f"The processes disagree when they {what}: here "
             f"{_first_difference(text.decode(), theirs)} in process {other}. Build the "
-            "vocabulary once and give it to every process, and call with the same "
-            "arguments."
+            "vocabulary once, give it to every process, and pass the same arguments in "
+            "every process."
         )
 
 
 def _told_to_all(message: bytes) -> list[bytes]:
-    """What every process says, in their order."""
+    """Sends a message to all processes; returns the messages of all, in order."""
     from jax.experimental import multihost_utils
 
     padded = np.zeros(_LENGTH, np.uint8)

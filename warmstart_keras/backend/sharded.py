@@ -1,8 +1,8 @@
-"""Rows of JAX arrays that lie on several devices, moved without gathering them.
+"""Moves of the rows of JAX arrays on several devices, without gathering the arrays.
 
-The row map travels, the rows move where they live: no device and no process ever holds
-more of a sharded array than its own shard, and a block of that of a neighbour: of its
-columns, so that an array of one column travels by whole shards.
+Each device gets the row map, and sends rows to other devices. No device or process ever
+holds more of an array than its own shard and a block of a neighbor's shard. A block is a
+range of columns, so the shards of an array with one column are sent whole.
 """
 
 import math
@@ -20,12 +20,12 @@ from warmstart_keras.backend.tensors import Tensor
 if TYPE_CHECKING:
     import jax
 
-# Bytes of a neighbour's shard that a device holds at a time.
+# Bytes of a neighbor's shard that a device holds at a time.
 _BLOCK = 8 * 2**20
 
 
 def sharding_of(variable: keras.Variable) -> "jax.sharding.NamedSharding | None":
-    """The `jax.sharding.NamedSharding` of a variable; None where it is on one device."""
+    """Returns the `jax.sharding.NamedSharding` of a variable; None if it has none."""
     if keras.backend.backend() != "jax":
         return None
     import jax
@@ -35,7 +35,7 @@ def sharding_of(variable: keras.Variable) -> "jax.sharding.NamedSharding | None"
 
 
 def spans_processes(variable: keras.Variable) -> bool:
-    """Whether no process holds a variable's whole value."""
+    """Returns whether no process holds the whole value of a variable."""
     value = variable.value
     return sharding_of(variable) is not None and not (
         value.is_fully_addressable or value.is_fully_replicated
@@ -43,31 +43,31 @@ def spans_processes(variable: keras.Variable) -> bool:
 
 
 def shards_along(variable: keras.Variable, axis: int) -> int:
-    """Into how many parts an axis of a variable is cut."""
+    """Returns the number of shards along an axis of a variable."""
     sharding = sharding_of(variable)
     return 1 if sharding is None else _parts(sharding, axis)
 
 
 def rounded_up(rows: int, parts: int) -> int:
-    """The least number of rows, not below `rows`, that can be cut into equal parts."""
+    """Rounds a number of rows up, so that it can be cut into equal parts."""
     return -(-rows // parts) * parts
 
 
 def shards_of_new(path: str, shape: tuple[int, ...]) -> int:
-    """Into how many parts the rows of a variable will be cut that is made now."""
+    """Returns the number of shards of rows that a variable created now would have."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return 1
-    # All that a distribution asks of a variable which has no layout of its own.
+    # A distribution reads only these two attributes of a variable without a layout.
     described = SimpleNamespace(path=path, shape=shape)
     layout = distribution.get_variable_layout(described)
     sharding = getattr(layout, "backend_layout", layout)
-    # Whatever else a distribution of the user's own may give is Keras's to judge.
+    # A custom distribution can return other types of layouts. Keras checks these.
     return _parts(sharding, 0) if hasattr(sharding, "spec") else 1
 
 
 def full(like: Tensor, axis: int, rows: int, value: float) -> Tensor:
-    """An array of one number, sharded as another one, with `rows` along an axis."""
+    """Creates an array of one number, sharded like `like`, with `rows` along an axis."""
     import jax
 
     shape = (*like.shape[:axis], rows, *like.shape[axis + 1 :])
@@ -76,22 +76,22 @@ def full(like: Tensor, axis: int, rows: int, value: float) -> Tensor:
 
 
 def made(like: Tensor, values: Callable) -> Tensor:
-    """An array sharded as another one; `values` gives the part at a tuple of slices."""
+    """Creates an array sharded like `like`; `values` maps a tuple of slices to a part."""
     import jax
 
     return jax.make_array_from_callback(like.shape, like.sharding, values)
 
 
 def stacked(like: Tensor, axis: int, rows: int, values: Callable) -> Tensor:
-    """Rows that are made by this process, sharded as an array is.
+    """Creates an array from rows that this process makes, sharded like another array.
 
     Args:
-        like: The array.
-        axis: The axis that has the rows.
-        rows: How many rows there are. As many rows that mean nothing follow them as it
-            takes to cut them into equal parts.
-        values: Called with a slice of the rows and one of each other axis; gives that
-            part, rows first. It is asked for one shard at a time.
+        like: The other array.
+        axis: The axis of the rows.
+        rows: Number of rows. Unused rows are added at the end, so that the rows can be
+            cut into equal parts.
+        values: Called with a slice of the rows and a slice of each other axis. Returns
+            this part, rows first. It is called for one shard at a time.
     """
     import jax
 
@@ -113,14 +113,17 @@ def stacked(like: Tensor, axis: int, rows: int, values: Callable) -> Tensor:
 
 
 def merged(into: Tensor, source: Tensor, indices: np.ndarray, axis: int) -> Tensor:
-    """The array `into`, but with those rows of `source` that `indices` names.
+    """Copies rows of `source` into the array `into`.
 
     Args:
-        into: The array; it is used up.
-        source: Array with the same sharding of all axes but maybe this one.
-        indices: For each row of `into` the row of `source` that shall stand there; -1
-            where it stays as it is.
-        axis: The axis that has the rows.
+        into: The array. Its memory is reused, so it cannot be used afterwards.
+        source: Array that is sharded like `into` along all axes except, possibly, `axis`.
+        indices: For each row of `into`, the row of `source` that replaces it; -1 keeps
+            the row.
+        axis: The axis of the rows.
+
+    Returns:
+        The array with the copied rows.
     """
     import jax
 
@@ -137,14 +140,14 @@ def merged(into: Tensor, source: Tensor, indices: np.ndarray, axis: int) -> Tens
 def merged_at(
     into: Tensor, source: Tensor, rows: np.ndarray | range, axis: int
 ) -> Tensor:
-    """The array `into`, but with the first rows of `source` at the places `rows`."""
+    """Copies the first rows of `source` to the places `rows` of the array `into`."""
     indices = np.full(into.shape[axis], -1)
     indices[rows] = np.arange(len(rows))
     return merged(into, source, indices, axis)
 
 
 def read_rows(value: Tensor, axis: int, rows: np.ndarray) -> np.ndarray:
-    """A few rows of an array, rows first, in every process."""
+    """Reads a few rows of an array, rows first, in every process."""
     import jax
 
     spec = list(_spec(value))
@@ -162,14 +165,14 @@ def read_rows(value: Tensor, axis: int, rows: np.ndarray) -> np.ndarray:
 
 
 def wait_for(*arrays: Tensor) -> None:
-    """Waits until arrays are there: JAX tells of what failed only then."""
+    """Waits until arrays are computed, since JAX raises errors only then."""
     import jax
 
     jax.block_until_ready(arrays)
 
 
 def taken(value: Tensor, axis: int, rows: np.ndarray) -> Tensor:
-    """Some rows of an array, sharded as it is: followed by some that mean nothing."""
+    """Takes some rows of an array, sharded like it; unused rows are added at the end."""
     parts = _parts(value.sharding, axis)
     indices = np.full(rounded_up(len(rows), parts), -1)
     indices[: len(rows)] = rows
@@ -177,7 +180,7 @@ def taken(value: Tensor, axis: int, rows: np.ndarray) -> Tensor:
 
 
 def _spec(value: Tensor) -> tuple:
-    """The mesh axes by which each axis of an array is cut."""
+    """Returns the mesh axes that shard each axis of an array."""
     spec = tuple(value.sharding.spec)
     return spec + (None,) * (value.ndim - len(spec))
 
@@ -187,7 +190,7 @@ def _parts(sharding: "jax.sharding.NamedSharding", axis: int) -> int:
 
 
 def _size(mesh: "jax.sharding.Mesh", names: str | Sequence[str] | None) -> int:
-    """How many devices the mesh has along one axis of its own, several, or None."""
+    """Returns how many devices a mesh has along the named axes; 1 for None."""
     names = (names,) if isinstance(names, str) else names or ()
     return math.prod(mesh.shape[name] for name in names)
 
@@ -196,11 +199,11 @@ def _size(mesh: "jax.sharding.Mesh", names: str | Sequence[str] | None) -> int:
 def _merge(
     mesh: "jax.sharding.Mesh", into_spec: tuple, source_spec: tuple, axis: int
 ) -> Callable:
-    """The compiled function that does the work of `merged`.
+    """Creates the compiled function that does the work of `merged`.
 
-    The shards of `source` go round in a ring, in blocks: each device takes from what
-    passes by the rows that it wants. There is no arithmetic: they arrive bit for bit,
-    NaN and -0.0 included.
+    The shards of `source` pass around a ring of devices, in blocks. Each device takes the
+    rows that it needs from every block. There is no arithmetic, so rows stay the same bit
+    for bit, including NaN and -0.0.
     """
     import jax
     import jax.numpy as jnp
@@ -223,8 +226,8 @@ def _merge(
                 found = jnp.take(passing, jnp.clip(local, 0, size - 1), axis=axis)
                 into = jnp.where(here, found, into)
                 if parts > 1:
-                    # Whose shard it is travels along: several mesh axes are counted in
-                    # one order here and in another by `axis_index`.
+                    # The number of the owner is sent along, since `axis_index` counts
+                    # several mesh axes in another order than this ring.
                     ring = [(i, (i - 1) % parts) for i in range(parts)]
                     passing, owner = jax.lax.ppermute((passing, owner), names, ring)
                 return into, passing, owner
@@ -240,7 +243,7 @@ def _merge(
             mesh=mesh,
             in_specs=(spec(*into_spec), spec(into_spec[axis]), spec(*source_spec)),
             out_specs=spec(*into_spec),
-            check_vma=False,  # what it cannot see: all devices take the same rows
+            check_vma=False,  # it cannot see that all devices take the same rows
         )(tensors.as_bits(into), places, tensors.as_bits(source))
         return tensors.from_bits(made, into.dtype)
 
@@ -248,7 +251,7 @@ def _merge(
 
 
 def _by_blocks(block: Callable, into: Tensor, source: Tensor, axis: int) -> Tensor:
-    """Applies `block` to blocks of columns, so that little of a shard travels at once."""
+    """Applies `block` to blocks of columns, so that a shard is sent in small parts."""
     import jax
 
     others = [i for i in range(source.ndim) if i != axis]
@@ -259,7 +262,7 @@ def _by_blocks(block: Callable, into: Tensor, source: Tensor, axis: int) -> Tens
     step = max(1, min(width, width * _BLOCK // source.nbytes))
 
     def one(number: Tensor, into: Tensor) -> Tensor:
-        # The last block may overlap the one before it: it writes the same rows again.
+        # The last block can overlap the previous block, and writes the same rows again.
         start = jax.numpy.minimum(number * step, width - step)
         part = jax.lax.dynamic_slice_in_dim(into, start, step, cut)
         passing = jax.lax.dynamic_slice_in_dim(source, start, step, cut)

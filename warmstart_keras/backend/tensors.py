@@ -1,4 +1,4 @@
-"""Values of any backend as NumPy arrays, bit for bit, and the way back."""
+"""Conversion of tensors of any backend to NumPy arrays and back, bit for bit."""
 
 import hashlib
 import math
@@ -23,10 +23,10 @@ Array: TypeAlias = np.ndarray | keras.Variable | Tensor
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """A variable or tensor of any backend as an array; read-only, and not a copy.
+    """Returns a variable or tensor as a read-only array, without a copy if possible.
 
-    What is read so from TensorFlow and JAX stays as it is. An array from PyTorch shares
-    its memory with the tensor, and follows it.
+    Arrays from TensorFlow and JAX never change. An array from PyTorch shares memory with
+    the tensor, and changes with the tensor.
     """
     value: Tensor = array.value if isinstance(array, keras.Variable) else array
     backend = keras.backend.backend()
@@ -35,10 +35,11 @@ def to_numpy(array: Array) -> np.ndarray:
         if _is_mirrored(value):
             return value.numpy()
         if hasattr(value, "read_value_no_copy"):
-            # `read_value` copies a variable of which rows were ever read or updated
-            # alone, as those of an embedding are, and so does `assign` until this call.
+            # TensorFlow switches a variable to copy-on-read once single rows are read or
+            # updated, as in an embedding. Then `read_value` copies the whole variable.
+            # `assign` does so, too, until this call.
             value = value.read_value_no_copy()
-        # TensorFlow copies what is looked at before it writes to it.
+        # TensorFlow does not write into memory that an array views, but copies it first.
         return np.asarray(value)
     if backend == "jax" and keras.ops.is_tensor(value) and hasattr(value, "devices"):
         return np.asarray(value)
@@ -63,7 +64,7 @@ def _torch_to_numpy(tensor: keras.KerasTensor) -> np.ndarray:
     import torch
 
     if tensor.dtype == torch.bfloat16:
-        # By way of float32, as Keras does it, some kinds of NaN change.
+        # Keras converts through float32, which changes the bits of some NaN values.
         array = tensor.view(torch.int16).numpy().view(bfloat16())
     else:
         array = tensor.numpy().view()
@@ -72,27 +73,28 @@ def _torch_to_numpy(tensor: keras.KerasTensor) -> np.ndarray:
 
 
 def is_on_host(variable: keras.Variable) -> bool:
-    """Whether a variable is in the host's own memory, where NumPy can look at it."""
+    """Returns whether a variable is in host memory, where NumPy can read it."""
     value, backend = variable.value, keras.backend.backend()
     if backend == "jax":
         return all(device.platform == "cpu" for device in value.devices())
     if backend == "torch":
         return value.device.type == "cpu"
-    # Mirrored ones are given to all of their devices by the host.
+    # A mirrored variable counts too, since the host assigns it to all devices.
     device = "" if _is_mirrored(value) else str(getattr(value, "device", ""))
     return not device or "CPU" in device
 
 
 def data_to_numpy(values: Array | list | tuple) -> np.ndarray:
-    """What a user's dataset yields, of whatever library, as an array."""
+    """Converts a batch of a user's dataset, of any library, to an array."""
     plain = isinstance(values, list | tuple | np.ndarray) or hasattr(values, "numpy")
     return np.asarray(values) if plain else to_numpy(values)
 
 
 def to_tensor(array: np.ndarray, like: keras.Variable | None = None) -> Tensor:
-    """What makes a tensor of the same bits when it is given to the backend.
+    """Returns a value that the backend converts to a tensor with the same bits.
 
-    On JAX it is on the device where the variable `like` is, if that was chosen.
+    On JAX, the value is placed on the device of the variable `like` if that is not the
+    default device, or if the device was chosen explicitly.
     """
     if keras.backend.backend() == "jax" and like is not None:
         import jax
@@ -107,20 +109,20 @@ def to_tensor(array: np.ndarray, like: keras.Variable | None = None) -> Tensor:
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array without content, in memory that any backend can take over as it is."""
+    """Allocates an array in memory that any backend can use without a copy."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    # TensorFlow and JAX ask for addresses that are multiples of 64.
+    # TensorFlow and JAX need addresses that are multiples of 64.
     memory = np.empty(size + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def handed_over(array: np.ndarray, like: keras.Variable | None = None) -> Tensor:
-    """What `to_tensor` gives, in the memory of an array which nobody uses any more.
+    """Converts an array like `to_tensor`, but reuses its memory if the backend can.
 
-    Without a copy where the backend can: of a large table each one costs time, and as
-    much memory again. The array should come from `empty`.
+    A copy of a large table would cost time and the same memory again. The array should
+    come from `empty`, and must not be used afterwards.
     """
     backend = keras.backend.backend()
     fits = array.size and array.flags.c_contiguous and array.flags.writeable
@@ -144,9 +146,10 @@ def handed_over(array: np.ndarray, like: keras.Variable | None = None) -> Tensor
 
 
 def as_bits(values: Tensor) -> Tensor:
-    """Short floating numbers of JAX as the unsigned integers that their bits are.
+    """Reinterprets JAX floats of less than 32 bits as unsigned integers.
 
-    XLA widens them even where it only copies, which changes some kinds of NaN.
+    XLA widens such floats even if it only copies them, which changes the bits of some
+    NaN values.
     """
     import jax
 
@@ -158,7 +161,7 @@ def as_bits(values: Tensor) -> Tensor:
 
 
 def from_bits(values: Tensor, dtype: np.dtype) -> Tensor:
-    """The numbers of a dtype whose bits `as_bits` gave."""
+    """Reinterprets the result of `as_bits` as values of a dtype again."""
     import jax
 
     if values.dtype == dtype:
@@ -167,14 +170,14 @@ def from_bits(values: Tensor, dtype: np.dtype) -> Tensor:
 
 
 def bfloat16() -> np.dtype:
-    """The dtype that NumPy arrays of bfloat16 have: of ml_dtypes, which Keras needs."""
+    """Returns the NumPy dtype of bfloat16, from ml_dtypes, which Keras requires."""
     import ml_dtypes
 
     return np.dtype(ml_dtypes.bfloat16)
 
 
 def digest(variable: keras.Variable) -> str:
-    """A digest of a variable's value; of the part that this process holds."""
+    """Computes a digest of a variable's value, or of the shards in this process."""
     value = variable.value
     parts = [value]
     if keras.backend.backend() == "jax":
@@ -190,7 +193,7 @@ Place = slice | int | EllipsisType | tuple[slice, ...]
 
 @dataclass(frozen=True, eq=False)
 class LazyArray:
-    """An array that is read when it is asked for, and in parts: `stored[slices]`."""
+    """Array that is read on access, and in parts: `lazy_array[slices]`."""
 
     shape: tuple[int, ...]
     dtype: np.dtype

@@ -1,17 +1,17 @@
-"""Threads, where there is enough for them to do: NumPy works without Python's lock."""
+"""Threads for large pieces of work in NumPy, which releases the lock of Python."""
 
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-_ENOUGH = 2**25  # bytes
-_MOST = 8
+_ENOUGH = 2**25  # bytes; threads are used for more
+_MOST = 8  # threads
 
 
 @contextmanager
 def workers(size: int) -> Iterator[Callable]:
-    """A `map` for pieces of work on so many bytes; by threads if they are many."""
+    """Yields a `map` for pieces of work, with threads if `size` (in bytes) is large."""
     if size <= _ENOUGH or cores() == 1:
         yield map
         return
@@ -20,7 +20,7 @@ def workers(size: int) -> Iterator[Callable]:
 
 
 def cores() -> int:
-    """How many processor cores this process may use."""
+    """Returns how many processor cores this process can use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

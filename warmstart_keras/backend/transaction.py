@@ -1,4 +1,4 @@
-"""`Transaction`: changes that are taken back together, unless all of them succeed."""
+"""`Transaction`: changes that are rolled back together unless all of them succeed."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,10 +13,10 @@ from warmstart_keras.backend.variable_values import give
 
 
 class Transaction(ExitStack):
-    """Changes that are taken back in reverse order if the block that makes them raises.
+    """Changes that are rolled back in reverse order, unless `commit` is called.
 
-    What takes a change back is registered before the change is made, so that an error in
-    the middle of it leaves nothing behind.
+    The rollback of a change is registered before the change is made. So an error in the
+    middle of a change is rolled back, too.
 
     Examples:
         >>> from types import SimpleNamespace
@@ -31,16 +31,16 @@ class Transaction(ExitStack):
     """
 
     def on_rollback(self, function: Callable, *args: object) -> None:
-        """Registers what takes the next change back."""
+        """Registers a function that rolls back the next change."""
         self.callback(function, *args)
 
     def set_attribute(self, owner: object, name: str, value: object) -> None:
-        """Sets an attribute."""
+        """Sets an attribute of an object."""
         self.callback(setattr, owner, name, getattr(owner, name))
         setattr(owner, name, value)
 
     def assign(self, variable: keras.Variable, value: Array) -> None:
-        """Gives a variable a value of any number of rows."""
+        """Gives a variable a value with any number of rows."""
         same_shape = tuple(value.shape) == tuple(variable.shape)
         if not same_shape and keras_internals.storage_is_held():
             keras_internals.replace_storage(variable, value, self)

@@ -1,4 +1,4 @@
-"""Giving variables values of any number of rows; reading some of their rows."""
+"""Values of variables: assignment with any number of rows, and reading of rows."""
 
 from contextlib import ExitStack
 
@@ -11,7 +11,7 @@ from warmstart_keras.backend.tensors import Array
 
 
 def give(variable: keras.Variable, value: Array) -> None:
-    """Gives a variable a value of any number of rows: wholly, or not at all."""
+    """Gives a variable a value with any number of rows, completely or not at all."""
     if isinstance(value, np.ndarray):
         value = tensors.to_tensor(value, like=variable)
     if tuple(value.shape) == tuple(variable.shape):
@@ -26,23 +26,23 @@ def give(variable: keras.Variable, value: Array) -> None:
 
 
 def read_rows(variable: keras.Variable, axis: int, rows: np.ndarray) -> np.ndarray | None:
-    """Some rows of a variable as an array of its own, the rows first.
+    """Reads some rows of a variable into a new array, rows first.
 
-    Nothing else of a table is gathered or copied, and no other process is asked.
+    No other rows are gathered or copied, and no other process takes part.
 
     Args:
         variable: The `keras.Variable`.
-        axis: The axis that has the rows.
-        rows: Their numbers.
+        axis: The axis of the rows.
+        rows: The numbers of the rows.
 
     Returns:
-        The rows; None where this process does not hold all of them.
+        The rows; None if this process does not hold all of them.
     """
     if sharded.sharding_of(variable) is not None:
         whole = not sharded.spans_processes(variable)
         return _from_shards(variable, axis, rows) if whole else None
     if tensors.is_on_host(variable):
-        # Of a mirrored variable one replica: to read it as a whole copies it.
+        # One replica of a mirrored variable is read, since a read of the whole copies it.
         replicas = getattr(variable.value, "values", None)
         one = replicas[0] if isinstance(replicas, tuple) else variable
         return rows_at(tensors.to_numpy(one), axis, rows)
@@ -51,7 +51,7 @@ def read_rows(variable: keras.Variable, axis: int, rows: np.ndarray) -> np.ndarr
 
 
 def _from_shards(variable: keras.Variable, axis: int, rows: np.ndarray) -> np.ndarray:
-    """Some rows of an array of JAX that lies on several devices of this process."""
+    """Reads some rows of a JAX array that lies on several devices of this process."""
     value, is_on_host = variable.value, tensors.is_on_host(variable)
     shape = list(value.shape)
     shape[axis] = len(rows)
@@ -66,7 +66,7 @@ def _from_shards(variable: keras.Variable, axis: int, rows: np.ndarray) -> np.nd
 
 
 def rows_at(before: np.ndarray, axis: int, places: np.ndarray | range) -> np.ndarray:
-    """The rows at some places, the rows first."""
-    # "clip" saves a check of each place.
+    """Returns the rows at some places, rows first."""
+    # "clip" avoids a check of each place.
     taken = np.take(before, np.asarray(places), axis=axis, mode="clip")
     return np.moveaxis(taken, axis, 0)

@@ -1,8 +1,8 @@
-"""The only package that touches private names of Keras, each with the reason why.
+"""The only package that uses private names of Keras; a comment gives each reason.
 
-Nothing private is touched on import, and every private name is asked for by `private`,
-which says what to do where a version of Keras has it no more. Everything here is small
-and does one thing; what it is good for is decided elsewhere.
+The import uses no private name. Every private name is read with `private`, whose error
+tells what to do if a version of Keras lacks the name. Each function is small and does
+one thing; other packages decide what to use it for.
 """
 
 from warmstart_keras.keras_internals.access import private, untraced

@@ -1,4 +1,4 @@
-"""How private names of Keras are asked for."""
+"""Access to private names of Keras."""
 
 import importlib
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from warmstart_keras.errors import WarmStartError
 
 
 def private(owner: Any, name: str) -> Any:
-    """An attribute that Keras does not document; `owner` may be the path of a module."""
+    """Returns an attribute that Keras does not document; `owner` can be a module path."""
     try:
         if isinstance(owner, str):
             owner = importlib.import_module(owner)
@@ -18,17 +18,18 @@ def private(owner: Any, name: str) -> Any:
     except (AttributeError, ImportError) as error:
         where = owner if isinstance(owner, str) else type(owner).__name__
         raise WarmStartError(
-            f"Keras must have `{name}` in {where}, which warmstart_keras needs. "
-            f"Received: Keras {keras.__version__} on {keras.backend.backend()}, which "
-            "has not. Report this message to the warmstart_keras authors, and use an "
-            "earlier version of Keras until then. Nothing was changed."
+            f"Keras {keras.__version__} on {keras.backend.backend()} has no `{name}` in "
+            f"{where}, which warmstart_keras needs. Nothing was changed. Install an "
+            f'earlier version of Keras with `pip install "keras<{keras.__version__}"`, '
+            "and report this message to the warmstart_keras authors."
         ) from error
 
 
 def untraced(function: Callable) -> Callable:
-    """A function that `torch.compile` calls as it is.
+    """Excludes a function from tracing by `torch.compile`.
 
-    Where it traces what NumPy does it makes tensors of it; where it cannot, it warns.
+    If `torch.compile` traces NumPy calls, their results become tensors. If it cannot
+    trace them, it warns.
     """
     if keras.backend.backend() != "torch":
         return function

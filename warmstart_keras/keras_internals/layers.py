@@ -1,4 +1,4 @@
-"""Private names of Keras's layers and models, and of how they are saved."""
+"""Private names of Keras layers and models, and of saving."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,8 +12,8 @@ from warmstart_keras.keras_internals.lookups import lookup_of
 
 
 def walk(root: keras.Layer) -> Iterator[tuple[str, keras.Layer]]:
-    """`root` and every layer inside it, each once, with its path of names below it."""
-    # `_flatten_layers` does not say who owns whom; `_layers` is what it walks.
+    """Yields `root` and every layer inside it, once each, with its path below `root`."""
+    # `_flatten_layers` does not tell which layer owns which, so `_layers` is used.
     seen = set()
 
     def visit(layer: keras.Layer, path: str) -> Iterator[tuple[str, keras.Layer]]:
@@ -28,13 +28,13 @@ def walk(root: keras.Layer) -> Iterator[tuple[str, keras.Layer]]:
 
 
 def sublayers(layer: keras.Layer) -> list[keras.Layer]:
-    """The layers that `layer` holds itself, not those inside them."""
+    """Returns the layers that `layer` holds directly."""
     return list(access.private(layer, "_layers"))
 
 
 def feeding_lookups(layer: keras.Layer) -> list[keras.Layer]:
-    """The vocabulary layers whose output is the layer's input in any graph."""
-    # The graph of a Functional model is kept in these two attributes alone.
+    """Finds the lookup layers whose output is an input of the layer in any graph."""
+    # Only these two attributes have the graph of a Functional model.
     operations = [
         getattr(tensor, "_keras_history", (None,))[0]
         for node in access.private(layer, "_inbound_nodes")
@@ -45,26 +45,26 @@ def feeding_lookups(layer: keras.Layer) -> list[keras.Layer]:
 
 
 def embeddings_variable(layer: keras.layers.Embedding) -> keras.Variable:
-    """The table of an embedding layer."""
-    # `layer.embeddings` is a sum of products where LoRA is enabled.
+    """Returns the table of an embedding layer."""
+    # With LoRA enabled, `layer.embeddings` is a computed tensor, not the variable.
     return access.private(layer, "_embeddings")
 
 
 def kernel_variable(layer: keras.Layer) -> keras.Variable:
-    """The kernel of a `Dense` or `EinsumDense`."""
-    # `layer.kernel` is a sum of products where LoRA is enabled.
+    """Returns the kernel of a `Dense` or `EinsumDense` layer."""
+    # With LoRA enabled, `layer.kernel` is a computed tensor, not the variable.
     return access.private(layer, "_kernel")
 
 
 def rebuilds_from_its_layers(layer: keras.Layer) -> bool:
-    """Whether a model's configuration is that of its layers, and nothing of its own."""
-    # `keras.Model(inputs, outputs)` is of a class that has no public name.
+    """Returns whether the configuration of a model consists only of its layers."""
+    # The class of `keras.Model(inputs, outputs)` has no public name.
     functional = access.private("keras.src.models.functional", "Functional")
     return type(layer) in (keras.Sequential, functional)
 
 
 def in_step(model: keras.Layer) -> bool:
-    """Whether this runs inside a compiled function, or a step of training."""
+    """Returns whether the caller runs in a compiled function or a training step."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -84,13 +84,13 @@ def in_step(model: keras.Layer) -> bool:
 
 
 def in_symbolic_call() -> bool:
-    """Whether Keras only works out shapes, as `fit` does before its callbacks begin."""
+    """Returns whether Keras only computes shapes, as `fit` does before its callbacks."""
     scope = "keras.src.backend.common.symbolic_scope"
     return access.private(scope, "in_symbolic_scope")()
 
 
 def _is_taken_away(variable: keras.Variable) -> bool:
-    """Whether a step on JAX holds a variable's value, or has used it up."""
+    """Returns whether a step on JAX holds or has deleted the value of a variable."""
     value, initializer = (
         access.private(variable, "_value"),
         access.private(variable, "_initializer"),
@@ -104,9 +104,9 @@ COMPILED_FUNCTIONS = ("train_function", "test_function", "predict_function")
 
 
 def renew_compiled_functions(model: keras.Model, undo: ExitStack) -> None:
-    """Makes Keras compile a model's functions anew; leaves with `undo` the way back."""
-    # No public method drops them. `fit` reads `train_function` afresh at every step,
-    # but makes it only before `on_train_begin`.
+    """Makes Keras recompile a model's functions; adds the rollback to `undo`."""
+    # No public method deletes these functions. `fit` reads `train_function` at every
+    # step, but creates it only once, before `on_train_begin`.
     before = {name: getattr(model, name, None) for name in COMPILED_FUNCTIONS}
     for name, function in before.items():
         undo.callback(setattr, model, name, function)
@@ -116,13 +116,13 @@ def renew_compiled_functions(model: keras.Model, undo: ExitStack) -> None:
 
 
 def print_message(message: str) -> None:
-    """Prints as Keras prints: to stdout, or to its log where the user chose so."""
+    """Prints as Keras does: to stdout, or to its log if the user has set this."""
     access.private("keras.src.utils.io_utils", "print_msg")(message)
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a layer writes into a file; `values` by key, its variables as they are."""
+    """Content that a layer saves: `values` by key, with variables that are not copied."""
 
     layer: keras.Layer
     name: str | None
@@ -130,12 +130,12 @@ class Saved:
 
 
 def saved_state(model: keras.Layer) -> dict[str, Saved]:
-    """What saving would write by the group of a weights file, without writing it.
+    """Returns, without saving, what each group of a weights file would contain.
 
-    The optimizer's part is left out.
+    The optimizer is left out.
     """
-    # How Keras names the groups of a file, only its own function knows. It insists on a
-    # store of its own kind, and tells which layer it was at by what it has visited.
+    # Only this private function knows how Keras names the groups of a file. It accepts
+    # only a store of this class. The set of visited objects shows the current layer.
     store = access.private("keras.src.saving.saving_lib", "H5IOStore")
     save = access.private("keras.src.saving.saving_lib", "_save_state")
     layers = {id(layer): layer for _, layer in walk(model)}
@@ -168,5 +168,5 @@ def saved_state(model: keras.Layer) -> dict[str, Saved]:
 
 
 def snake_case(name: str) -> str:
-    """A class's name as Keras writes it into files and automatic names."""
+    """Converts a class name to the form in files and automatic names of Keras."""
     return access.private("keras.src.utils.naming", "to_snake_case")(name)

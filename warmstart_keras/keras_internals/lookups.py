@@ -1,4 +1,4 @@
-"""Private names of Keras's vocabulary layers."""
+"""Private names of Keras lookup layers."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from warmstart_keras.keras_internals import access
 
 
 def lookup_of(layer: keras.Layer) -> keras.Layer | None:
-    """The lookup that does the work of a vocabulary layer; None for anything else."""
+    """Returns the lookup of a lookup layer or `TextVectorization`; otherwise None."""
     if isinstance(layer, keras.layers.TextVectorization):
-        # Keras offers no public way to the `StringLookup` inside, which alone knows
-        # the table, the number of OOV rows and the hashing.
+        # Keras has no public access to the inner `StringLookup`. Only this layer has the
+        # table, the number of OOV rows and the hash method.
         return access.private(layer, "_lookup_layer")
     if isinstance(layer, keras.layers.StringLookup | keras.layers.IntegerLookup):
         return layer
@@ -20,37 +20,37 @@ def lookup_of(layer: keras.Layer) -> keras.Layer | None:
 
 
 def gives_ids(layer: keras.Layer) -> bool:
-    """Whether a vocabulary layer turns tokens into ids: not into vectors, nor back."""
+    """Returns whether a lookup layer maps tokens to ids (not to vectors, not back)."""
     lookup = lookup_of(layer)
     return lookup is not None and lookup.output_mode == "int" and not lookup.invert
 
 
 def gives_vectors(layer: keras.Layer) -> bool:
-    """Whether a vocabulary layer gives vectors with one number for each token."""
+    """Returns whether a lookup layer outputs vectors with one entry per token."""
     lookup = lookup_of(layer)
     return lookup is not None and lookup.output_mode != "int"
 
 
 def lookup_table(lookup: keras.Layer) -> Any:
-    """The table of a lookup: made anew by every rebuild, never changed in place."""
-    # No leading underscore, but undocumented. `get_vocabulary()` is public, but takes
-    # seconds at a million tokens and fails on bytes that are no UTF-8.
+    """Returns the hash table of a lookup; a rebuild creates a new table."""
+    # `lookup_table` has no leading underscore, but is undocumented. `get_vocabulary()` is
+    # public, but takes seconds at a million tokens and fails on bytes that are not UTF-8.
     return access.private(lookup, "lookup_table")
 
 
 def table_entries(table: Any, invert: bool) -> tuple[bytes, np.ndarray, bool]:
-    """The tokens of a lookup's table, in the order of their rows; none before `adapt`.
+    """Reads the tokens of a lookup's table in the order of their rows.
 
-    No Python object is made for a token.
+    No Python object is created per token. Before `adapt` there are no tokens.
 
     Returns:
-        Their bytes, end to end, integers in digits; int64 array of how many bytes each
-        one has; and whether they are integers.
+        The bytes of the tokens, end to end, with integers as decimal digits; int64 array
+        of the number of bytes of each token; and whether the tokens are integers.
     """
     import tensorflow as tf
 
-    with tf.init_scope():  # also readable while a `tf.function` is traced
-        if int(table.size()) == 0:  # the table of an un-adapted layer has no content
+    with tf.init_scope():  # works while a `tf.function` is traced, too
+        if int(table.size()) == 0:  # before `adapt` the table is not initialized
             return b"", np.empty(0, np.int64), False
         tokens, rows = table.export()
         if invert:
@@ -64,7 +64,7 @@ def table_entries(table: Any, invert: bool) -> tuple[bytes, np.ndarray, bool]:
 
 
 def _ascending(rows: np.ndarray) -> np.ndarray:
-    """The places of rows as they ascend; without sorting where they have no gap."""
+    """Returns the order that sorts rows; does not sort if the rows have no gap."""
     first = int(rows.min())
     if int(rows.max()) - first == len(rows) - 1:
         places = np.full(len(rows), -1)
@@ -75,26 +75,27 @@ def _ascending(rows: np.ndarray) -> np.ndarray:
 
 
 def saved_vocabulary_size(layer: keras.Layer) -> int | None:
-    """How many tokens a lookup had when its configuration was written, if known."""
-    # A lookup made by `from_config` has no tokens before its assets are loaded; an
-    # embedding that is built in between needs their number.
+    """Returns how many tokens a lookup had when its configuration was saved, or None."""
+    # A lookup from `from_config` has no tokens until its assets are loaded. An embedding
+    # that is built before that needs their number.
     lookup = lookup_of(layer)
     return None if lookup is None else access.private(lookup, "_frozen_vocab_size")
 
 
 def is_saved_as_lines(layer: keras.Layer) -> bool:
-    """Whether a vocabulary layer is saved as a file of lines, which some tokens break."""
-    # What its constructor was given goes into the configuration instead.
+    """Returns whether a lookup layer is saved as lines, which some tokens break."""
+    # A vocabulary passed to the constructor is saved in the configuration instead.
     return access.private(lookup_of(layer), "input_vocabulary") is None
 
 
 def replace_vocabulary(layer: keras.Layer, words: list) -> None:
-    """Sets the words of a vocabulary layer, and what of them is saved."""
+    """Sets the words of a lookup layer, also in the configuration that is saved."""
     lookup: keras.Layer = lookup_of(layer)
     is_text = lookup.vocabulary_dtype == "string"
-    # Of a list Keras makes an array in which every token is as long as the longest.
+    # Keras would convert a list to an array that reserves the length of the longest token
+    # for every token.
     layer.set_vocabulary(np.array(words, object if is_text else np.int64))
-    # Only this private name says what goes into the configuration: `set_vocabulary`
-    # leaves there what the constructor was given.
+    # The configuration is written from this private name. `set_vocabulary` leaves the
+    # vocabulary that was passed to the constructor in place.
     if not is_saved_as_lines(layer):
         lookup.input_vocabulary = words

@@ -1,4 +1,4 @@
-"""Private names of a model's compiled metrics."""
+"""Private names of the compiled metrics of a model."""
 
 from contextlib import ExitStack
 
@@ -8,8 +8,8 @@ from warmstart_keras.keras_internals import access
 
 
 def compiled_metrics(model: keras.Model) -> list[keras.Metric]:
-    """The metrics that a model was compiled with, as far as they are built."""
-    # `model.metrics` wraps all of them in one.
+    """Returns the metrics that a model was compiled with; none before they are built."""
+    # `model.metrics` has one object that wraps these metrics.
     if not getattr(model, "compiled", False):
         return []
     container = access.private(model, "_compile_metrics")
@@ -17,8 +17,8 @@ def compiled_metrics(model: keras.Model) -> list[keras.Metric]:
 
 
 def replace_content(metric: keras.Metric, fresh: keras.Metric, undo: ExitStack) -> None:
-    """Makes a metric what a fresh one is; leaves with `undo` the way back."""
-    # No public method makes a metric build its variables anew.
+    """Resets a metric to the content of a fresh metric; adds the rollback to `undo`."""
+    # No public method makes a metric recreate its variables.
     attributes = vars(metric)
     before = dict(attributes)
 
@@ -31,8 +31,8 @@ def replace_content(metric: keras.Metric, fresh: keras.Metric, undo: ExitStack) 
 
 
 def forget_metrics_build(model: keras.Model, undo: ExitStack) -> None:
-    """Lets Keras build a model's compiled metrics in the next `fit`."""
-    # JAX needs it: there variables cannot be made within a step.
+    """Makes Keras build the compiled metrics of a model again in the next `fit`."""
+    # JAX needs this, since it cannot create variables inside a step.
     container = access.private(model, "_compile_metrics")
     undo.callback(setattr, container, "built", container.built)
     container.built = False

@@ -1,4 +1,4 @@
-"""Private names of Keras's optimizers."""
+"""Private names of Keras optimizers."""
 
 from contextlib import AbstractContextManager, ExitStack
 from typing import TypeAlias
@@ -8,11 +8,11 @@ import keras
 from warmstart_keras.keras_internals import access
 
 Key: TypeAlias = str | int | keras.Variable | None
-"""What an optimizer knows a variable by."""
+"""Key under which an optimizer stores a variable."""
 
 
 def inner_optimizers(optimizer: keras.optimizers.Optimizer) -> list:
-    """The optimizer and all that it wraps (LossScaleOptimizer, MultiOptimizer, ...)."""
+    """Returns the optimizer and those that it wraps (as LossScaleOptimizer does)."""
     found: list = []
 
     def visit(value: object) -> None:
@@ -32,21 +32,22 @@ def inner_optimizers(optimizer: keras.optimizers.Optimizer) -> list:
 
 
 def trained_variables(optimizer: keras.optimizers.Optimizer) -> list:
-    """The model's variables that an optimizer holds, or one that it wraps."""
-    # In some versions of Keras a LossScaleOptimizer itself holds none.
+    """Returns the model variables of an optimizer, or of one that it wraps."""
+    # In some versions of Keras a LossScaleOptimizer has no variables itself.
     held = map(optimized_variables, inner_optimizers(optimizer))
     return next((variables for variables in held if variables), [])
 
 
 def optimized_variables(optimizer: keras.optimizers.Optimizer) -> list:
-    """The model's variables that a built optimizer holds, in its order."""
-    # The public `variables` are the optimizer's own: they do not say whose they are.
+    """Returns the model variables of a built optimizer, in its order."""
+    # The public `variables` are those of the optimizer, such as slots. They do not tell
+    # which model variable they belong to.
     return list(access.private(optimizer, "_trainable_variables"))
 
 
 def forget_build(optimizer: keras.optimizers.Optimizer, undo: ExitStack) -> None:
-    """Leaves with `undo` what makes an optimizer unbuilt again that is built next."""
-    # Nothing of Keras takes a build back.
+    """Adds to `undo` a rollback of the next build of an optimizer."""
+    # Keras cannot undo a build.
     tracker = access.private(optimizer, "_tracker")
     known = {name: set(ids) for name, ids in tracker.stored_ids.items()}
     undo.callback(tracker.stored_ids.update, known)
@@ -54,14 +55,14 @@ def forget_build(optimizer: keras.optimizers.Optimizer, undo: ExitStack) -> None
 
 
 def _restore_later(owner: object, undo: ExitStack) -> None:
-    """Leaves with `undo` the attributes of an object, and what their containers hold."""
+    """Adds to `undo` a rollback of an object's attributes and their containers."""
     attributes, before = vars(owner), dict(vars(owner))
     for value in before.values():
-        # The containers are held by others too: they must stay the same objects. By the
-        # methods of the plain classes, since those of Keras and TensorFlow would take
-        # this for one more change to track.
+        # Other objects hold the containers, too, so they must stay the same objects. The
+        # methods of `dict` and `list` restore them: Keras and TensorFlow subclasses would
+        # track the restore as another change.
         if isinstance(value, dict):
-            plain = getattr(value, "__wrapped__", value)  # of TensorFlow's wrapper
+            plain = getattr(value, "__wrapped__", value)  # in a wrapper of TensorFlow
             if plain is not value:
                 last = "_self_last_wrapped_dict_snapshot"
                 undo.callback(setattr, value, last, dict(plain))
@@ -77,16 +78,16 @@ def _restore_later(owner: object, undo: ExitStack) -> None:
 
 
 def moving_averages(optimizer: keras.optimizers.Optimizer) -> list:
-    """The EMA slots: they start at the value of their variable, though built as zeros."""
+    """Returns the EMA slots: built as zeros, but they start at their variable's value."""
     averages = getattr(optimizer, "_model_variables_moving_average", [])
     return [average for average in averages if average is not None]
 
 
 def separate_averages(optimizer: keras.optimizers.Optimizer) -> None:
-    """Gives each average of weights a buffer of its own.
+    """Gives each variable and its moving average separate buffers.
 
-    At the end of `fit` Keras puts the averages in the place of the weights. On JAX both
-    are one buffer then, which the next `fit` fails to donate twice.
+    At the end of `fit` Keras replaces the weights by their averages. On JAX both then
+    share one buffer, and the next `fit` fails, since it donates this buffer twice.
     """
     if keras.backend.backend() != "jax":
         return
@@ -97,12 +98,12 @@ def separate_averages(optimizer: keras.optimizers.Optimizer) -> None:
 
 
 def variable_key(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> Key:
-    """What an optimizer knows a variable by: on TensorFlow it changes with storage."""
+    """Returns the key of a variable; on TensorFlow it changes with the storage."""
     return access.private(optimizer, "_var_key")(variable)
 
 
 def stale_key(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> Key:
-    """The key by which a built optimizer still knows a variable, maybe an old one."""
+    """Returns the key of a variable in a built optimizer, which can be outdated."""
     for index, held in enumerate(optimized_variables(optimizer)):
         if held is variable:
             indices = access.private(optimizer, "_trainable_variables_indices")
@@ -111,18 +112,18 @@ def stale_key(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -
 
 
 def stored_name(variable: keras.Variable) -> str:
-    """What `tf.train.Checkpoint` calls a variable."""
-    # In a subclassed model TensorFlow's name has no part for the layer; `path` has.
+    """Returns the name of a variable in `tf.train.Checkpoint`."""
+    # In a subclassed model, TensorFlow's name lacks the layer, which `path` contains.
     if keras.backend.backend() != "tensorflow":
         return variable.path
     return variable.value.name.removesuffix(":0")
 
 
 def storage_key(variable: keras.Variable) -> Key:
-    """What an optimizer that is not built knows a variable by (TensorFlow alone)."""
+    """Returns the key of a variable in an unbuilt optimizer (only on TensorFlow)."""
     return getattr(variable.value, "_unique_id", None)
 
 
 def attributes_not_tracked() -> AbstractContextManager:
-    """A scope in which Keras takes no attribute for a part of its object."""
+    """Returns a scope in which Keras does not track new attributes of its objects."""
     return access.private("keras.src.utils.tracking", "DotNotTrackScope")()

@@ -1,4 +1,4 @@
-"""Private names for what is behind a variable: its storage."""
+"""Private names of the storage of a variable."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,25 +10,25 @@ from warmstart_keras.keras_internals import access
 
 
 def replace_storage(variable: keras.Variable, value: Any, undo: ExitStack) -> None:
-    """Gives a variable storage of another shape; leaves with `undo` the way back.
+    """Gives a variable storage of another shape; adds the rollback to `undo`.
 
-    The `keras.Variable` stays the same object, so everything that holds it stays valid:
-    layers, models and the optimizer's lists. It stays where it was: on the same
-    devices, sharded or mirrored in the same way.
+    The `keras.Variable` stays the same object, so the layers, models and optimizer lists
+    that hold it stay valid. The new storage is on the same devices, and sharded or
+    mirrored in the same way.
     """
     old = access.private(variable, "_value")
-    # `_initialize` changed its meaning several times: the public constructor makes the
-    # storage, and only the two attributes that differ by shape are moved across.
+    # Keras changed the meaning of `_initialize` several times. So the public constructor
+    # creates the storage, and only the two attributes that depend on the shape are taken.
     with _scope_of(variable):
         made = keras.Variable(
             value,
             dtype=variable.dtype,
-            # Not `variable.trainable`: Keras freezes by a flag of its own.
+            # Not `variable.trainable`: to freeze a layer, Keras changes only that flag.
             trainable=getattr(old, "trainable", variable.trainable),
             aggregation=variable.aggregation,
             synchronization=variable.synchronization,
-            # Not `variable._layout`, which a variable made before
-            # `keras.distribution.set_distribution` does not have.
+            # Not `variable._layout`, which is missing if the variable was created before
+            # `keras.distribution.set_distribution`.
             layout=getattr(old, "sharding", None),
             name=variable.name,
         )
@@ -50,12 +50,13 @@ def _set_storage(variable: keras.Variable, value: Any, shape: Any) -> None:
 def _set_parameter(
     variable: keras.Variable, data: Any, shape: Any, gradient: Any
 ) -> None:
-    # On PyTorch layers and users hold the `Parameter`: that object stays too.
+    # On PyTorch, layers and users hold the `Parameter`, so this object stays, too.
     import torch
 
     parameter = access.private(variable, "_value")
-    # Between, another dtype: only that makes PyTorch forget the node that accumulates
-    # gradients of the old shape, which any tensor computed from it may keep alive.
+    # PyTorch has a node that accumulates gradients of the old shape. A tensor computed
+    # from the parameter can keep the node alive. PyTorch drops the node only if the data
+    # gets another dtype, so another dtype is set in between.
     other = torch.float32 if data.dtype == torch.float64 else torch.float64
     parameter.data = torch.empty(0, dtype=other, device=data.device)
     parameter.data = data
@@ -64,28 +65,28 @@ def _set_parameter(
 
 
 def storage_is_held() -> bool:
-    """Whether others than a `keras.Variable` itself hold its storage, by identity."""
-    # Compiled functions of TensorFlow do; those of JAX are given it at every call, and
-    # on PyTorch the `Parameter` stays.
+    """Returns whether other objects than the `keras.Variable` hold its storage."""
+    # Compiled TensorFlow functions hold the storage. Compiled JAX functions receive it at
+    # every call. On PyTorch the `Parameter` stays the same object.
     return keras.backend.backend() == "tensorflow"
 
 
 def let_go(storage: Any) -> None:
-    """Frees the memory of a `tf.Variable` that was replaced; `refill` gives it a value.
+    """Frees the memory of a replaced `tf.Variable`; `refill` can fill it again.
 
-    What still holds it, such as a function that a user compiled, fails from now on,
-    where it would have gone on with rows that nothing trains any more.
+    Objects that still hold the variable, such as a function that the user compiled, fail
+    from now on. Otherwise they would continue with rows that are no longer trained.
     """
     import tensorflow as tf
 
     for part in _parts(storage):
         nothing = tf.zeros((0, *part.shape[1:]), part.dtype)
-        # `assign` asks for the variable's own shape.
+        # `assign` would refuse a value of another shape.
         tf.raw_ops.AssignVariableOp(resource=part.handle, value=nothing)
 
 
 def refill(storage: Any, value: Any) -> None:
-    """Gives a `tf.Variable` a value of its own shape, after `let_go`."""
+    """Gives a `tf.Variable` a value of its shape again, after `let_go`."""
     import tensorflow as tf
 
     for part in _parts(storage):
@@ -94,16 +95,16 @@ def refill(storage: Any, value: Any) -> None:
 
 
 def _parts(storage: Any) -> tuple:
-    """The variables that a mirrored one has; else the variable."""
+    """Returns the replicas of a mirrored variable, or the variable if not mirrored."""
     return getattr(storage, "values", (storage,))
 
 
 @contextmanager
 def _scope_of(variable: keras.Variable) -> Iterator[None]:
-    """What a `tf.Variable` must be made in to be like another one.
+    """Enters the scopes that make a new `tf.Variable` like an existing one.
 
-    The strategy that it is mirrored by, or its device, and the scope of its name: by
-    that name an optimizer finds what `exclude_from_weight_decay(var_names=...)` means.
+    These are the strategy that mirrors the variable, or its device, and its name scope.
+    An optimizer needs the name for `exclude_from_weight_decay(var_names=...)`.
     """
     if keras.backend.backend() != "tensorflow":
         yield

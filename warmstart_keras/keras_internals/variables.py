@@ -1,4 +1,4 @@
-"""Private names of Keras's variables."""
+"""Private names of Keras variables."""
 
 import random
 import warnings
@@ -13,10 +13,10 @@ from warmstart_keras.keras_internals import access
 
 @contextmanager
 def shapes_alone() -> Iterator[None]:
-    """Lets layers be made of their configuration that are only to be looked at.
+    """Enters a scope for layers that are created only to be inspected.
 
-    No table is allocated, and no random number is used up: layers made later are what
-    they would have been.
+    No table is allocated, and no random number is drawn, so layers that are created
+    later do not change.
     """
     state = random.getstate()
     try:
@@ -31,9 +31,10 @@ def shapes_alone() -> Iterator[None]:
 
 @contextmanager
 def variables_without_value() -> Iterator[None]:
-    """A scope in which variables that are made have a shape, and never get a value."""
-    # Keras remembers them, and gives all a value when the next stateless scope ends: of
-    # a table as large as the model's own, in the middle of `fit`.
+    """Enters a scope in which new variables have a shape, but never get a value."""
+    # Keras records such variables, and gives them values when the next stateless scope
+    # ends. In the middle of `fit`, this could allocate another table as large as the
+    # model's table. So the record is restored at the end.
     state = "keras.src.backend.common.global_state"
     name = "uninitialized_variables"
     before = list(access.private(state, "get_global_attribute")(name) or [])
@@ -45,7 +46,7 @@ def variables_without_value() -> Iterator[None]:
 
 
 def clear_gradient(variable: keras.Variable, undo: ExitStack) -> None:
-    """Forgets a gradient that PyTorch keeps for rows which have moved."""
+    """Deletes the gradient that PyTorch keeps for rows that have moved."""
     gradient = getattr(variable.value, "grad", None)
     if keras.backend.backend() == "torch" and gradient is not None:
         undo.callback(setattr, variable.value, "grad", gradient)
@@ -53,9 +54,9 @@ def clear_gradient(variable: keras.Variable, undo: ExitStack) -> None:
 
 
 def stand_in(variable: keras.Variable, value: np.ndarray) -> keras.Variable:
-    """A variable of another shape that an optimizer treats as it treats `variable`."""
+    """Creates a variable of another shape that optimizers treat like `variable`."""
     made = keras.Variable(value, dtype=variable.dtype, name=variable.name)
-    # Optimizers choose by path (Muon, MultiOptimizer) and by this flag (float8).
+    # Optimizers select variables by path (Muon, MultiOptimizer) or this flag (float8).
     access.private(made, "_path")
     made._path = variable.path
     made.overwrite_with_gradient = variable.overwrite_with_gradient

@@ -1,4 +1,4 @@
-"""Rows of arrays, files and variables, put in new places."""
+"""Moves of rows to new places in arrays, files and variables."""
 
 from warmstart_keras.rows.arrays import move_rows
 from warmstart_keras.rows.files import written_atomically

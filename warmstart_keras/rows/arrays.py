@@ -1,4 +1,4 @@
-"""Moves the rows of an array along an axis, in blocks and by several threads."""
+"""Moves of the rows of an array along an axis, in blocks and with several threads."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,16 +13,16 @@ from warmstart_keras.backend import rows_at, tensors, workers
 from warmstart_keras.new_rows import Start, as_start, mean_of_rows
 from warmstart_keras.vocabulary import RowMap
 
-_BLOCK = 2**25  # bytes that are finished before others are begun
-_PIECE = 2**22  # bytes that one thread moves at a time
+_BLOCK = 2**25  # bytes per block; blocks are moved one after the other
+_PIECE = 2**22  # bytes that a thread moves at a time
 
 
 StartsFrom: TypeAlias = Start | keras.Variable | np.ndarray | float
-"""What new rows start from, as `as_start` takes it."""
+"""Values of new rows, in all forms that `as_start` accepts."""
 
 
 class RowSink(Protocol):
-    """Takes rows in their order; they stay as they are until the next ones are given."""
+    """Object that takes rows in their order, and may read them until it gets the next."""
 
     def __setitem__(self, part: slice, rows: np.ndarray) -> None: ...
 
@@ -40,15 +40,17 @@ def move_rows(
 
     Args:
         before: The array.
-        row_map: Where each of its new rows comes from.
-        start: What new rows start from: a `Start`, or what `as_start` takes for one.
-        axis: The axis that has the rows.
-        out: What the result is written into, apart from `before`: an array, or a
-            `RowSink` for `axis=0`. None: a new array.
-        after_block: Called with the number of rows that are done, for `axis=0`.
+        row_map: Map from the new rows to the base rows.
+        start: Values of new rows: a `Start`, or another form that `as_start` accepts.
+        axis: The axis of the rows.
+        out: Target of the result: an array that shares no memory with `before`, or,
+            for `axis=0`, a `RowSink`. None creates an array.
+        after_block: Called after each block with the number of rows done so far, for
+            `axis=0`.
 
     Returns:
-        `out`, or the new array, which `tensors.handed_over` can hand to the backend.
+        `out`, or the new array. `tensors.handed_over` can pass the new array to the
+        backend without a copy.
     """
     shape = (*before.shape[:axis], len(row_map), *before.shape[axis + 1 :])
     moved = tensors.empty(shape, before.dtype) if out is None else out
@@ -62,7 +64,7 @@ def move_rows(
     rooms: Iterator[np.ndarray] = iter(())
     if not isinstance(moved, np.ndarray):
         most = max((last - first for first, last in blocks), default=0)
-        # While `out` still writes the rows of one of them, the other is filled.
+        # Two buffers take turns: one is filled while `out` writes the other.
         rooms = cycle([np.empty((most, *shape[1:]), before.dtype) for _ in blocks[:2]])
     with workers(math.prod(shape) * before.dtype.itemsize) as each:
         for first, last in blocks:
@@ -87,14 +89,14 @@ def move_rows(
 
 
 def _blocks(shape: tuple[int, ...], axis: int, itemsize: int) -> list[tuple[int, int]]:
-    """First and last row of each block; all at once along another axis than the first."""
+    """Returns the start and stop of each block; a single block unless `axis` is 0."""
     step = max(1, shape[0]) if axis else _rows_of(_BLOCK, shape, itemsize)
     firsts = range(0, shape[0], step)
     return [(first, min(first + step, shape[0])) for first in firsts]
 
 
 def _rows_of(size: int, shape: tuple[int, ...], itemsize: int) -> int:
-    """The number of entries along the first axis that have `size` bytes; at least 1."""
+    """Returns how many entries along the first axis have `size` bytes; at least 1."""
     return max(1, size // max(1, math.prod(shape[1:]) * itemsize))
 
 
@@ -106,17 +108,17 @@ def _take(
     each: Callable,
     new: tuple[np.ndarray, float | None],
 ) -> None:
-    """Fills a block of rows; new rows get any row, or the number that `new` has."""
+    """Fills a block; new rows get the number in `new`, or any row if it is None."""
     new_rows, number = new
 
     def fill(begin: int) -> None:
         end = min(begin + step, len(out))
         piece = out[begin:end]
-        # A lookup that is not adapted and has no special rows has none at all.
+        # The base of a lookup that is not adapted can have no rows.
         if before.shape[axis]:
             source = before[begin:end] if axis else before
             wanted = indices if axis else indices[begin:end]
-            # "clip" clips indices below 0, too.
+            # With "clip", index -1 (a new row) takes row 0, which is overwritten later.
             np.take(source, wanted, axis=axis, out=piece, mode="clip")
         if number is not None and axis:
             np.moveaxis(piece, axis, 0)[new_rows] = number

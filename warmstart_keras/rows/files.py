@@ -18,14 +18,15 @@ _CHUNK = 2**14  # rows that are copied at a time
 
 
 def opened(array: Array | str | os.PathLike, stack: ExitStack) -> np.ndarray:
-    """Opens what `remap` is given as an array, mapped from a file where it is in one."""
+    """Opens the argument `array` of `remap` as an array; maps files into memory."""
     if isinstance(array, str | os.PathLike):
         try:
             file = np.lib.format.open_memmap(os.fspath(array), "r")
         except (EOFError, OSError, ValueError) as error:
             raise WarmStartError(
-                "`array` must be an array, or the path of a `.npy` file that has one, "
-                f"whole and without Python objects. Received: array='{array}' ({error})"
+                "`array` must be an array, or the path of an intact `.npy` file without "
+                f"Python objects. Received: array='{array}' ({error}). Write the file "
+                "with `numpy.save(path, array, allow_pickle=False)`."
             ) from error
         return numeric(file, "array")
     is_sliced = hasattr(array, "shape") and hasattr(array, "dtype") and len(array.shape)
@@ -34,7 +35,7 @@ def opened(array: Array | str | os.PathLike, stack: ExitStack) -> np.ndarray:
     )
     if is_at_hand or not is_sliced:
         return numeric(array, "array")
-    # Files such as HDF5's are slow where rows are read in any order.
+    # HDF5 and similar files read single rows slowly, so they are copied first.
     room = TemporaryFile()  # noqa: SIM115
     stack.callback(room.close)
     copy = np.memmap(room, array.dtype, "w+", shape=tuple(array.shape))
@@ -44,14 +45,15 @@ def opened(array: Array | str | os.PathLike, stack: ExitStack) -> np.ndarray:
 
 
 def numeric(array: Array, name: str) -> np.ndarray:
-    """An array, tensor or variable as a NumPy array."""
+    """Returns an array, tensor or variable as a NumPy array, and checks its dtype."""
     values = array if isinstance(array, np.ndarray) else tensors.to_numpy(array)
-    # bfloat16 and its like (ml_dtypes) are of kind "V", but can be cast.
+    # bfloat16 and the other dtypes of ml_dtypes have kind "V", but can be cast.
     kind = values.dtype.kind
     if kind in "iufc" or (kind == "V" and np.can_cast(values.dtype, np.float32)):
         return values
     raise WarmStartError(
-        f"`{name}` must have a numeric dtype. Received: dtype={values.dtype}"
+        f"`{name}` must have a numeric dtype. Received: dtype={values.dtype}. Convert "
+        'it, for example with `array.astype("float32")`.'
     )
 
 
@@ -59,16 +61,18 @@ def check_path(out: Path) -> None:
     """Refuses a path without the suffix `.npy`, or in a folder that does not exist."""
     if out.suffix != ".npy":
         raise WarmStartError(
-            f"`out` must be the path of a `.npy` file. Received: out='{out}'"
+            f"`out` must be the path of a `.npy` file. Received: out='{out}'. Pass a "
+            "path that ends in `.npy`."
         )
     if not out.parent.is_dir():
         raise WarmStartError(
-            f"`out` must be in a folder that exists. Received: out='{out}'"
+            f"`out` must be in a folder that exists. Received: out='{out}'. Create the "
+            f"folder with `os.makedirs('{out.parent}')`."
         )
 
 
 def check_out(out: Any, shape: tuple[int, ...], values: np.ndarray, axis: int) -> None:
-    """Refuses what the result cannot be written into."""
+    """Refuses an `out` that cannot take the result."""
     is_array = isinstance(out, np.ndarray)
     takes_slices = axis == 0 and hasattr(out, "__setitem__")
     if (
@@ -77,22 +81,24 @@ def check_out(out: Any, shape: tuple[int, ...], values: np.ndarray, axis: int) -
         or getattr(out, "dtype", None) != values.dtype
         or (is_array and not out.flags.writeable)
     ):
-        others = "" if axis else " (or what takes `out[first:last] = rows`)"
+        others = "" if axis else " (or an object that takes `out[first:last] = rows`)"
         raise WarmStartError(
             f"`out` must be a NumPy array of shape {shape} and dtype {values.dtype}, and "
             f"writeable{others}. Received: out of type {type(out).__name__}, "
-            f"shape={np.shape(out)}, dtype={getattr(out, 'dtype', None)}, axis={axis}"
+            f"shape={np.shape(out)}, dtype={getattr(out, 'dtype', None)}, axis={axis}. "
+            f"Pass `numpy.empty({shape}, array.dtype)`."
         )
     if is_array and (np.may_share_memory(out, values) or _share_a_file(out, values)):
         raise WarmStartError(
-            "`out` must be apart from `array` in memory and on disk: the rows of `array` "
-            "are needed to the end. Received: an `out` that shares memory or a file with "
-            "it. To write over a file, give its path as `out`."
+            "`out` must not share memory or a file with `array`, since the rows of "
+            "`array` are read until the end. Received: an `out` that shares memory or a "
+            "file with `array`. Pass `numpy.empty_like(out)`, or, to overwrite a file, "
+            "its path as `out`."
         )
 
 
 def _share_a_file(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays are views of the same part of a file, maybe by two mappings."""
+    """Returns whether two arrays view the same part of a file, in one mapping or two."""
     a, b = _mapping_of(one), _mapping_of(other)
     # A temporary file without a name has no other mapping.
     if a is None or b is None or not a.filename or not b.filename:
@@ -102,25 +108,25 @@ def _share_a_file(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _mapping_of(array: object) -> np.memmap | None:
-    """The mapping of a file that an array is, or is a view of."""
+    """Finds the file mapping that an array is, or is a view of."""
     found = None
     while isinstance(array, np.ndarray):
-        found = array if isinstance(array, np.memmap) else found  # the last is the whole
+        found = array if isinstance(array, np.memmap) else found  # the last is whole
         array = array.base
     return found
 
 
 def read_only(view: np.ndarray) -> np.ndarray:
-    """The same view, closed for writing."""
+    """Makes a view of an array read-only."""
     view.flags.writeable = False
     return view
 
 
 class NpyRows:
-    """Writes the rows of a `.npy` file by a thread, in their order and without a gap.
+    """Writer of the rows of a `.npy` file, in a thread.
 
-    Rows that are given must stay as they are until the next ones have been given. They
-    are not synced to the disk.
+    Assign the rows in their order and without gaps. Do not change rows before the next
+    rows are assigned. The rows are not synced to the disk.
 
     Examples:
         >>> with NpyRows(Path("table.npy"), (4, 2), "float32") as rows:
@@ -130,12 +136,13 @@ class NpyRows:
         array([0., 0., 2., 2.], dtype=float32)
 
     Args:
-        path: The file; one that is there is written over.
+        path: The file; an existing file is overwritten.
         shape: The shape of the array.
-        dtype: Its dtype.
+        dtype: The dtype of the array.
 
     Raises:
-        OSError: When rows are given, or at the end, if those before could not be written.
+        OSError: If rows could not be written. It is raised when the next rows are
+            assigned, or at the end.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -159,7 +166,7 @@ class NpyRows:
         self._writing = self._writer.submit(self._write, rows)
 
     def __exit__(self, *raised: Any) -> None:
-        with self._stack:  # waits for the thread, and closes the file
+        with self._stack:  # waits for the thread, then closes the file
             if raised[0] is None:
                 self._wait()
                 self._file.flush()
@@ -169,23 +176,23 @@ class NpyRows:
             self._writing.result()
 
     def _write(self, rows: np.ndarray) -> None:
-        self._file.write(rows.reshape(-1).view(np.uint8).data)  # of any dtype
+        self._file.write(rows.reshape(-1).view(np.uint8).data)  # as bytes: any dtype
 
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """Gives the path of a file beside `path`, which takes its place once it is written.
+    """Yields the path of a partial file, which replaces `path` when it is complete.
 
-    Whatever is raised meanwhile, `path` stays as it is, and the other one goes.
+    If anything is raised, `path` stays unchanged and the partial file is deleted.
     """
-    # The name is always the same: the next job writes over what a killed job leaves.
-    # It is hidden, so that `previous=` skips it in a directory.
-    target = Path(os.path.realpath(path))  # where a symbolic link leads to
+    # The name is always the same, so the next job overwrites the file of a killed job.
+    # The file is hidden, so that `previous=` skips it in a directory.
+    target = Path(os.path.realpath(path))  # follows symbolic links
     partial = target.with_name(f".partial-{path.name}")
     try:
         yield partial
         with partial.open("rb+") as file:
-            os.fsync(file.fileno())  # else a power failure may rename half a file
+            os.fsync(file.fileno())  # without it, a power failure can leave half a file
         os.replace(partial, target)
     except BaseException:
         partial.unlink(missing_ok=True)

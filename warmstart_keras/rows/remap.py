@@ -1,4 +1,4 @@
-"""Carries the rows of an array over to another vocabulary."""
+"""`remap` and `warmstart_embedding_matrix`: moves of rows to another vocabulary."""
 
 import os
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ def warmstart_embedding_matrix(
     base_embeddings: Array | Sequence,
     new_embeddings_initializer: NewRowsInitializer = "uniform",
 ) -> Tensor:
-    """Carries the rows of an embedding matrix over to another vocabulary.
+    """Moves the rows of an embedding matrix to another vocabulary.
 
-    The function of Keras 2.15 (`tf.keras.utils.warmstart_embedding_matrix`), for every
-    backend, and right where that one was silently wrong: bytes match text, the k-th of
-    a repeated token continues the k-th, lengths are checked. Vocabularies are taken
-    entry by entry: no row is special.
+    It has the arguments of `tf.keras.utils.warmstart_embedding_matrix` (Keras 2.15), and
+    runs on every backend. It fixes silent errors of that function: bytes match text, the
+    k-th occurrence of a repeated token continues the k-th in the base, and lengths are
+    checked. Every entry counts as a word; there are no special rows.
 
     Examples:
         >>> import numpy as np
@@ -55,24 +55,25 @@ def warmstart_embedding_matrix(
                [0. , 0. ]], dtype=float32)
 
     Args:
-        base_vocabulary: What the rows of `base_embeddings` stand for: any source that
+        base_vocabulary: Vocabulary of the rows of `base_embeddings`: any source that
             `Vocabulary` reads.
-        new_vocabulary: What the rows of the result stand for, likewise.
+        new_vocabulary: Vocabulary of the rows of the result: any source that
+            `Vocabulary` reads.
         base_embeddings: Array, tensor or variable of shape
             `(len(base_vocabulary), width)` and of a numeric dtype.
-        new_embeddings_initializer: What new tokens start from: a Keras initializer
-            (instance, class or name) or a callable `(shape, dtype)`, as Keras calls
-            it; a whole matrix by `keras.initializers.Constant`. None means
+        new_embeddings_initializer: Initializer of the rows of new tokens: a Keras
+            initializer (instance, class or name), or a callable `(shape, dtype)`. Use
+            `keras.initializers.Constant` to pass a whole matrix. None means
             `"uniform"`.
 
     Returns:
-        Tensor of the active backend, of shape `(len(new_vocabulary), width)` and the
-        dtype of `base_embeddings`; a warning says so if the backend lacks it.
+        Tensor of the active backend, of shape `(len(new_vocabulary), width)`. It has the
+        dtype of `base_embeddings`; if the backend lacks this dtype, a warning is given.
 
     Raises:
-        WarmStartError: If a vocabulary cannot be read, or `base_embeddings` has another
-            number of rows than the base vocabulary has tokens, another rank, or a dtype
-            that is not numeric.
+        WarmStartError: If a vocabulary cannot be read. If the number of rows of
+            `base_embeddings` differs from the number of tokens in the base vocabulary.
+            If its rank is not 2, or its dtype is not numeric.
     """
     base = Vocabulary(base_vocabulary)
     new = Vocabulary(new_vocabulary)
@@ -82,8 +83,9 @@ def warmstart_embedding_matrix(
     if matrix.ndim != 2 or matrix.shape[0] != len(base):
         raise WarmStartError(
             "`base_embeddings` must have shape (len(base_vocabulary), width), here "
-            f"({len(base)}, width). Received: shape={matrix.shape}. Every row needs its "
-            "token: pass the vocabulary that this very matrix was trained with."
+            f"({len(base)}, width). Received: shape={matrix.shape}. Every row needs a "
+            "token: pass as `base_vocabulary` the vocabulary that the matrix was trained "
+            "with."
         )
     row_map = RowMap.entry_by_entry(base, new)
     initializer = initializers.get_keras(new_embeddings_initializer)
@@ -97,7 +99,7 @@ def warmstart_embedding_matrix(
     )
     start = initializer.start(rows)
     result = tensors.handed_over(move_rows(matrix, row_map, start))
-    # Asked by name, JAX without 64 bits warns where it must cut.
+    # With the dtype by name, JAX without 64-bit types warns that it reduces precision.
     return keras.ops.convert_to_tensor(result, matrix.dtype.name)
 
 
@@ -111,7 +113,7 @@ def remap(
     out: np.ndarray | RowSink | str | os.PathLike | None = None,
     verbose: bool | int | str = "auto",
 ) -> np.ndarray:
-    """Moves the rows of an array along an axis, as a `RowMap` says.
+    """Moves the rows of an array along an axis to the places that a `RowMap` gives.
 
     Examples:
         >>> import numpy as np
@@ -122,7 +124,7 @@ def remap(
         array([[3., 1., 0.],
                [6., 4., 0.]], dtype=float32)
 
-        From file to file, in blocks of some 32 MiB, for tables larger than memory:
+        From file to file, in blocks of about 32 MiB, for tables larger than memory:
 
         >>> np.save("old.npy", np.arange(6, dtype="float32").reshape(3, 2))
         >>> remap("old.npy", row_map, new_embeddings_initializer="zeros", out="new.npy",
@@ -132,39 +134,42 @@ def remap(
                 [0., 0.]], dtype=float32)
 
     Args:
-        array: Array, tensor or variable with `row_map.base_rows` entries along `axis`;
-            the path of a `.npy` file; or anything else with a `shape` and a `dtype` that
-            is sliced, such as an `h5py.Dataset` (it is first copied to a temporary file).
-        row_map: Where each new row comes from.
-        axis: The axis that has the vocabulary.
-        new_embeddings_initializer: What new rows start from: a Keras initializer
-            (instance, class or name), or a callable `(tokens, base) -> rows`; rows come
-            first, whatever the axis. Or `"mean"`, `"gaussian"`, `"oov"`, `"subword"`,
-            `ContextRows(...)`, `PretrainedRows(...)`. None means `"uniform"`. Keras
-            initializers that make each row by itself ("uniform", "zeros", ...) are asked
-            for some rows at a time; all others need memory for all new rows.
+        array: Array, tensor or variable with `row_map.base_rows` entries along `axis`.
+            Or the path of a `.npy` file. Or an object with `shape` and `dtype` that can
+            be sliced, such as an `h5py.Dataset`, which is copied to a temporary file.
+        row_map: Map from the new rows to the base rows.
+        axis: The axis that follows the vocabulary.
+        new_embeddings_initializer: Initializer of new rows: a Keras initializer
+            (instance, class or name), or a callable `(tokens, base) -> rows`, whose
+            result has the rows first for every `axis`. Or `"mean"`, `"gaussian"`,
+            `"oov"`, `"subword"`, `ContextRows(...)`, `PretrainedRows(...)`. None means
+            `"uniform"`. Keras initializers that compute each row separately ("uniform",
+            "zeros", ...) are called for some rows at a time. All others need memory for
+            all new rows.
         seed: Integer or None; equal seeds give equal rows.
-        out: What the result is written into: the path of a `.npy` file, which may be
-            that of `array`, and is as it was if anything fails; a NumPy array of its
-            shape and dtype, such as a `np.memmap`, that shares neither memory nor a file
-            with `array`; or, for `axis=0`, anything else of that shape that takes
-            `out[first:last] = rows`. The latter two are left half written if anything
-            fails. None: a new array.
-        verbose: Whether a progress bar is printed. `"auto"`: if `out` is a path.
+        out: Target of the result. The path of a `.npy` file, which can be the file of
+            `array`; if anything fails, this file stays unchanged. Or a NumPy array of
+            the right shape and dtype, such as a `np.memmap`, that shares no memory and
+            no file with `array`. Or, for `axis=0`, another object of this shape that
+            takes `out[first:last] = rows`. Arrays and objects can be left half written
+            if anything fails. None creates an array.
+        verbose: Whether a progress bar is printed. `"auto"` prints it if `out` is a
+            path.
 
     Returns:
-        NumPy array of the dtype of `array`, with `len(row_map)` entries along `axis`;
-        `out`, where that was given; the file as a read-only `np.memmap`, where that was
-        a path.
+        NumPy array of the dtype of `array`, with `len(row_map)` entries along `axis`. If
+        `out` is an array or object, it is returned. If `out` is a path, the file is
+        returned as a read-only `np.memmap`.
 
     Raises:
-        WarmStartError: If the number of entries along `axis` is not that of the row
-            map, the dtype is not numeric, or `array`, `row_map` or `out` does not fit.
+        WarmStartError: If the number of entries along `axis` differs from
+            `row_map.base_rows`, if the dtype is not numeric, or if `array`, `row_map` or
+            `out` does not fit.
     """
     if not isinstance(row_map, RowMap):
         raise WarmStartError(
-            "`row_map` must be a `RowMap`: `RowMap(old_tokens, new_tokens)`. Received: "
-            f"{row_map!r} (of type {type(row_map).__name__})"
+            f"`row_map` must be a `RowMap`. Received: {row_map!r} (of type "
+            f"{type(row_map).__name__}). Pass `RowMap(base_tokens, new_tokens)`."
         )
     with ExitStack() as stack:
         values = opened(array, stack)
@@ -178,7 +183,8 @@ def remap(
             raise WarmStartError(
                 f"`array` must have {row_map.base_rows} entries along axis {axis}, as "
                 "many as the base vocabulary has tokens. Received: "
-                f"shape={values.shape}"
+                f"shape={values.shape}. Pass another `axis`, or a `RowMap` with the "
+                "vocabulary that the array was trained with."
             )
         shape = (*values.shape[:axis], len(row_map), *values.shape[axis + 1 :])
         path: Path | None = None
@@ -203,7 +209,7 @@ def remap(
         bar = keras.utils.Progbar(shape[0], unit_name="row") if shows else None
         if path is not None:
             partial = stack.enter_context(written_atomically(path))
-            if axis:  # written all over, not row by row
+            if axis:  # other axes are not written row by row
                 into = np.lib.format.open_memmap(partial, "w+", values.dtype, shape)
             else:
                 into = stack.enter_context(NpyRows(partial, shape, values.dtype))
@@ -211,5 +217,5 @@ def remap(
         moved = move_rows(values, row_map, start, axis=axis, out=into, after_block=update)
     if path is None:
         return moved
-    # The format has no name for bfloat16 and its like: they come back as bare bytes.
+    # `.npy` has no name for bfloat16 and similar dtypes, and loads them as raw bytes.
     return np.load(path, mmap_mode="r").view(values.dtype)

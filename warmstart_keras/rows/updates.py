@@ -1,4 +1,4 @@
-"""What a warm start does to a variable: moves its rows, sets it, or loads its layer."""
+"""Updates of a warm start: moved rows, a new value, or a loaded layer state."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -13,55 +13,55 @@ from warmstart_keras.new_rows import NewRows, Start
 from warmstart_keras.rows.variables import bring_rows, move_in_variable
 from warmstart_keras.vocabulary import RowMap
 
-# Arrays of up to so many numbers are compared between processes, and tell whether these
-# read the same file.
+# Arrays of up to this many numbers are compared between processes, to detect processes
+# that read different files.
 _SMALL = 2**16
 
 
 @dataclass(frozen=True, eq=False)
 class MoveRows:
-    """The rows of one variable, a model's or an optimizer's, that go to new places."""
+    """Move of the rows of one variable, of a model or an optimizer, to new places."""
 
-    variable: keras.Variable  # the `keras.Variable`
-    axis: int  # the axis that has the vocabulary
-    row_map: RowMap  # where each of its new rows comes from
-    # What the rows that start anew have, as of `move_rows`.
+    variable: keras.Variable  # the variable to update
+    axis: int  # the axis that follows the vocabulary
+    row_map: RowMap  # the base row of each new row
+    # Values of new rows, as in `move_rows`.
     start: Start | keras.Variable | float
-    # Where the rows come from, if not from the variable itself: those of a previous run.
+    # Rows of a previous run; None if the rows come from the variable itself.
     source: LazyArray | None = None
 
     @property
     def remark(self) -> str | None:
-        """What the user should know about the new rows."""
+        """Remark about the new rows for the user, or None."""
         return getattr(self.start, "remark", None)
 
     def fitted(self) -> "MoveRows":
-        """The same, after what new rows are made of was learned, if it must be."""
+        """Returns the update after its initializer has learned, if it has to learn."""
         if not isinstance(self.start, NewRows):
             return self
         return replace(self, start=self.start.fitted())
 
     def prepared(self) -> "MoveRows":
-        """The same with all asked of the user's code that can be asked ahead."""
+        """Runs user callbacks before anything is modified; returns the update."""
         if not isinstance(self.start, NewRows):
             return self
         if self.start.in_parts:
-            # Made some at a time: all of them may be more than memory holds.
+            # The rows are made in parts, since all rows may not fit into memory.
             return replace(self, start=self.start.tried())
         is_asked = len(self.row_map.new_rows) and not self.start.initializer.learns
         if is_asked and sharded.spans_processes(self.variable):
             raise WarmStartError(
-                f"Across processes new rows of '{self.variable.path}' must be made by an "
-                "initializer that makes each row by itself. Received: "
-                f"{self.start.initializer!r}, which may need the whole table, "
-                "and no process holds it. Pass a `new_embeddings_initializer` that is "
-                'row-wise ("uniform", "normal", "zeros", ...), or warm start in one '
-                "process and load what it saves."
+                f"The rows of '{self.variable.path}' are split across processes, so "
+                "`new_embeddings_initializer` must be row-wise (compute each row "
+                f"separately). Received: {self.start.initializer!r}, which may need the "
+                'whole table. Pass `new_embeddings_initializer="uniform"` ("normal", '
+                '"zeros", ...), or warm-start in one process and load the model that it '
+                "saves."
             )
         return replace(self, start=self.start.made())
 
     def digest(self) -> str:
-        """What must be the same in every process."""
+        """Returns a text that must be equal in all processes."""
         rows = self.row_map
         indices = hashlib.sha256(rows.indices.tobytes()).hexdigest()
         made = self.start.digest() if isinstance(self.start, NewRows) else ""
@@ -82,15 +82,15 @@ class MoveRows:
 
 @dataclass(frozen=True, eq=False)
 class SetValue:
-    """The value of one variable, as a whole."""
+    """New value for a whole variable."""
 
-    variable: keras.Variable  # the `keras.Variable`
-    # What it gets: what a previous run has, the value of another variable at that time,
-    # or one number everywhere.
+    variable: keras.Variable  # the variable to update
+    # Array of a previous run; another variable, for its value when the update is applied;
+    # or one number for all elements.
     source: LazyArray | keras.Variable | float
 
     def digest(self) -> str:
-        """What must be the same in every process; of a large array, its shape."""
+        """Returns a text that must be equal in all processes; only the shape if large."""
         shape = tuple(map(int, self.variable.shape))
         found = ""
         if isinstance(self.source, LazyArray) and np.prod(shape) <= _SMALL:
@@ -98,7 +98,7 @@ class SetValue:
         return f"value of '{self.variable.path}' {shape} {found}"
 
     def apply(self, transaction: Transaction) -> None:
-        """Gives the variable its value."""
+        """Assigns the value."""
         keras_internals.clear_gradient(self.variable, transaction)
         variable, source = self.variable, self.source
         if isinstance(source, keras.Variable):
@@ -113,24 +113,24 @@ class SetValue:
         shape = np.broadcast_to(0, tuple(self.variable.shape))[place].shape
         dtype = np.dtype(self.variable.dtype)
         if isinstance(self.source, LazyArray):
-            # A live model's own memory is not to be shared with another one.
+            # A copy, since two live models must not share memory.
             return np.array(self.source[place or ...], dtype)
         return np.full(shape, self.source, dtype)
 
 
 @dataclass(frozen=True, eq=False)
 class LoadState:
-    """What a layer saves in a form of its own, and alone can read."""
+    """State of a layer in a format that only the layer can read."""
 
     layer: keras.Layer
-    values: dict[str, LazyArray]  # what it has saved, by key
+    values: dict[str, LazyArray]  # the saved state, by key
 
     def digest(self) -> str:
-        """What must be the same in every process."""
+        """Returns a text that must be equal in all processes."""
         return f"state of '{self.layer.path}': {sorted(self.values)}"
 
     def apply(self, transaction: Transaction) -> None:
-        """Lets the layer load."""
+        """Loads the state into the layer."""
         attributes = vars(self.layer)
         transaction.on_rollback(attributes.update, dict(attributes))
         for variable in self.layer.variables:

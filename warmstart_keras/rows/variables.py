@@ -1,8 +1,9 @@
-"""Moving the rows of a variable: on the host, on an accelerator, or over several devices.
+"""Moves of the rows of a variable on the host, an accelerator, or several devices.
 
-Where the shape stays, the variable is assigned, so that nothing else that holds it is
-disturbed. To take it back only the rows that left are kept: the others come back through
-the inverse row map. So no table is there twice, but for the one that is being moved.
+If the shape stays, the variable is assigned, so other objects can keep it. For a
+rollback, only the dropped rows are stored; all other rows are restored with the inverse
+row map. Memory therefore never holds two copies of a table, except of the table that is
+being moved.
 """
 
 from abc import ABC, abstractmethod
@@ -44,7 +45,7 @@ def move_in_variable(
     start: StartsFrom,
     transaction: Transaction,
 ) -> None:
-    """Moves the rows of a variable to new places within it; see `move_rows`."""
+    """Moves the rows of a variable to new places in the same variable."""
     kind: type[_Exchange] = _OnDevice
     if sharded.sharding_of(variable) is not None:
         kind = _Sharded
@@ -61,7 +62,7 @@ def bring_rows(
     source: LazyArray,
     transaction: Transaction,
 ) -> None:
-    """Gives a variable the rows of a previous run, in new places."""
+    """Copies rows of a previous run to their new places in a variable."""
     if sharded.sharding_of(variable) is None:
         before = source[...].astype(variable.dtype, copy=False)
         after = move_rows(before, row_map, start, axis=axis)
@@ -74,10 +75,10 @@ def bring_rows(
 
 
 class _Exchange(ABC):
-    """New rows for a variable, and the way back.
+    """Move of the rows of a variable, with its rollback.
 
-    Until the variable is known to have the new rows, `_after` holds them: where it is
-    interrupted meanwhile, the rows of before are made of these.
+    `_after` holds the moved rows until the variable has them. If the move is interrupted
+    before that, the rollback rebuilds the base rows from `_after`.
     """
 
     def __init__(
@@ -93,11 +94,11 @@ class _Exchange(ABC):
 
     @abstractmethod
     def _moved(self) -> tuple[Array, Array]:
-        """The rows that leave, rows first where on the host; and the new value."""
+        """Returns the dropped rows, for a rollback, and the new value."""
 
     @abstractmethod
     def _before(self, now: Array) -> Array:
-        """The value of before, made of the one after."""
+        """Rebuilds the value before the move from the value after it."""
 
     def _value(self) -> Array:
         value = self.variable.value
@@ -109,8 +110,9 @@ class _Exchange(ABC):
     def apply(self, transaction: Transaction) -> None:
         """Gives the variable its new rows.
 
-        On TensorFlow a variable that gets new storage must get its old one back, since
-        compiled functions hold that object. What is in it is let go.
+        On TensorFlow, compiled functions hold the storage of a variable. If the shape
+        changes, the variable gets new storage, and the memory of the previous storage is
+        freed. A rollback fills the previous storage again and gives it back.
         """
         same_shape = tuple(self._after.shape) == tuple(self.variable.shape)
         if same_shape or not keras_internals.storage_is_held():
@@ -134,14 +136,14 @@ class _Exchange(ABC):
 
 
 class _OnHost(_Exchange):
-    """In the host's memory, where NumPy moves the rows."""
+    """Move in the host's memory, with NumPy."""
 
     def _value(self) -> np.ndarray:
         return tensors.to_numpy(self.variable)
 
     def _moved(self) -> tuple[np.ndarray, np.ndarray]:
-        # TensorFlow writes in place only to what nobody else looks at: no array of the
-        # variable's own memory is held when this returns.
+        # TensorFlow writes in place only if no array views the variable's memory. So no
+        # such array is kept when this method returns.
         before = self._value()
         left = rows_at(before, self.axis, self.row_map.left_rows)
         return left, move_rows(before, self.row_map, self.start, axis=self.axis)
@@ -154,7 +156,7 @@ class _OnHost(_Exchange):
 
 
 class _OnDevice(_Exchange):
-    """On an accelerator: only indices and new rows travel there."""
+    """Move on an accelerator, which receives only indices and new rows."""
 
     def _moved(self) -> tuple[Array, Array]:
         row_map, axis = self.row_map, self.axis
@@ -173,13 +175,13 @@ class _OnDevice(_Exchange):
 
 
 class _Sharded(_Exchange):
-    """On several devices, with JAX: each row moves where it lives."""
+    """Move of a sharded variable on several devices, with JAX."""
 
     def _moved(self) -> tuple[Array, Array]:
         before = self.variable.value
         after = _moved_sharded(before, self.axis, self.row_map, self.start)
         left = sharded.taken(before, self.axis, self.row_map.left_rows)
-        sharded.wait_for(after, left)  # what fails there fails here
+        sharded.wait_for(after, left)  # errors of the devices are raised here
         return left, after
 
     def _before(self, now: Array) -> Array:
@@ -197,7 +199,7 @@ def _handed_over(rows: Array, variable: keras.Variable) -> Array:
 
 
 def _fresh(row_map: RowMap, start: StartsFrom, axis: int, read: Callable) -> tuple:
-    """The rows that continue none, and what they have; as arrays on the host."""
+    """Returns new and averaged rows, and their values, as arrays on the host."""
     new_rows, averaged = row_map.new_rows, np.asarray(row_map.averaged_rows, np.int64)
     values = np.asarray(
         as_start(start).values(row_map, axis, read)(slice(0, len(new_rows)))
@@ -215,7 +217,7 @@ def _fresh(row_map: RowMap, start: StartsFrom, axis: int, read: Callable) -> tup
 def _moved(
     value: Array, axis: int, indices: np.ndarray, places: np.ndarray, rows: Array
 ) -> Tensor:
-    """A tensor with its rows along an axis elsewhere, and others in some places."""
+    """Moves the rows of a tensor along an axis, and puts `rows` at `places`."""
     kind = keras.backend.standardize_dtype(value.dtype)
     moved = keras.ops.take(_as_bits(value), indices.clip(0), axis=axis)
     if len(places):
@@ -235,7 +237,7 @@ def _as_bits(value: Array) -> Tensor:
 
 
 def _brought(variable: keras.Variable, axis: int, source: LazyArray) -> Tensor:
-    """The rows of a previous run, each device its own part of them."""
+    """Reads the rows of a previous run; each device gets only its part."""
 
     def rows(part: slice, others: tuple[slice, ...] = ()) -> np.ndarray:
         place = (*others[:axis], part, *others[axis:])
@@ -269,7 +271,7 @@ def _moved_sharded(
 def _averaged_into(
     array: Tensor, axis: int, places: Places, before: Tensor, rows: Places
 ) -> Tensor:
-    """The array with the mean of some rows of `before` in some places."""
+    """Puts the mean of some rows of `before` at some places of an array."""
     if not len(places):
         return array
     mean = mean_of_rows(partial(sharded.read_rows, before, axis), rows)
@@ -278,6 +280,6 @@ def _averaged_into(
 
 
 def _merged_into(array: Tensor, axis: int, places: Places, rows: Callable) -> Tensor:
-    """The array with rows that this process makes in some places."""
+    """Puts rows that this process makes at some places of an array."""
     made = sharded.stacked(array, axis, len(places), rows)
     return sharded.merged_at(array, made, places, axis)

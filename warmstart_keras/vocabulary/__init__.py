@@ -1,4 +1,4 @@
-"""What rows stand for: `Vocabulary`, where it is read, and the `RowMap` between two."""
+"""Vocabularies, the sources that they are read from, and the `RowMap` between two."""
 
 from warmstart_keras.vocabulary.reading import read_as, read_saved_lookup
 from warmstart_keras.vocabulary.row_map import NEW, RowMap

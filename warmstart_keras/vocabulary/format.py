@@ -1,4 +1,4 @@
-"""Tokens as bytes: for files, and for fingerprints."""
+"""Encoding of tokens as bytes, for files and for fingerprints."""
 
 import hashlib
 import json
@@ -13,27 +13,32 @@ from warmstart_keras.vocabulary.tokens import Tokens
 _MAGIC = b"warmstart_keras vocabulary 1\n"
 _DIGEST_SIZE = 32
 
-# The header's keys, in their order: those of this module, then those of `to_bytes`.
+# The keys of the header, in order. This module adds `_OWN_KEYS`; the others come from
+# `Vocabulary.to_bytes`.
 _OWN_KEYS = ["kind", "count", "not_text", "nameless"]
 _KEYS = [*_OWN_KEYS, "mask_row", "oov_rows", "hashing", "given_by_id"]
 
 
 def encode(tokens: Tokens, about: dict) -> bytes:
-    """Writes tokens in a form that no token can break, with a checksum.
+    """Encodes tokens as bytes, with a checksum; no token can break the format.
 
-    A line that names the format; the SHA-256 of all that follows; a header of one line
-    of JSON, with `about`; the length of every token in bytes (int64, little endian); the
-    tokens, end to end.
+    The bytes are, in this order:
+
+    - a line that names the format;
+    - the SHA-256 of everything after it;
+    - the header: one line of JSON, which includes `about`;
+    - the length of every token in bytes (int64, little endian);
+    - the tokens, end to end.
     """
     body = _body(tokens, about)
     return b"".join([_MAGIC, _sha256(body).digest(), *body])
 
 
 def decode(data: bytes) -> tuple[Tokens, dict]:
-    """The tokens, and what was said about them.
+    """Decodes the tokens and the header from bytes that `encode` wrote.
 
-    A file may come from anyone, with a checksum that agrees: whatever `encode` would
-    not have written, byte for byte, is refused.
+    A file can come from anyone, and a forged file can have a valid checksum. Bytes that
+    differ in any way from what `encode` writes are therefore refused.
     """
     body = _body_of(data)
     head = body[: body.find(b"\n") + 1]
@@ -42,10 +47,10 @@ def decode(data: bytes) -> tuple[Tokens, dict]:
     count = header["count"]
     lengths = np.frombuffer(rest, dtype="<i8", count=count).astype(np.int64)
     blob = rest[8 * count :]
-    # No length is above the whole, so that the sum cannot overflow.
+    # The sum is computed only if no length exceeds the blob, so it cannot overflow.
     too_long = np.any((lengths < 0) | (lengths > len(blob)))
     if too_long or lengths.sum() != len(blob):
-        received = f"tokens of {len(blob)} bytes in all, whose lengths say otherwise"
+        received = f"{len(blob)} bytes of tokens, but token lengths with another sum"
         raise _not_as_written(received)
     tokens = Tokens(
         blob,
@@ -56,15 +61,15 @@ def decode(data: bytes) -> tuple[Tokens, dict]:
     )
     if not _are_of_their_kind(tokens):
         raise _not_as_written(f'a token that is not of the kind "{header["kind"]}"')
-    # What is left: names of the nameless, rows told twice, blanks, ...
+    # Other differences: a name of a nameless token, a row listed twice, blanks, ...
     about = {key: header[key] for key in _KEYS if key not in _OWN_KEYS}
     if _head(tokens, about) != head or not _are_as_written(tokens):
-        raise _not_as_written("the same content, written in another way")
+        raise _not_as_written("the same content in another notation")
     return tokens, header
 
 
 def digest(tokens: Tokens, about: dict) -> str:
-    """A SHA-256 of tokens and what is said about them, in hexadecimal digits."""
+    """Computes the SHA-256 of tokens and `about`, in hexadecimal digits."""
     return _sha256(_body(tokens, about)).hexdigest()
 
 
@@ -76,33 +81,32 @@ def _sha256(parts: list[bytes]) -> "hashlib._Hash":
 
 
 def _body_of(data: bytes) -> bytes:
-    """All that follows the checksum, if it agrees."""
+    """Returns everything after the checksum, if the checksum matches."""
     found = re.match(rb"warmstart_keras vocabulary ([1-9][0-9]{0,8})\n", data)
     if found and found[0] != _MAGIC:
         raise WarmStartError(
-            "A stored vocabulary must be of format 1, the newest that this "
-            f"warmstart_keras reads. Received: format {int(found[1])}. If the file is "
-            "whole, a newer warmstart_keras wrote it: upgrade warmstart_keras, or save "
-            "the model again with this one."
+            "The stored vocabulary is in a format that this version of warmstart_keras "
+            f"cannot read. Received: format {int(found[1])}; the newest known format is "
+            "1. If the file is not damaged, a newer version wrote it: upgrade "
+            "warmstart_keras, or save the model again with this version."
         )
     start = len(_MAGIC) + _DIGEST_SIZE
     body = data[start:]
     checksum = data[len(_MAGIC) : start]
     if not data.startswith(_MAGIC) or hashlib.sha256(body).digest() != checksum:
         raise WarmStartError(
-            "A stored vocabulary must be whole, as `WarmStartEmbedding` wrote it. "
-            f"Received: {len(data)} bytes whose checksum does not agree. Restore the "
-            "file from a copy, or save the model again."
+            "The stored vocabulary is damaged: its checksum does not match. Received: "
+            f"{len(data)} bytes. Restore the file from a copy, or save the model again."
         )
     return body
 
 
 def _checked_header(head: bytes, most: int) -> dict:
-    """The header, every field of the right type and in range; `most` tokens at most."""
+    """Parses the header and checks every field; it can count `most` tokens at most."""
     try:
         header = json.loads(str(head, "ascii"))
     except (ValueError, RecursionError) as error:
-        raise _not_as_written(f"a header that is no JSON, {head[:60]!r}") from error
+        raise _not_as_written(f"a header that is not JSON, {head[:60]!r}") from error
     if not isinstance(header, dict) or list(header) != _KEYS:
         raise _not_as_written(f"a header with other fields, {reprlib.repr(header)}")
     wrong = _wrong_field(header, most)
@@ -112,7 +116,7 @@ def _checked_header(head: bytes, most: int) -> dict:
 
 
 def _wrong_field(header: dict, most: int) -> str | None:
-    """The first field with a value that no vocabulary has, or None."""
+    """Returns the name of the first field with an impossible value, or None."""
     count, mask_row, oov_rows = (header[k] for k in ("count", "mask_row", "oov_rows"))
     if not _are_rows([count], 0, most + 1):
         return "count"
@@ -133,9 +137,9 @@ def _wrong_field(header: dict, most: int) -> str | None:
 
 
 def _are_rows(value: object, start: int, stop: int) -> bool:
-    """Whether `value` is a list of integers from `start` to `stop - 1`."""
+    """Returns whether `value` is a list of integers from `start` to `stop - 1`."""
     return isinstance(value, list) and all(
-        type(row) is int and start <= row < stop  # True is an `int` too
+        type(row) is int and start <= row < stop  # `True` is an `int` too
         for row in value
     )
 
@@ -151,18 +155,18 @@ def _are_of_their_kind(tokens: Tokens) -> bool:
 
 
 def _are_as_written(tokens: Tokens) -> bool:
-    """Whether there is no other way to write these tokens."""
+    """Returns whether the tokens have exactly the form that `encode` writes."""
     if np.any(tokens.lengths[tokens.nameless]):
         return False
     if tokens.integers:
-        return Tokens.of(list(tokens)) == tokens  # not "+1" for 1
+        return Tokens.of(list(tokens)) == tokens  # "+1" would also be read as 1
     return not np.isin(tokens.not_text, tokens.nameless).any()
 
 
 def _not_as_written(received: str) -> WarmStartError:
     return WarmStartError(
-        "A stored vocabulary must be as `WarmStartEmbedding` wrote it. "
-        f"Received: {received}. Something else made or changed it: restore the file "
+        "The stored vocabulary is not in the form that `WarmStartEmbedding` writes. "
+        f"Received: {received}. Another program wrote or changed the file. Restore it "
         "from a copy, or save the model again."
     )
 
@@ -176,7 +180,8 @@ def _head(tokens: Tokens, about: dict) -> bytes:
     header = {
         "kind": "integer" if tokens.integers else "text",
         "count": len(tokens),
-        # Bytes that are no UTF-8 could be taken for text with lone surrogates.
+        # Without this list, bytes that are not UTF-8 could be read as text with lone
+        # surrogates.
         "not_text": tokens.not_text.tolist(),
         "nameless": tokens.nameless.tolist(),
         **about,

@@ -1,4 +1,4 @@
-"""Which tokens of one vocabulary are which of another, without a Python object each."""
+"""Matching of the tokens of two vocabularies, without a Python object per token."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from warmstart_keras.backend import workers
 from warmstart_keras.vocabulary.tokens import Tokens
 
 NO_MATCH = -1
-_CHUNK = 2**16  # tokens that are worked on together: what is looked at stays in the cache
+_CHUNK = 2**16  # tokens per step: few enough to stay in the CPU cache
 _LONGEST = 2**16  # bytes
 _EIGHT = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # the low n bytes
 _ODD, _OTHER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
@@ -20,17 +20,20 @@ _HALF, _THIRD = np.uint64(32), np.uint64(29)
 def match(
     base: Tokens, base_places: np.ndarray, new: Tokens, new_places: np.ndarray
 ) -> np.ndarray:
-    """For each of some new tokens the place in `base` of the same token, or -1.
+    """Finds the place in `base` of each of some new tokens; -1 if the base lacks it.
 
-    The k-th occurrence of a repeated token is matched to the k-th; where the base has
-    fewer, to its last one.
+    If a token repeats, its k-th occurrence matches the k-th occurrence in the base. If
+    the base has fewer occurrences, the last one matches.
 
-    Tokens are found by a 64-bit hash. Different ones may share it, so every pair is
-    compared byte by byte, and if a single one differs, all are matched by a dict; as they
-    are where there is a token so long that hashing it, eight bytes at a time, takes
-    longer. Those whose hash the base has several times are matched by a dict, too.
+    Tokens are found by a 64-bit hash. Different tokens can have the same hash, so every
+    pair is compared byte by byte. A dict is slower, and is used in three cases:
 
-    Only the tokens at `base_places` and `new_places` count; both arrays ascend.
+    - One pair differs: the dict matches all tokens.
+    - One token is longer than 64 KiB: the dict matches all tokens, since hashing takes
+      eight bytes at a time and would be slower.
+    - The base has a hash several times: the dict matches the tokens with this hash.
+
+    Only the tokens at `base_places` and `new_places` count. Both arrays ascend.
     """
     found = np.full(len(new_places), NO_MATCH, np.int64)
     if not len(base_places) or not len(new_places) or base.integers != new.integers:
@@ -58,7 +61,7 @@ def match(
 def match_by_dict(
     base: Tokens, base_places: np.ndarray, new: Tokens, new_places: np.ndarray
 ) -> np.ndarray:
-    """The same as `match`, one token at a time."""
+    """Matches tokens as `match` does, but with a dict, one token at a time."""
     occurrences = defaultdict(list)
     for place, token in zip(base_places.tolist(), base.some(base_places), strict=True):
         occurrences[token].append(place)
@@ -74,15 +77,16 @@ def match_by_dict(
 def _match_hashes(
     base: np.ndarray, new: np.ndarray, each: Callable
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each new hash its place in the base, or -1; and which of the base repeat.
+    """Finds the place of each new hash in the base, or -1; and the repeated base hashes.
 
-    The place of a repeated one is any of its places.
+    The place of a repeated hash is any of its places.
 
-    Each hash of the base has a slot in a table of four to eight times as many. Where
-    several want the same one, one gets it, and the others try again with other slots:
-    each time an eighth are left, or fewer. Slots are the high bits of a product
-    (Dietzfelbinger et al., "A Reliable Randomized Algorithm for the Closest-Pair
-    Problem", 1997). `each` is a `map`, by threads or not.
+    The hash table has four to eight slots per base hash. If several hashes fall into one
+    slot, one of them takes the slot. The others try again in the next round, which puts
+    them into other slots. At most about an eighth of the hashes are left after a round.
+    The slot of a hash is given by the high bits of a product (Dietzfelbinger et al., "A
+    Reliable Randomized Algorithm for the Closest-Pair Problem", 1997). `each` is a
+    `map`, with threads or without.
     """
     found = np.full(len(new), NO_MATCH, np.int64)
     is_repeated = np.zeros(len(base), bool)
@@ -96,7 +100,7 @@ def _match_hashes(
         return high.astype(np.int64)
 
     def put(places: np.ndarray) -> None:
-        slots[slots_of(base[places])] = places  # of several, any one
+        slots[slots_of(base[places])] = places  # the slot keeps any one of several
 
     def losers_of(places: np.ndarray) -> np.ndarray:
         winners = slots.take(slots_of(base[places]))
@@ -129,13 +133,15 @@ def _chunks(some: np.ndarray) -> list[np.ndarray]:
 
 
 class _Bytes(NamedTuple):
-    """Tokens as they are looked at, eight bytes at a time.
+    """View of tokens that is read eight bytes at a time.
 
     Attributes:
-        words: The eight bytes from each place of the blob on; zeros past its end.
-        starts: Where each token begins.
-        ends: Where it ends.
-        marks: 1 for bytes that are no text, 2 for the nameless; empty if all are 0.
+        words: Entry `i` has the eight bytes of the blob from byte `i` on, with zeros
+            past the end.
+        starts: Place of the first byte of each token.
+        ends: Place after the last byte of each token.
+        marks: 1 for bytes that are not text, 2 for nameless tokens, 0 for all others;
+            empty if all are 0.
     """
 
     words: np.ndarray
@@ -156,7 +162,7 @@ class _Bytes(NamedTuple):
 
 
 def hashes(tokens: _Bytes, places: np.ndarray) -> np.ndarray:
-    """A 64-bit hash of each of some tokens: uint64 array of shape `(len(places),)`."""
+    """Hashes some tokens to 64 bits: uint64 array of shape `(len(places),)`."""
     words, all_starts, all_ends, marks = tokens
     found = np.empty(len(places), np.uint64)
     for start in range(0, len(places), _CHUNK):
@@ -179,7 +185,7 @@ def hashes(tokens: _Bytes, places: np.ndarray) -> np.ndarray:
 def _are_equal(
     both: tuple[_Bytes, ...], pairs: tuple[np.ndarray, ...], each: Callable
 ) -> bool:
-    """Whether each of some tokens is the same as its counterpart, byte by byte."""
+    """Returns whether the two tokens of every pair are the same, byte by byte."""
     (words, base_starts, base_ends, marks), new = both
     others, new_starts, new_ends, new_marks = new
 
@@ -208,6 +214,6 @@ def _are_equal(
 def _longer(
     rows: np.ndarray, starts: np.ndarray, left: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Those of which more than eight bytes are left, eight bytes further on."""
+    """Keeps the tokens with more than eight bytes left, and skips these eight bytes."""
     more = np.flatnonzero(left > 8)
     return rows[more], starts[more] + 8, left[more] - 8

@@ -1,4 +1,4 @@
-"""`RowMap`: for each new row, the base row that it continues, or none."""
+"""`RowMap`: the base row that each new row continues, or -1."""
 
 from functools import cached_property
 
@@ -10,17 +10,18 @@ from warmstart_keras.vocabulary.sources import OOV_TOKEN, VocabularySource
 from warmstart_keras.vocabulary.tokens import Token
 from warmstart_keras.vocabulary.vocabulary import Vocabulary, read
 
-NEW = NO_MATCH  # the row continues no base row
+NEW = NO_MATCH  # index of a row that continues no base row
 
 
 class RowMap:
-    """Where each row of a table comes from, when its vocabulary is rebuilt.
+    """Map from the new rows of a table to the base rows that they continue.
 
-    Words continue words of the same text, the mask row continues the mask row, and OOV
-    rows continue OOV rows by position where their number, method and salt agree. Where
-    two numbers of OOV rows differ, every bucket means something else, and all start
-    from the mean of the old ones. The k-th occurrence of a repeated token continues the
-    k-th; where the base has fewer, its last one.
+    A word continues the word with the same text. The mask row continues the mask row.
+    OOV rows continue OOV rows by position if their number, hash method and salt agree.
+    If these differ, each OOV row collects other tokens than before, so all new OOV rows
+    start from the mean of the base OOV rows. If a token repeats, its k-th occurrence
+    continues the k-th occurrence in the base. If the base has fewer occurrences, it
+    continues the last one.
 
     Examples:
         >>> from warmstart_keras import RowMap
@@ -28,18 +29,18 @@ class RowMap:
         array([ 0,  1,  3, -1])
 
     Args:
-        base: What the rows stand for now: a `Vocabulary`, or a source of one.
-        new: What they shall stand for: a `Vocabulary`, or a source of one.
+        base: Vocabulary that the rows follow now: a `Vocabulary`, or a source.
+        new: Vocabulary that the rows will follow: a `Vocabulary`, or a source.
 
     Attributes:
-        base: The `Vocabulary` of the old rows.
-        new: The `Vocabulary` of the new rows; with the special rows of the base, if
-            the source was a list, array, tensor or file that has none.
+        base: The `Vocabulary` of the base rows.
+        new: The `Vocabulary` of the new rows. If the source was a list, array, tensor
+            or file without special rows, it has the special rows of the base.
         indices: int64 array of shape `(new rows,)`: the base row that each new row
             continues, or -1.
-        base_rows: Number of rows of the base.
-        averaged_rows: New rows that start from the mean of `averaged_from`.
-        averaged_from: Base rows; empty where nothing is averaged.
+        base_rows: Number of base rows.
+        averaged_rows: New rows that start from the mean of the rows `averaged_from`.
+        averaged_from: Base rows to average; empty if no row is averaged.
 
     Raises:
         WarmStartError: If `base` or `new` cannot be read; see `Vocabulary`.
@@ -53,7 +54,7 @@ class RowMap:
 
     @classmethod
     def entry_by_entry(cls, base: VocabularySource, new: VocabularySource) -> "RowMap":
-        """Every entry is a word: no special rows are recognised or added.
+        """Creates a `RowMap` in which every entry is a word, without special rows.
 
         Args:
             base: As for the class.
@@ -65,20 +66,20 @@ class RowMap:
         return cls(without_special_rows(base), without_special_rows(new))
 
     def within_capacity(self, base_rows: int, new_rows: int) -> "RowMap":
-        """The same for tables with more rows than the vocabularies have tokens.
+        """Returns a map for tables with more rows than the vocabularies have tokens.
 
-        A spare row that stays spare, or becomes spare, stays as it is.
+        A row that is spare afterwards keeps the value of the base row in its place.
 
         Args:
-            base_rows: Number of rows of the old table; at least as many as tokens.
-            new_rows: Number of rows of the new one, likewise.
+            base_rows: Number of rows of the base table, at least its number of tokens.
+            new_rows: Number of rows of the new table, at least its number of tokens.
 
         Returns:
             A `RowMap` with `new_rows` indices.
         """
         if (base_rows, new_rows) == (self.base_rows, len(self)):
             return self
-        if (base_rows, new_rows) not in self._padded:  # alike for a table and its slots
+        if (base_rows, new_rows) not in self._padded:  # a table and its slots share it
             indices = np.full(new_rows, NEW, dtype=np.int64)
             spare = np.arange(len(self.indices), min(base_rows, new_rows))
             indices[: len(self.indices)] = self.indices
@@ -91,29 +92,32 @@ class RowMap:
         return {}
 
     def without_past(self) -> "RowMap":
-        """The same where no word has learned anything: every word's row is new."""
+        """Returns a map in which every word has a new row; special rows stay."""
         indices = self.indices.copy()
         indices[self.new.word_rows] = NEW
         return self._with(indices, self.base_rows)
 
     def all_new(self, base_rows: int, new_rows: int) -> "RowMap":
-        """The same vocabularies where no row continues any.
+        """Returns a map of the same vocabularies in which every row is new.
 
         Args:
-            base_rows: Number of rows of the old table.
-            new_rows: Number of rows of the new one.
+            base_rows: Number of rows of the base table.
+            new_rows: Number of rows of the new table.
+
+        Returns:
+            A `RowMap` with `new_rows` indices.
         """
         return self._with(np.full(new_rows, NEW, np.int64), base_rows, averaged=False)
 
     def inverted(self) -> "RowMap":
-        """The way back: `left_rows` are its new rows."""
+        """Returns the map from the new rows back to the base rows."""
         return self._with(self.inverse(), len(self), averaged=False)
 
     def _with(
         self, indices: np.ndarray, base_rows: int, averaged: bool = True
     ) -> "RowMap":
-        """The same vocabularies with other rows."""
-        other = type(self).__new__(type(self))  # without what is cached of the rows
+        """Returns a map of the same vocabularies with other indices."""
+        other = type(self).__new__(type(self))  # without the cached properties
         other.base, other.new = self.base, self.new
         other.indices, other.base_rows = indices, base_rows
         other.averaged_rows = self.averaged_rows if averaged else range(0)
@@ -122,25 +126,25 @@ class RowMap:
 
     @cached_property
     def is_identity(self) -> bool:
-        """Whether every row stays where it is."""
+        """True if every row stays in its place."""
         return np.array_equal(self.indices, np.arange(self.base_rows))
 
     @cached_property
     def new_rows(self) -> np.ndarray:
-        """The rows that start anew: they continue none and are no mean."""
+        """Rows that continue no base row and are not averaged."""
         new = self.indices == NEW
         new[self.averaged_rows] = False
         return np.flatnonzero(new)
 
     @property
     def new_tokens(self) -> list[Token]:
-        """The tokens of the new rows."""
+        """Tokens of the new rows, without spare rows."""
         rows = self.new_rows[self.new_rows < len(self.new)]
         return [OOV_TOKEN if t is None else t for t in self.new.some(rows)]
 
     @property
     def new_words(self) -> list[Token | None]:
-        """The word of each of the new rows; None for special and spare rows."""
+        """Word of each new row; None for special and spare rows."""
         rows = self.new_rows
         words: list[Token | None] = [None] * len(rows)
         are_words = np.flatnonzero(np.isin(rows, self.new.word_rows))
@@ -151,18 +155,18 @@ class RowMap:
 
     @property
     def kept_words(self) -> np.ndarray:
-        """The rows of words that continue a row of the base."""
+        """Rows of the words that continue a base row."""
         rows = self.new.word_rows
         rows = rows[rows < len(self)]
         return rows[self.indices[rows] != NEW]
 
     @cached_property
     def left_rows(self) -> np.ndarray:
-        """The base rows that no new row continues."""
+        """Base rows that no new row continues."""
         return np.flatnonzero(self.inverse() == NEW)
 
     def inverse(self) -> np.ndarray:
-        """For each base row a new row that continues it, or -1.
+        """Returns, for each base row, a new row that continues it, or -1.
 
         Returns:
             int64 array of shape `(base_rows,)`.
@@ -188,7 +192,7 @@ class RowMap:
 
 
 def _match(base: Vocabulary, new: Vocabulary) -> tuple[np.ndarray, range, range]:
-    """Indices of the base rows that new rows continue, and which are averaged."""
+    """Finds the base row of each new row, and the rows to average."""
     indices = np.full(len(new), NEW, dtype=np.int64)
     words = new.word_rows
     indices[words] = match(base.compact, base.word_rows, new.compact, words)

@@ -1,4 +1,4 @@
-"""Reading a vocabulary from whatever holds one: layer, tokenizer, list, mapping, file."""
+"""Reading of a vocabulary from a layer, tokenizer, list, mapping or file."""
 
 import codecs
 import os
@@ -17,20 +17,20 @@ from warmstart_keras.vocabulary.tokens import Token, Tokens, is_utf8, normalized
 
 
 class HasVocabulary(Protocol):
-    """An object that lists its tokens, such as a lookup layer or a `Vocabulary`."""
+    """Object that lists its tokens, such as a lookup layer or a `Vocabulary`."""
 
     def get_vocabulary(self) -> Sequence[Token]:
-        """The tokens in the order of their ids."""
+        """Returns the tokens in the order of their ids."""
 
 
 class Tokenizer(Protocol):
-    """An object that names the token of each id, such as a KerasHub tokenizer."""
+    """Object that knows the token of each id, such as a KerasHub tokenizer."""
 
     def vocabulary_size(self) -> int:
-        """The number of ids."""
+        """Returns the number of ids."""
 
     def id_to_token(self, id: int) -> Token:
-        """The token of one id."""
+        """Returns the token of one id."""
 
 
 VocabularySource: TypeAlias = (
@@ -44,7 +44,7 @@ VocabularySource: TypeAlias = (
     | str
     | os.PathLike
 )
-"""Where a vocabulary is read: see `Vocabulary`."""
+"""Source of a vocabulary; see the argument `source` of `Vocabulary`."""
 
 MASK_TOKEN = ""
 OOV_TOKEN = "[UNK]"
@@ -52,21 +52,21 @@ OOV_TOKEN = "[UNK]"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Parts:
-    """What a `Vocabulary` is made of."""
+    """Content of a `Vocabulary`."""
 
-    # Entry `i` is what row `i` stands for: text, bytes that are no text, or an integer.
+    # Entry `i` is the token of row `i`: text, bytes that are not text, or an integer.
     tokens: Tokens
     mask_row: int | None = None  # the row of the mask token, or None
-    oov_rows: range = range(0)  # the rows of out-of-vocabulary tokens
-    # Method and salt by which OOV rows are chosen; None where not known.
+    oov_rows: range = range(0)  # the rows of out-of-vocabulary (OOV) tokens
+    # Hash method and salt that choose the OOV row of a token; None if unknown.
     hashing: str | None = None
-    given_by_id: bool = False  # whether the source names a row for every token
+    given_by_id: bool = False  # whether the source states the row of every token
 
 
 def parts_of(source: VocabularySource) -> Parts:
     """Reads a tokenizer, list, tuple, array, tensor, mapping or file.
 
-    A leading `""` and leading `[UNK]`s are taken as special rows.
+    A leading `""` is read as the mask row, and `[UNK]`s first or after it as OOV rows.
     """
     plain = is_plain(source)
     if hasattr(source, "id_to_token") and hasattr(source, "vocabulary_size"):
@@ -84,18 +84,18 @@ def parts_with_special_rows(
     oov: int | str | bytes | None,
     oov_at: str,
 ) -> Parts:
-    """Reads a list, array, tensor or file whose special rows are told by the caller."""
+    """Reads a list, array, tensor or file; the caller states the special rows."""
     if not is_plain(source):
         raise WarmStartError(
-            "`mask` and `oov` must be left out where the source knows its special rows "
-            "by itself (layers, tokenizers, mappings). "
+            "`mask` and `oov` must be left out for a source that states its special "
+            "rows (layer, tokenizer, mapping). "
             f"Received: source of type {type(source).__name__}, mask={mask!r}, "
-            f"oov={oov!r}"
+            f"oov={oov!r}. Call `Vocabulary(source)`."
         )
     if isinstance(oov, int | np.integer) and oov < 0:
         raise WarmStartError(
-            "`oov` must be a number of OOV rows, 0 or more, or the token of the one "
-            f"OOV row. Received: oov={oov!r}"
+            "`oov` must be a number of OOV rows, 0 or more, or the token of the only "
+            f"OOV row. Received: oov={oov!r}. Pass `oov=1` for one OOV row."
         )
     entries = _entries(source)
     tokens = entries if isinstance(entries, Tokens) else Tokens.of(entries)
@@ -106,14 +106,17 @@ def parts_with_special_rows(
         oovs: list[Token] = [-1 if tokens.integers else OOV_TOKEN] * int(oov or 0)
     else:
         oovs = [oov]
-    # They are strings or integers, as the tokens are, and not both.
+    # Raises if these and the tokens are not all strings or all integers.
     *named, _ = normalized([*masks, *oovs, tokens[0]])
     masks, oovs = named[: len(masks)], named[len(masks) :]
     return with_special_rows(tokens, masks, oovs, oov_at == "end")
 
 
 def is_plain(source: VocabularySource) -> bool:
-    """Whether `source` is a list, tuple, array, tensor or file: order and no more."""
+    """Returns whether `source` is a list, tuple, array, tensor or file.
+
+    Such a source has an order of tokens, but does not state ids or special rows.
+    """
     named = hasattr(source, "get_vocabulary") or hasattr(source, "id_to_token")
     return not (named or isinstance(source, Mapping))
 
@@ -131,7 +134,7 @@ def _in_order_of_rows(mapping: Mapping) -> list:
 
 
 def _entries(source: VocabularySource) -> list | tuple | Tokens:
-    """The entries of a list, tuple, array, tensor or file, as they stand there."""
+    """Returns the entries of a list, tuple, array, tensor or file, unchanged."""
     if isinstance(source, str | os.PathLike):
         return _lines(Path(source))
     entries = source
@@ -140,7 +143,7 @@ def _entries(source: VocabularySource) -> list | tuple | Tokens:
         if array.ndim != 1:
             raise WarmStartError(
                 "A vocabulary given as array or tensor must have rank 1. "
-                f"Received: shape={array.shape}"
+                f"Received: shape={array.shape}. Pass `numpy.ravel(array)`."
             )
         entries = array.tolist()
     if not isinstance(entries, list | tuple):
@@ -161,9 +164,9 @@ def _entries(source: VocabularySource) -> list | tuple | Tokens:
 def _lines(path: Path) -> Tokens:
     if path.suffix in (".keras", ".h5"):
         raise WarmStartError(
-            "A vocabulary file must be text, one token a line. "
-            f"Received: {str(path)!r}, a saved model. To start from it, pass it as "
-            "`previous=`."
+            "A vocabulary file must be a text file with one token per line. "
+            f"Received: {str(path)!r}, a saved model. To warm-start from this model, "
+            f"pass `previous={str(path)!r}`."
         )
     try:
         data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
@@ -172,7 +175,7 @@ def _lines(path: Path) -> Tokens:
         raise WarmStartError(
             "A vocabulary file must be UTF-8. "
             f"Received: {str(path)!r}, with {error.object[error.start :][:4]!r} at byte "
-            f"{error.start}. Write the file anew with `encoding='utf-8'`."
+            f"{error.start}. Write the file again with `encoding='utf-8'`."
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise WarmStartError(
@@ -181,10 +184,10 @@ def _lines(path: Path) -> Tokens:
         ) from error
     if not data:
         raise WarmStartError(
-            "A vocabulary file must have at least one token, one a line. "
+            "A vocabulary file must have at least one token, one per line. "
             f"Received: {str(path)!r}, which is empty"
         )
-    # `str.splitlines` would end a line at U+2028 and six others.
+    # `str.splitlines` would also end a line at other characters, such as U+2028.
     content = np.frombuffer(data, np.uint8)
     breaks = np.flatnonzero(content == ord("\n"))
     ends = breaks if data.endswith(b"\n") else np.append(breaks, len(data))
@@ -199,13 +202,13 @@ def _lines(path: Path) -> Tokens:
 
 
 def _is_one_of(token: object, *names: Token) -> bool:
-    # Anything else in a list, such as an array, may not compare to a bool.
+    # Other objects are not compared: with an array, `==` does not give a bool.
     return isinstance(token, str | bytes | None) and token in names
 
 
 def _recognized(entries: list | tuple | Tokens, given_by_id: bool) -> Parts:
-    """A vocabulary in which a leading `""` and `[UNK]`s are special rows."""
-    # `get_vocabulary()` of a lookup with `oov_token=None` names its OOV rows None.
+    """Reads entries, with a leading `""` and leading `[UNK]`s as special rows."""
+    # A lookup with `oov_token=None` lists its OOV rows as None.
     first = 1 if _is_one_of(entries[0], MASK_TOKEN, MASK_TOKEN.encode()) else 0
     end = first
     names = OOV_TOKEN, OOV_TOKEN.encode(), None
@@ -214,7 +217,7 @@ def _recognized(entries: list | tuple | Tokens, given_by_id: bool) -> Parts:
     if isinstance(entries, Tokens):
         tokens = entries
     else:
-        normalized([t for t in entries[: end + 1] if t is not None])  # of one kind
+        normalized([t for t in entries[: end + 1] if t is not None])  # raises if mixed
         words = Tokens.of(entries, start=end, nameless=False)
         oov: list[Token] = [None if t is None else OOV_TOKEN for t in entries[first:end]]
         tokens = Tokens.joined([Tokens.of([MASK_TOKEN] * first + oov), words])
@@ -225,7 +228,7 @@ def _recognized(entries: list | tuple | Tokens, given_by_id: bool) -> Parts:
 def with_special_rows(
     tokens: Tokens, mask: list[Token], oov: list[Token], at_end: bool
 ) -> Parts:
-    """A vocabulary with these special rows: those in `tokens`, or added to them."""
+    """Adds special rows to tokens, unless the tokens have all of them already."""
     before, after = (mask, oov) if at_end else ([*mask, *oov], [])
     whole = (
         len(tokens) >= len(before) + len(after)
@@ -239,7 +242,7 @@ def with_special_rows(
 
 
 def _words_of(lookup: keras.Layer, table: object) -> Tokens:
-    """The tokens in the table of a lookup, in the order of their rows."""
+    """Reads the tokens in the table of a lookup, in the order of their rows."""
     blob, lengths, are_integers = keras_internals.table_entries(table, lookup.invert)
     if are_integers:
         return Tokens(blob, lengths.cumsum(), integers=True)
@@ -252,15 +255,15 @@ def _words_of(lookup: keras.Layer, table: object) -> Tokens:
 
 
 def parts_of_lookup(lookup: keras.Layer, table: object) -> Parts:
-    """Reads a lookup layer, whose words are in `table`."""
+    """Reads a lookup layer whose words are in `table`."""
     return _with_words(lookup, _special_tokens(lookup), _words_of(lookup, table))
 
 
 def parts_of_saved_lookup(
     layer: keras.Layer, lines: list[str], rows: int
 ) -> Parts | None:
-    """What the lines of a saved lookup layer hold, if that is certain."""
-    # A token that holds a line break makes more of them than there were tokens.
+    """Reads the lines of a saved lookup layer; None if the tokens are not certain."""
+    # If a token contains a line break, there are more lines than tokens.
     if len(lines) != (keras_internals.saved_vocabulary_size(layer) or rows):
         return None
     lookup: keras.Layer = keras_internals.lookup_of(layer)
@@ -272,7 +275,7 @@ def parts_of_saved_lookup(
 
 
 def _special_tokens(lookup: keras.Layer) -> list[Token]:
-    """The names of a lookup's special rows; None for one that no token could have."""
+    """Returns the names of a lookup's special rows; None if no token can have it."""
     has_mask = lookup.mask_token is not None and lookup.output_mode == "int"
     special = [lookup.mask_token] * has_mask + [lookup.oov_token] * lookup.num_oov_indices
     kind: Any = str | bytes if lookup.vocabulary_dtype == "string" else int | np.integer
@@ -290,14 +293,14 @@ def _with_words(lookup: keras.Layer, special: list[Token], words: Tokens) -> Par
 
 
 def _hashing(lookup: keras.Layer) -> str:
-    """How `lookup` chooses among its OOV rows."""
-    # `oov_method` and `salt` came to Keras in 2026; strings were always hashed.
+    """Returns the hash method and salt that choose the OOV row of a token."""
+    # Keras has had `oov_method` and `salt` since 2026. Strings were hashed before, too.
     method = getattr(lookup, "oov_method", "floormod")
     salt = getattr(lookup, "salt", None)
     hashes_text = lookup.vocabulary_dtype == "string"
     hashing = "farmhash" if hashes_text else method
     if salt is not None:
         hashing = f"siphash{list(salt)}"
-    # Text is hashed as the bytes that it is in.
+    # Encoded text is hashed, so the encoding changes the OOV row of a token.
     encoding = codecs.lookup(getattr(lookup, "encoding", None) or "utf-8").name
     return hashing if encoding == "utf-8" or not hashes_text else f"{encoding} {hashing}"

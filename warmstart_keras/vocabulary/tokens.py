@@ -1,4 +1,4 @@
-"""Tokens (text, bytes or integers), and sequences of them kept as bytes end to end."""
+"""Tokens (text, bytes or integers), and sequences that store them end to end."""
 
 import codecs
 from collections.abc import Iterator, Sequence
@@ -8,25 +8,26 @@ import numpy as np
 
 from warmstart_keras.errors import WarmStartError
 
-# Text, bytes that are no UTF-8, an integer, or the name of an OOV row without one.
+# Text, bytes that are not UTF-8, an integer, or None for an OOV row without a name.
 Token = str | bytes | int | None
 _NO_ROWS = np.empty(0, np.int64)
-_CHUNK = 2**13  # tokens that are made of a list, or into one, at a time
+_CHUNK = 2**13  # tokens converted at a time, to or from a list
 
 
 @dataclass(eq=False, repr=False, slots=True)
 class Tokens:
-    """An immutable sequence of tokens, in hardly more memory than their bytes."""
+    """Immutable sequence of tokens that needs little more memory than their bytes."""
 
-    # The tokens end to end: text as UTF-8 (lone surrogates as if they were characters),
-    # bytes that are no text as they are, integers in digits.
+    # The tokens end to end. Text is UTF-8, with lone surrogates encoded as if they were
+    # characters. Bytes that are not text are unchanged. Integers are decimal digits.
     blob: bytes
-    ends: np.ndarray  # int64 array of shape `(tokens,)`: where in `blob` each one ends
+    # Place in `blob` after the last byte of each token: int64 array of shape `(tokens,)`.
+    ends: np.ndarray
     _: KW_ONLY
-    integers: bool = False  # whether they are integers
-    # The places of those that are bytes, ascending.
+    integers: bool = False  # whether the tokens are integers
+    # The places of the tokens that are bytes, ascending.
     not_text: np.ndarray = field(default_factory=lambda: _NO_ROWS)
-    # The places of those that are None, ascending.
+    # The places of the tokens that are None, ascending.
     nameless: np.ndarray = field(default_factory=lambda: _NO_ROWS)
 
     def __post_init__(self) -> None:
@@ -42,10 +43,11 @@ class Tokens:
         start: int = 0,
         nameless: bool = True,
     ) -> "Tokens":
-        """Those of a list from `start` on: strings, bytes, integers or None.
+        """Stores the tokens of a list, from `start` on.
 
-        Bytes are text in `encoding`. None is refused unless `nameless`; integers beside
-        strings, and anything else, always.
+        Strings, bytes and integers are accepted. None is accepted if `nameless` is true.
+        Bytes are decoded from `encoding`; they stay bytes if this fails. All other types
+        are refused, and integers mixed with strings.
         """
         kept = cls._of_one_kind(tokens, encoding, start)
         if kept is not None:
@@ -65,10 +67,10 @@ class Tokens:
     def _of_one_kind(
         cls, tokens: Sequence, encoding: str, start: int = 0
     ) -> "Tokens | None":
-        """Those of a list of strings, of UTF-8, or of integers alone; else None."""
+        """Stores a list of only `str`, only UTF-8 bytes or only `int`; otherwise None."""
         found, blobs, sizes = None, [], [_NO_ROWS]
         for first in range(start, len(tokens), _CHUNK):
-            # Each token is looked at several times: a chunk of them stays in the cache.
+            # A chunk of tokens stays in the CPU cache; each token is read several times.
             chunk = tokens[first : first + _CHUNK]
             kind, joined = _joined(chunk)
             if kind is None or found not in (None, kind):
@@ -86,7 +88,7 @@ class Tokens:
 
     @classmethod
     def of_bytes(cls, blob: bytes, lengths: np.ndarray) -> "Tokens":
-        """Those of bytes that lie end to end: text where they are UTF-8."""
+        """Stores tokens that lie end to end in `blob`; UTF-8 becomes text."""
         tokens = cls(blob, lengths.cumsum())
         if tokens.is_text("strict"):
             return tokens
@@ -97,7 +99,7 @@ class Tokens:
 
     @classmethod
     def joined(cls, parts: "Sequence[Tokens]") -> "Tokens":
-        """Those of several, one after the other."""
+        """Concatenates several sequences of tokens."""
         rows = np.cumsum([0, *map(len, parts)])
         sizes = np.cumsum([0, *(len(part.blob) for part in parts)])
 
@@ -115,16 +117,16 @@ class Tokens:
 
     @property
     def starts(self) -> np.ndarray:
-        """Where in `blob` each one begins."""
+        """Place in `blob` of the first byte of each token."""
         return np.concatenate([_NO_ROWS, [0], self.ends])[: len(self)]
 
     @property
     def lengths(self) -> np.ndarray:
-        """How many bytes each one has."""
+        """Number of bytes of each token."""
         return np.diff(self.ends, prepend=0)
 
     def is_text(self, errors: str) -> bool:
-        """Whether each one alone is UTF-8, read with the error handler `errors`."""
+        """Returns whether each token is UTF-8, with the error handler `errors`."""
         if self.blob.isascii():
             return True
         starts = self.starts[self.lengths > 0]
@@ -132,7 +134,7 @@ class Tokens:
         return bool(np.all(first & 0xC0 != 0x80)) and _is_text(self.blob, errors)
 
     def part(self, start: int, stop: int) -> "Tokens":
-        """Those from place `start` up to `stop`."""
+        """Returns the tokens from place `start` to `stop - 1`."""
         start, stop, _ = slice(start, stop).indices(len(self))
         stop = max(start, stop)
         first = int(self.ends[start - 1]) if start else 0
@@ -151,7 +153,7 @@ class Tokens:
         )
 
     def blanked(self, places: Sequence[int]) -> "Tokens":
-        """The same with an empty text in some places, which ascend."""
+        """Returns a copy with empty text at some places, which must ascend."""
         if not len(places):
             return self
         lengths = self.lengths
@@ -168,7 +170,7 @@ class Tokens:
         )
 
     def some(self, places: np.ndarray | Sequence[int]) -> list[Token]:
-        """Those in some places, as a list."""
+        """Returns the tokens at some places, as a list."""
         places = np.asarray(places, np.int64)
         ends = self.ends[places].tolist()
         starts = np.where(places > 0, self.ends[places - 1], 0).tolist()
@@ -221,7 +223,7 @@ class Tokens:
 
 
 def normalized(tokens: list, encoding: str = "utf-8") -> list[Token]:
-    """Tokens as `str`, as `bytes` where they are no text, or as `int`."""
+    """Converts tokens to `str` or `int`; bytes that are not text stay `bytes`."""
     kinds = set(map(type, tokens))
     if kinds <= {str} or kinds <= {int}:
         return tokens
@@ -231,7 +233,8 @@ def normalized(tokens: list, encoding: str = "utf-8") -> list[Token]:
         token = next(token for token in tokens if type(token) in wrong)
         raise WarmStartError(
             "The tokens of a vocabulary must be strings, bytes or integers. "
-            f"Received: {token!r} (of type {type(token).__name__})"
+            f"Received: {token!r} (of type {type(token).__name__}). Convert it, for "
+            "example with `str(token)`."
         )
     integers = [issubclass(kind, int | np.integer) for kind in kinds]
     if all(integers):
@@ -239,7 +242,8 @@ def normalized(tokens: list, encoding: str = "utf-8") -> list[Token]:
     if any(integers):
         raise WarmStartError(
             "The tokens of a vocabulary must be all strings or all integers. "
-            f"Received: both, {str(tokens[:6])[:-1]}, ...]"
+            f"Received: both, {str(tokens[:6])[:-1]}, ...]. Convert the integers with "
+            "`str(token)`."
         )
     return [
         _decoded(token, encoding) if isinstance(token, bytes) else str(token)
@@ -248,8 +252,8 @@ def normalized(tokens: list, encoding: str = "utf-8") -> list[Token]:
 
 
 def _end_to_end(tokens: Sequence) -> tuple[bytes, np.ndarray]:
-    """The blob of tokens that are not None, and how many bytes each has."""
-    # Text may hold lone surrogates, which UTF-8 proper refuses.
+    """Encodes tokens end to end; returns the bytes and the token lengths."""
+    # Text can contain lone surrogates, which strict UTF-8 refuses.
     parts = [
         t if isinstance(t, bytes) else str(t).encode("utf-8", "surrogatepass")
         for t in tokens
@@ -258,9 +262,9 @@ def _end_to_end(tokens: Sequence) -> tuple[bytes, np.ndarray]:
 
 
 def _joined(tokens: Sequence) -> tuple[type | None, bytes]:
-    """Which of `str`, `bytes` and `int` all tokens are, or None; and them as lines."""
+    """Joins tokens with line breaks; returns their type, or None, and the bytes."""
     try:
-        # It is faster to try than to look at the type of each one.
+        # To try this is faster than to check the type of each token.
         return str, "\n".join(tokens).encode("utf-8", "surrogatepass")
     except TypeError:
         kinds = set(map(type, tokens))
@@ -272,17 +276,17 @@ def _joined(tokens: Sequence) -> tuple[type | None, bytes]:
 
 
 def _apart(joined: bytes, tokens: Sequence) -> tuple[bytes, np.ndarray]:
-    """Tokens end to end, and how many bytes each has, of what `_joined` gave."""
-    # It is faster to look for the line ends than to ask each token for its length.
+    """Removes the line breaks of `_joined`; returns the bytes, and token lengths."""
+    # To find the line breaks is faster than to take the length of each token.
     between = np.flatnonzero(np.frombuffer(joined, np.uint8) == ord("\n"))
     if len(between) == len(tokens) - 1:
         lengths = np.diff(between, prepend=-1, append=len(joined)) - 1
         return joined.translate(None, b"\n"), lengths
-    return _end_to_end(tokens)  # some have a line's end in them
+    return _end_to_end(tokens)  # some tokens contain a line break
 
 
 def is_utf8(encoding: str) -> bool:
-    """Whether `encoding` is a name of UTF-8."""
+    """Returns whether `encoding` is a name of UTF-8."""
     return codecs.lookup(encoding).name == "utf-8"
 
 

@@ -1,4 +1,4 @@
-"""`Vocabulary`: the ordered tokens that the rows of one axis stand for."""
+"""`Vocabulary`: the ordered tokens that the rows of an axis stand for."""
 
 import os
 import weakref
@@ -24,11 +24,11 @@ from warmstart_keras.vocabulary.tokens import Token, Tokens
 
 
 class Vocabulary:
-    """The ordered tokens of one axis, with its special rows (mask, OOV).
+    """The ordered tokens of an axis, with its special rows (mask, OOV).
 
-    Entry `i` says what row `i` of an embedding stands for. A vocabulary is read once
-    and never changes. It is kept as bytes end to end: ten million tokens need what a
-    file of them needs, and 8 bytes each.
+    Row `i` of an embedding stands for entry `i` of its vocabulary. A vocabulary is read
+    once and never changes. It stores the tokens as bytes, end to end. It needs as much
+    memory as a file of the tokens, plus 8 bytes per token.
 
     Examples:
         >>> from warmstart_keras import Vocabulary
@@ -41,29 +41,28 @@ class Vocabulary:
         ['the', 'film', '[UNK]']
 
     Args:
-        source: What to read. A `TextVectorization`, `StringLookup`, `IntegerLookup`
-            or `WarmStartEmbedding` layer; a tokenizer with `id_to_token` and
-            `vocabulary_size`; anything with `get_vocabulary()`; a list, tuple, 1D
-            array or tensor of strings, bytes or integers; a mapping from token to
-            row, whose rows are exactly `0..n-1`; the path of a UTF-8 file with one
-            token a line; or a `Vocabulary`. `b"a"`, `"a"` and `np.str_("a")` are the
-            same token. In lists, arrays, tensors and files a leading `""` is the
-            mask row, and `"[UNK]"`s first or right after it are OOV rows, as
-            `get_vocabulary()` of Keras writes them.
-        mask: Whether there is a mask row (`True`, `False`), or the token of the mask
+        source: Where the vocabulary is read from. A `TextVectorization`,
+            `StringLookup`, `IntegerLookup` or `WarmStartEmbedding` layer; a tokenizer
+            with `id_to_token` and `vocabulary_size`; an object with
+            `get_vocabulary()`; a list, tuple, 1D array or tensor of strings, bytes or
+            integers; a mapping from token to row, with exactly the rows `0..n-1`; the
+            path of a UTF-8 file with one token per line; or a `Vocabulary`. `b"a"`,
+            `"a"` and `np.str_("a")` are the same token. In lists, arrays, tensors and
+            files, a leading `""` is the mask row. Each `"[UNK]"` that comes first or
+            directly after it is an OOV row. Keras writes `get_vocabulary()` like this.
+        mask: `True` if there is a mask row, `False` if not, or the token of the mask
             row. Only for lists, arrays, tensors and files.
-        oov: How many OOV rows there are (an integer), or the token of the one OOV
-            row. Only for lists, arrays, tensors and files. Where `mask` or `oov` is
-            given, the special rows are those said and no others: taken from `source`
-            if it has exactly them in their place, else added, as `set_vocabulary`
-            of Keras does.
+        oov: The number of OOV rows, or the token of the only OOV row. Only for lists,
+            arrays, tensors and files. If `mask` or `oov` is given, the vocabulary has
+            exactly these special rows. They are added, as in `set_vocabulary` of Keras,
+            unless `source` has all of them in their place.
         oov_at: `"start"` (after the mask row, as in Keras) or `"end"` (after the
             words, as in TF Transform).
 
     Raises:
-        WarmStartError: If `source` is none of these, is empty, mixes integers with
-            strings, or is a file that is missing, empty or not UTF-8; or if `mask`, `oov`
-            or `oov_at` does not fit it.
+        WarmStartError: If `source` has another type, is empty, or mixes integers with
+            strings. If a file is missing, empty or not UTF-8. If `mask`, `oov` or
+            `oov_at` does not fit `source`.
     """
 
     def __init__(
@@ -81,10 +80,10 @@ class Vocabulary:
         if oov_at == "end" and oov is None:
             raise WarmStartError(
                 '`oov_at="end"` must come with `oov`, the number of OOV rows or their '
-                "token. Received: oov=None"
+                'token. Received: oov=None. Pass `oov=1, oov_at="end"` for one OOV row.'
             )
         if mask is None and oov is None:
-            vars(self).update(vars(read(source)))  # its fingerprint too
+            vars(self).update(vars(read(source)))  # a cached fingerprint, too
         else:
             self._parts: Parts = parts_with_special_rows(source, mask, oov, oov_at)
 
@@ -98,14 +97,18 @@ class Vocabulary:
         hashing: str | None = None,
         given_by_id: bool = False,
     ) -> "Vocabulary":
-        """A vocabulary of its parts: no special row is recognised, or added.
+        """Creates a vocabulary from its parts; special rows are only those given.
 
         Args:
-            tokens: Entry `i` is what row `i` stands for.
+            tokens: Entry `i` is the token of row `i`.
             mask_row: The row of the mask token, or None.
-            oov_rows: The rows of out-of-vocabulary tokens.
-            hashing: Method and salt by which OOV rows are chosen; None if not known.
-            given_by_id: Whether the source names a row for every token.
+            oov_rows: The rows of out-of-vocabulary (OOV) tokens.
+            hashing: Hash method and salt that choose the OOV row of a token; None if
+                unknown.
+            given_by_id: Whether the source states the row of every token.
+
+        Returns:
+            A `Vocabulary`.
         """
         tokens = tokens if isinstance(tokens, Tokens) else Tokens.of(tokens)
         return cls._of(Parts(tokens, mask_row, oov_rows, hashing, given_by_id))
@@ -125,10 +128,10 @@ class Vocabulary:
         oov: int | str | bytes | None = None,
         oov_at: str = "start",
     ) -> "Vocabulary":
-        r"""Reads a UTF-8 file with one token a line.
+        r"""Reads a UTF-8 file with one token per line.
 
-        Only LF and CRLF end a line, so that tokens may contain U+2028 and its like;
-        a byte-order mark is ignored.
+        Only LF and CRLF end a line, so tokens can contain other line separators, such
+        as U+2028. A byte-order mark is ignored.
 
         Examples:
             >>> from pathlib import Path
@@ -146,33 +149,33 @@ class Vocabulary:
             A `Vocabulary`.
 
         Raises:
-            WarmStartError: If the file is missing, empty or not UTF-8, or `mask`, `oov`
-                or `oov_at` does not fit it.
+            WarmStartError: If the file is missing, empty or not UTF-8, or if `mask`,
+                `oov` or `oov_at` does not fit the file.
         """
         return cls(Path(path), mask=mask, oov=oov, oov_at=oov_at)
 
     @property
     def tokens(self) -> list[Token]:
-        """All entries, special rows included, in the order of the rows.
+        """All tokens in the order of the rows, special rows included.
 
-        Bytes that are no UTF-8 stay `bytes`; an OOV row of a lookup with
-        `oov_token=None` is None. The list is made each time it is asked for.
+        Bytes that are not UTF-8 stay `bytes`. An OOV row of a lookup with
+        `oov_token=None` is None. Each access creates a new list.
         """
         return list(self.compact)
 
     @property
     def compact(self) -> Tokens:
-        """The same, with no Python object for each."""
+        """All tokens in compact form, without a Python object per token."""
         return self._parts.tokens
 
     @property
     def words(self) -> list[Token]:
-        """The entries that are no special rows, in the order of the rows."""
+        """The tokens of all rows that are not special, in the order of the rows."""
         return self.compact.some(self.word_rows)
 
     @property
     def word_rows(self) -> np.ndarray:
-        """All rows but the special ones: int64, ascending."""
+        """All rows except the special rows, as an ascending int64 array."""
         special = np.array(sorted(self.special_rows), dtype=np.int64)
         return np.delete(np.arange(len(self)), special)
 
@@ -183,7 +186,7 @@ class Vocabulary:
 
     @property
     def oov_rows(self) -> range:
-        """The rows of out-of-vocabulary tokens; empty where there are none."""
+        """The rows of out-of-vocabulary (OOV) tokens; empty if there are none."""
         return self._parts.oov_rows
 
     @property
@@ -193,26 +196,27 @@ class Vocabulary:
 
     @property
     def hashing(self) -> str | None:
-        """Method and salt that choose among several OOV rows; None if not known."""
+        """Hash method and salt that choose the OOV row of a token; None if unknown."""
         return self._parts.hashing
 
     @property
     def given_by_id(self) -> bool:
-        """Whether the source named a row for every token (mappings, tokenizers)."""
+        """True if the source states the row of every token (mappings, tokenizers)."""
         return self._parts.given_by_id
 
     @property
     def has_words(self) -> bool:
-        """Whether there is any entry besides the special rows."""
+        """True if the vocabulary has at least one word."""
         return len(self.compact) > len(self.special_rows)
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the ordered tokens and special rows.
+        """Hash of the ordered tokens and special rows: 16 hexadecimal digits.
 
-        The same in every process: fit for the name of a cache that holds ids.
+        Equal vocabularies have the same fingerprint in every process. Use it in the name
+        of a cache that stores ids.
         """
-        # Special rows are told by their place: their names carry no meaning.
+        # Special rows count by their place. Their names have no meaning.
         tokens = self.compact.blanked(sorted(self.special_rows))
         about: dict = {"mask_row": self.mask_row, "oov_rows": [*self.oov_rows]}
         if self._salt is not None:
@@ -220,10 +224,10 @@ class Vocabulary:
         return format.digest(tokens, about)[:16]
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Token]:
-        """The tokens as a list, under the name that Keras's lookup layers use.
+        """Returns the tokens as a list, as lookup layers of Keras do.
 
         Args:
-            include_special_tokens: Whether mask and OOV tokens are among them.
+            include_special_tokens: Whether the list includes mask and OOV tokens.
 
         Returns:
             List of tokens, in the order of the rows.
@@ -231,25 +235,34 @@ class Vocabulary:
         return self.tokens if include_special_tokens else self.words
 
     def oov_agrees(self, other: "Vocabulary") -> bool:
-        """Whether OOV row k means the same in both: number, method and salt agree.
+        """Returns whether OOV row `k` is the same bucket in both, for every `k`.
+
+        The number of OOV rows, the hash method and the salt must agree. An unknown
+        method agrees with every other.
 
         Args:
             other: A `Vocabulary`.
+
+        Returns:
+            True or False.
         """
         number, ways = len(self.oov_rows), {self.hashing, other.hashing}
         alike = number < 2 or len(ways) == 1 or None in ways
         return number == len(other.oov_rows) and alike
 
     def same_rows(self, other: "Vocabulary") -> bool:
-        """Whether every row stands for the same in both.
+        """Returns whether every row stands for the same token in both vocabularies.
 
         Args:
             other: A `Vocabulary`.
+
+        Returns:
+            True or False.
         """
         return self is other or (self._same_tokens(other) and self.oov_agrees(other))
 
     def to_bytes(self) -> bytes:
-        """The vocabulary in a form that no token can break, with a checksum."""
+        """Encodes the vocabulary with a checksum; no token can break the format."""
         return format.encode(
             self.compact,
             {
@@ -262,7 +275,7 @@ class Vocabulary:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Vocabulary":
-        """Reads what `to_bytes` wrote.
+        """Reads a vocabulary from the bytes that `to_bytes` wrote.
 
         Args:
             data: The bytes.
@@ -271,8 +284,8 @@ class Vocabulary:
             A `Vocabulary`.
 
         Raises:
-            WarmStartError: If a single bit of it was changed or lost, or if it is not
-                what `to_bytes` writes.
+            WarmStartError: If a bit of `data` was changed or lost, or if `to_bytes`
+                would not have written `data`.
         """
         tokens, header = format.decode(data)
         oov_rows = range(*header["oov_rows"])
@@ -289,10 +302,10 @@ class Vocabulary:
         return self.compact[row]
 
     def some(self, rows: np.ndarray | Sequence[int]) -> list[Token]:
-        """The entries of some rows.
+        """Returns the tokens of some rows.
 
         Args:
-            rows: Integers: a list or an array.
+            rows: List or array of integers.
 
         Returns:
             List of tokens.
@@ -306,12 +319,12 @@ class Vocabulary:
 
     @property
     def _salt(self) -> str | None:
-        """How OOV rows are chosen, if not as Keras does by default: ids depend on it."""
+        """Hash method and salt of the OOV rows; None for the defaults of Keras."""
         return None if self.hashing in ("farmhash", "floormod") else self.hashing
 
     def _same_tokens(self, other: "Vocabulary") -> bool:
         theirs = (other.mask_row, other.oov_rows, len(other))
-        # The names of special rows carry no meaning.
+        # The names of special rows have no meaning.
         bounds = [-1, *sorted(self.special_rows), len(self)]
         return (self.mask_row, self.oov_rows, len(self)) == theirs and all(
             self.compact.part(before + 1, after) == other.compact.part(before + 1, after)
@@ -332,7 +345,7 @@ class Vocabulary:
 
 
 def read(source: VocabularySource) -> Vocabulary:
-    """The vocabulary that `source` holds now. See `Vocabulary` for the sources."""
+    """Reads the present vocabulary of `source`; `Vocabulary` lists the sources."""
     if isinstance(source, Vocabulary):
         return source
     lookup = keras_internals.lookup_of(source)
@@ -347,8 +360,8 @@ def read(source: VocabularySource) -> Vocabulary:
     return Vocabulary._of(parts_of(source))
 
 
-# The vocabulary last read from each lookup layer, and the table that it was read from: a
-# table never changes, since a rebuild makes another one. So no table is read twice.
+# The vocabulary last read from each lookup layer, and the table that it was read from.
+# Keras never changes a table, but creates another one, so no table is read twice.
 _last_read: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
