@@ -113,8 +113,8 @@ def test_a_layer_built_for_fewer_rows_than_its_vocabulary_has():
 @pytest.mark.parametrize(
     ("min_kept", "new", "message"),
     [
-        (None, ["other", "words"], "Received: 0 of 7 words kept.*`min_kept` requires at least one"),
-        (0.5, ["film", "good", "x"], "Received: 2 of 7 words kept.*`min_kept` requires 50%"),
+        (None, ["other", "words"], "0 of 7 words kept.*`min_kept` requires at least one"),
+        (0.5, ["film", "good", "x"], "2 of 7 words kept.*`min_kept` requires 50%"),
     ],
 )
 def test_too_few_words_kept(monday, min_kept, new, message):

@@ -205,7 +205,7 @@ def _base_rows(
 def _initializer(
     plan: AxisPlan, binding: AxisVariable, options: Options
 ) -> RowInitializer | None:
-    """Returns the initializer of new entries, or None for the mean of the base's words."""
+    """Returns the initializer of new entries, or None for the mean of the words."""
     layer, fresh = binding.layer, binding.initializer
     own = None if fresh is None else initializers.get_keras(fresh)
     if not plan.row_map.base.has_words:

@@ -39,7 +39,7 @@ class SlotUpdate:
 def _slots_of(
     optimizer: keras.optimizers.Optimizer, plans: Sequence[AxisPlan]
 ) -> Iterator[tuple[AxisPlan, Slot]]:
-    """Yields the slots of some plans, and those of a kernel with two vocabularies twice."""
+    """Yields the slots of some plans; a kernel with two vocabularies is yielded twice."""
     owners = {(id(b.variable), b.axis): plan for plan in plans for b in plan.bindings}
     rounds: list[dict[int, int]] = []
     for variable, axis in owners:
@@ -212,7 +212,7 @@ def _all_slots(
     arrived: dict[int, LazyArray],
     plans: dict[int, AxisPlan],
 ) -> dict[int, Slot]:
-    """Finds the slots of all variables that the run sets, by `id` of the slot variable."""
+    """Finds the slots of all variables that the run sets, by `id` of the slot."""
     found: dict[int, Slot] = {}
     for inner in with_slots(inner_optimizers(optimizer)):
         axes = {

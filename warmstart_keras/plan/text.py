@@ -75,7 +75,7 @@ def left_behind(heads: list[LayerAxis], plans: Sequence[AxisPlan]) -> list[str]:
 
 
 def not_watched(found: ModelAxes, model: keras.Layer) -> list[str]:
-    """Writes a note on each layer, or on the model, whose vocabulary source is unknown."""
+    """Writes a note on each layer, or the model, whose vocabulary source is unknown."""
     notes = [
         f"layer '{path}': its vocabulary source is unknown, so a rebuild would go "
         "unnoticed and its rows would stand for wrong tokens. Pass the source: "
