@@ -159,8 +159,8 @@ def test_a_dataset_that_was_mapped_before_the_rebuild_fails(vectorizer):
     dataset = mapped(vectorizer)
     vectorizer.set_vocabulary(TODAY)
     message = (
-        r"must yield the ids that the vectorizer gives today\. "
-        r"Received: for the text 'the film' the ids \[2, 3\], where the vectorizer "
+        r"`dataset` must yield the ids that `vectorizer` gives.* "
+        r"Received: for the text 'the film' the ids \[2, 3\], .* "
         r"gives \[3, 2\]\. .*Map the dataset again.*Vocabulary\(vectorizer\)\.fingerprint"
     )
     with pytest.raises(WarmStartError, match=message):
@@ -172,7 +172,7 @@ def test_a_dataset_that_was_mapped_before_a_new_adapt_fails():
     vectorizer.adapt(["b b a"])
     dataset = mapped(vectorizer, ["a b"])
     vectorizer.adapt(["a a b"])
-    message = r"'a b' the ids \[3, 2\], where the vectorizer gives \[2, 3\]"
+    message = r"'a b' the ids \[3, 2\], .* gives \[2, 3\]"
     with pytest.raises(WarmStartError, match=message):
         check_pipeline(dataset, vectorizer, ["a b"])
 
@@ -200,7 +200,7 @@ def test_yesterdays_cache_on_disk_fails(vectorizer, tmp_path):
     yesterday = keras.layers.TextVectorization(vocabulary=YESTERDAY)
     for _ in pipeline(yesterday):
         pass
-    message = r"'the film' the ids \[2, 3\], .* \[3, 2\]\. .*so does a cache on disk"
+    message = r"'the film' the ids \[2, 3\], .* \[3, 2\]\. .*a cache on disk"
     with pytest.raises(WarmStartError, match=message):
         check_pipeline(pipeline(vectorizer), vectorizer, TEXTS)
 
@@ -210,7 +210,7 @@ def test_tensors_that_were_made_before_the_rebuild_fail(vectorizer, wrap):
     vectorizer.set_vocabulary(YESTERDAY)
     batches = [(wrap(np.asarray(vectorizer(TEXTS))), np.zeros(3))]
     vectorizer.set_vocabulary(TODAY)
-    message = r"'the film' the ids \[2, 3\], where the vectorizer gives \[3, 2\]"
+    message = r"'the film' the ids \[2, 3\], .* gives \[3, 2\]"
     with pytest.raises(WarmStartError, match=message):
         check_pipeline(batches, vectorizer, TEXTS)
 
@@ -219,7 +219,7 @@ def test_one_id_that_is_another_fails():
     lookup = keras.layers.StringLookup(vocabulary=YESTERDAY)
     dataset = mapped(lookup, ["film", "the"])
     lookup.set_vocabulary(TODAY)
-    message = r"for the text 'film' the ids 2, where the vectorizer gives 1"
+    message = r"for the text 'film' the ids 2, .* gives 1"
     with pytest.raises(WarmStartError, match=message):
         check_pipeline(dataset, lookup, ["film", "the"])
 
@@ -249,6 +249,6 @@ def test_without_a_list_of_texts_nothing_can_be_compared(vectorizer, texts):
 
 
 def test_features_by_name_are_refused_with_the_cure(vectorizer):
-    message = r"Received: dictionaries with the keys \['text'\]\. Pick one"
+    message = r"dictionaries with the keys \['text'\]\. .*`dataset\.map\(lambda features"
     with pytest.raises(WarmStartError, match=message):
         check_pipeline([{"text": np.zeros((1, 2))}], vectorizer, ["film"])

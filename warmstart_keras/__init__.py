@@ -1,4 +1,4 @@
-"""Warm start of Keras models whose vocabulary was rebuilt."""
+"""Warm start of Keras models after a vocabulary was rebuilt."""
 
 from warmstart_keras.callback import VocabularyWarmStart
 from warmstart_keras.errors import WarmStartError

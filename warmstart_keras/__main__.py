@@ -1,4 +1,4 @@
-"""`python -m warmstart_keras`: see `warmstart_keras.command_line`."""
+"""Entry point of `python -m warmstart_keras`; see `warmstart_keras.command_line`."""
 
 import sys
 

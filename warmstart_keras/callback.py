@@ -1,4 +1,4 @@
-"""`VocabularyWarmStart`: the warm start as a callback of `model.fit`."""
+"""Callback that warm-starts a model at the start of `model.fit`."""
 
 import os
 import warnings
@@ -17,17 +17,22 @@ from warmstart_keras.vocabulary import Vocabulary
 
 
 class VocabularyWarmStart(keras.callbacks.Callback):
-    """Keeps what a model has learned when its vocabulary was rebuilt.
+    """Callback that keeps learned rows in place when a vocabulary is rebuilt.
 
-    Before the first step of `fit` it compares, for every vocabulary that the model
-    depends on, what the rows stand for with what the source says now. Equal: nothing is
-    done. Different: every row, and its optimizer state, moves to its token's new place,
-    and the compiled functions are made anew.
+    At the start of `fit`, the callback reads each vocabulary source of the model and
+    compares it with the vocabulary that the rows stand for. If they are equal, the
+    callback changes nothing. If they differ, it moves each row and its optimizer slots to
+    the new index of the token, and makes Keras recompile the training functions.
 
-    Watched are every `WarmStartEmbedding`, every layer named in `vocabularies`, and, in
-    Sequential and Functional models, every `Embedding` that a lookup layer of the model
-    feeds. A dataset that was mapped with the lookup layer before the rebuild still yields
-    the old ids: map it again (see `check_pipeline`).
+    The callback looks at three kinds of layers:
+
+    - every `WarmStartEmbedding`;
+    - every layer named in `vocabularies`;
+    - in a Sequential or Functional model, every `Embedding` that a lookup layer of the
+      model feeds.
+
+    A dataset that was mapped with the lookup layer before the rebuild still yields the
+    old ids. Map it again; `check_pipeline` tests this.
 
     Examples:
         >>> import keras, numpy as np
@@ -40,33 +45,48 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         >>> model.compile("adam", "mse")
         >>> x, y = ["a good film", "a bad film"], np.array([1.0, 0.0])
         >>> _ = model.fit(vectorizer(x), y, verbose=0)
-        >>> vectorizer.adapt(["a good plot", "a bad plot"])  # the next day
+        >>> vectorizer.adapt(["a good plot", "a bad plot"])  # the vocabulary is rebuilt
         >>> x = ["a good plot", "a bad plot"]
         >>> _ = model.fit(vectorizer(x), y, verbose=0, callbacks=[VocabularyWarmStart()])
 
     Args:
-        vocabularies: As in `warm_start`.
-        previous: As in `warm_start`. A model starts from it once, at its first `fit`.
-        base_vocabularies: As in `warm_start`. A layer about which nothing is known takes
-            today's vocabulary as what its rows stand for, and says so.
-        new_embeddings_initializer: As in `warm_start`.
-        optimizer_state: As in `warm_start`.
-        min_kept: As in `warm_start`.
-        missing_ok: As in `warm_start`.
-        also: As in `warm_start`.
-        seed: As in `warm_start`.
-        verbose: 0 prints nothing, 1 one line, 2 a table; `"auto"`: as `fit` does.
-        log_dir: Folder that TensorBoard reads, for what each warm start did, at the step
-            of the optimizer's iterations: its counts and norms of rows, the table as
-            text, and, when training ends, how far rows have moved since. None: nothing
+        vocabularies: Vocabulary source, or a mapping from a layer, its name or a
+            `Binding` to a vocabulary source. Defaults to `None`: sources are found in the
+            model. See `warm_start`.
+        previous: Path of a saved run, or a `keras.Model`, that the model starts from. It
+            is used once, at the first `fit` of the model. Defaults to `None`.
+            See `warm_start`.
+        base_vocabularies: Vocabulary source, or a mapping as in `vocabularies`, for the
+            tokens that the rows stand for now. If a base is unknown, the callback moves
+            no rows of that layer, records the new vocabulary as the base, and prints a
+            note. The note is a warning if an optimizer has already taken steps.
+            Defaults to `None`. See `warm_start`.
+        new_embeddings_initializer: Keras initializer, string or callable that makes the
+            rows of new words. Defaults to `None`: each layer's own initializer.
+            See `warm_start`.
+        optimizer_state: String, `"carry"` or `"reset"`. `"carry"` moves the slots with
+            their rows. `"reset"` starts them again. Defaults to `"carry"`.
+        min_kept: Float from 0 to 1, the smallest share of the base's words that the new
+            vocabulary must contain. Defaults to `None`: at least one word.
+        missing_ok: Boolean, whether `previous` may be a path that does not exist yet.
+            Defaults to `False`.
+        also: `keras.Model` or a list of models that share layers with the model. Defaults
+            to `()`.
+        seed: Integer, seed of the new rows. Defaults to `None`. See `warm_start`.
+        verbose: `"auto"`, 0, 1 or 2. 0 prints nothing, 1 prints one line, 2 prints a
+            table. `"auto"` takes the `verbose` of `fit`. Defaults to `"auto"`.
+        log_dir: Path of a TensorBoard log directory. Each warm start writes counts, norms
+            of rows and the report, with `optimizer.iterations` as the step. The end of
+            training writes how far the rows have moved since. Defaults to `None`: nothing
             is written.
 
     Attributes:
-        report: The last `WarmStartReport`; None before the first change.
+        report: `WarmStartReport` of the last change, or `None` before the first change.
 
     Raises:
-        WarmStartError: If an argument is none of these; and in `fit`, before the first
-            step, as `warm_start` does: the model is as it was before.
+        WarmStartError: If an argument is invalid. In `fit`, for the same reasons as in
+            `warm_start`, and if the model is not compiled. The error in `fit` comes
+            before the first step and leaves the model unchanged.
     """
 
     def __init__(
@@ -107,22 +127,27 @@ class VocabularyWarmStart(keras.callbacks.Callback):
         self._is_checked = True
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Warm-starts the model, if a vocabulary was rebuilt.
+        """Moves the rows of the model if one of its vocabularies was rebuilt.
 
         Raises:
-            WarmStartError: If that cannot be done; the model is as it was before.
+            WarmStartError: If the model is not compiled, or the warm start is not
+                possible. The model is unchanged.
         """
         if not getattr(self.model, "compiled", False):
             raise WarmStartError(
                 "`VocabularyWarmStart` must be used with a compiled model. Received: "
-                f"model '{self.model.name}', which is not. Call `model.compile(...)`, or "
-                "use `warm_start(model)` in a training loop of your own."
+                f"model '{self.model.name}', which is not compiled. Call "
+                "`model.compile(...)`; in a custom training loop, call "
+                "`warm_start(model)` instead."
             )
         self._warm_start()
         self._is_checked = False
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Moves the rows once more, if a callback after this one loaded older ones."""
+        """Moves rows again if a later callback restored rows of an older vocabulary.
+
+        `BackupAndRestore` restores weights in its own `on_train_begin`.
+        """
         self._check_once()
 
     def _check_once(self) -> None:
@@ -132,7 +157,7 @@ class VocabularyWarmStart(keras.callbacks.Callback):
 
     def _warm_start(self, only_if_changed: bool = False) -> None:
         options = self._options
-        if self.model in self._started:  # the rows are the model's own from then on
+        if self.model in self._started:  # the rows of `previous` are already in the model
             options = replace(options, previous=None, base_vocabularies=None)
         if options.verbose == "auto":
             verbose = (self.params or {}).get("verbose", 1)
@@ -146,18 +171,18 @@ class VocabularyWarmStart(keras.callbacks.Callback):
             tensorboard.write(self._log_dir, report, self.model.optimizer)
         if options.previous is not None:
             self._started.add(self.model)
-        # What the user said about rows of before is used up, for these layers.
+        # `base_vocabularies` describes the rows before the first warm start only.
         self._moved.update(binding.layer for binding in plan.bindings)
         self._unbuilt = plan.unbuilt
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Records what the rows of layers stand for that were not built before."""
-        self._check_once()  # a training that was over already begins no epoch
+        """Records the vocabularies of layers that `fit` has built."""
+        self._check_once()  # `fit` begins no epoch if a restored backup is complete
         if self.report is not None:
             tensorboard.write_since(self._log_dir, self.report, self.model.optimizer)
         try:
             record_untouched(self.model, self._options.vocabularies, self._unbuilt)
-        except WarmStartError as error:  # no reason to lose what was trained
+        except WarmStartError as error:  # an error here would lose a trained model
             warnings.warn(f"VocabularyWarmStart: {error}", stacklevel=2)
             return
         self._unbuilt = {}

@@ -1,18 +1,18 @@
-"""The one exception of this package."""
+"""Exception type of this package."""
 
 
 class WarmStartError(ValueError):
-    """A warm start that cannot be done, or must not be done.
+    """Exception for a warm start that is impossible or not allowed.
 
-    The message says what is wrong, what was received, and the cure. Whoever catches
-    it finds the model exactly as it was before.
+    The message says what is wrong, which value was received, and how to fix it. After
+    the exception, the model is exactly as it was before the call.
 
     Examples:
         >>> from warmstart_keras import WarmStartEmbedding, WarmStartError, warm_start
         >>> layer = WarmStartEmbedding(output_dim=2, vocabulary=["a", "b"], name="words")
         >>> layer.build()
         >>> try:
-        ...     warm_start(layer, ["c", "d"])  # as if a vocabulary build went wrong
+        ...     warm_start(layer, ["c", "d"])  # the vocabulary has no word in common
         ... except WarmStartError as error:
         ...     print(error)
         Too few words of layer 'words' are in the new vocabulary. Received: 0 of 2 ...

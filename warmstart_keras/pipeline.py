@@ -1,4 +1,4 @@
-"""`check_pipeline`: whether a dataset yields the ids of today's vocabulary."""
+"""Check that a dataset yields the ids of the present vocabulary."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -10,18 +10,18 @@ from warmstart_keras.backend import tensors
 from warmstart_keras.errors import WarmStartError
 
 _CURE = (
-    "A dataset mapped with a vectorizer keeps the ids of that moment, and so does a "
-    "cache on disk. Map the dataset again after the vocabulary was rebuilt, and put "
-    "`Vocabulary(vectorizer).fingerprint` into the name of a cache."
+    "A mapped dataset and a cache on disk keep the ids of the vocabulary that they were "
+    "made with. Map the dataset again, `dataset = texts.map(vectorizer)`, after each "
+    "rebuild, and put `Vocabulary(vectorizer).fingerprint` into the file name of a cache."
 )
 
 
 def check_pipeline(dataset: Any, vectorizer: Any, texts: Any) -> None:
-    """Checks that a dataset yields the ids that the vectorizer gives today.
+    """Checks that a dataset yields the ids of the vectorizer's present vocabulary.
 
-    A `dataset.map(vectorizer)` made before the vocabulary was rebuilt keeps the old ids
-    for ever, and a `.cache(path)` keeps yesterday's: no error anywhere, and every word
-    is taken for another.
+    A dataset made by `dataset.map(vectorizer)` before a rebuild keeps the old ids, and so
+    does a file written by `.cache(path)`. No error is raised, but the model trains on
+    ids that stand for other words.
 
     Examples:
         >>> import keras, tensorflow as tf
@@ -33,15 +33,15 @@ def check_pipeline(dataset: Any, vectorizer: Any, texts: Any) -> None:
         >>> check_pipeline(dataset, vectorizer, texts)
 
     Args:
-        dataset: What is given to `fit`, unshuffled: batches or single rows of ids, or
-            tuples whose first element they are.
+        dataset: The dataset that `fit` gets, not shuffled. It yields batches or single
+            rows of ids, or tuples that have the ids as their first element.
         vectorizer: The layer that maps texts to ids.
-        texts: The texts of the first rows of `dataset`: a list, array or tensor.
+        texts: List, array or tensor with the texts of the first rows of `dataset`.
 
     Raises:
-        WarmStartError: If the ids of a text differ, or the dataset yields fewer rows
-            than there are texts, or no ids; or if `texts` has none. Rows that differ in
-            trailing padding are equal.
+        WarmStartError: If the ids of a text differ, if the dataset yields no ids or
+            fewer rows than `texts` has, or if `texts` is empty. Zeros at the end of a
+            row are ignored, since they are padding.
     """
     if isinstance(texts, str | bytes) or not len(texts):
         raise WarmStartError(
@@ -59,15 +59,16 @@ def check_pipeline(dataset: Any, vectorizer: Any, texts: Any) -> None:
     for text, ours, theirs in zip(texts, expected, found, strict=False):
         if not np.array_equal(_unpadded(ours), _unpadded(theirs)):
             raise WarmStartError(
-                "The dataset must yield the ids that the vectorizer gives today. "
+                "`dataset` must yield the ids that `vectorizer` gives now. "
                 f"Received: for the text {_shown(text)} the ids "
-                f"{_unpadded(theirs).tolist()}, where the vectorizer gives "
+                f"{_unpadded(theirs).tolist()}, but the vectorizer gives "
                 f"{_unpadded(ours).tolist()}. {_CURE}"
             )
     if len(found) < len(texts):
         raise WarmStartError(
-            f"The dataset must yield a row for each of the {len(texts)} texts. "
-            f"Received: {len(found)} rows"
+            f"`dataset` must yield a row for each of the {len(texts)} texts. "
+            f"Received: {len(found)} rows. Pass only the texts of rows that the dataset "
+            "yields."
         )
 
 
@@ -77,15 +78,15 @@ def _dataset_rows(dataset: Any, rank: int) -> Iterator[np.ndarray]:
             element = element[0]
         if isinstance(element, dict):
             raise WarmStartError(
-                "The dataset must yield ids, or tuples whose first element they are. "
-                f"Received: dictionaries with the keys {sorted(element)}. Pick one: "
-                "`dataset.map(lambda features, *_: features[key])`."
+                "`dataset` must yield ids, or tuples that have the ids as their first "
+                f"element. Received: dictionaries with the keys {sorted(element)}. Pass "
+                "one entry: `dataset.map(lambda features, *_: features[key])`."
             )
         yield from _rows(element, rank)
 
 
 def _rows(ids: Any, rank: int | None) -> list[np.ndarray]:
-    """The rows of a batch, which may be ragged; or the one row, if of that rank."""
+    """Splits a batch into its rows; a single row, recognized by its rank, stays whole."""
     if hasattr(ids, "to_list"):  # tf.RaggedTensor
         return [np.asarray(row) for row in ids.to_list()]
     array = tensors.data_to_numpy(ids)
@@ -99,7 +100,7 @@ def _shown(text: Any) -> str:
 
 
 def _unpadded(row: np.ndarray) -> np.ndarray:
-    """A row without the zeros at its end: batches are padded to different lengths."""
+    """Removes the zeros at the end of a row, since batches have different padding."""
     if row.ndim != 1:
         return row
     filled = np.flatnonzero(row)

@@ -187,7 +187,7 @@ def test_a_binding_that_matches_nothing(binding, message):
 def test_a_size_that_is_not_told():
     bindings = dict.fromkeys([Binding("scores", "table", axis=1), PRIOR], NEW)
     bases = dict.fromkeys(bindings, BASE)
-    refused(with_scores(), bindings, bases, r"Say which .*size='scores\.items'")
+    refused(with_scores(), bindings, bases, r"`Binding\(.*size='scores\.items'")
 
 
 def test_a_variable_that_is_forgotten_and_could_not_stay():

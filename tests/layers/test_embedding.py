@@ -151,7 +151,7 @@ def test_a_loaded_layer_whose_source_is_not_in_the_model_is_named(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.get_layer("words").get_vocabulary() == layer.get_vocabulary()
     with pytest.warns(
-        UserWarning, match=r"'words': it is not known where its vocab.*'words'"
+        UserWarning, match=r"'words': .* source is unknown.*vocabularies=\{'words'"
     ):
         loaded.fit(layer(MONDAY), LABELS, verbose=0, callbacks=[VocabularyWarmStart()])
     layer.adapt(TUESDAY)

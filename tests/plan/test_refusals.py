@@ -113,8 +113,8 @@ def test_a_layer_built_for_fewer_rows_than_its_vocabulary_has():
 @pytest.mark.parametrize(
     ("min_kept", "new", "message"),
     [
-        (None, ["other", "words"], "Received: 0 of 7 words kept, where .* at least one"),
-        (0.5, ["film", "good", "x"], "Received: 2 of 7 words kept, where .* 50% of them"),
+        (None, ["other", "words"], "0 of 7 words kept.*`min_kept` requires at least one"),
+        (0.5, ["film", "good", "x"], "2 of 7 words kept.*`min_kept` requires 50%"),
     ],
 )
 def test_too_few_words_kept(monday, min_kept, new, message):
@@ -373,16 +373,16 @@ def test_a_plain_layer_that_was_named_before_and_is_not_now_is_told():
     model = models.on_ids(words)
     source = {"words": layer}
     warm_start(model, source, base_vocabularies={"words": layer.get_vocabulary()})
-    with pytest.warns(UserWarning, match=r"'words': it is not known where its vocab"):
+    with pytest.warns(UserWarning, match=r"'words': .* source is unknown"):
         report = warm_start(model)
-    assert "Name the source" in str(report)
+    assert "`vocabularies={'words': vectorizer}`" in str(report)
 
 
 def test_a_model_in_which_nothing_is_known_to_follow_a_vocabulary_is_told():
     layer = models.vectorizer()
     model = models.on_ids(keras.layers.Embedding(20, WIDTH, name="words"))
-    message = r"nothing of model .* known to follow .* It has embeddings: \['words'\]. "
-    message += r"Name .*: `vocabularies=\{'words': vectorizer\}`"
+    message = r"no vocabulary was found .* of model .* the embeddings \['words'\]\. "
+    message += r".*`vocabularies=\{'words': vectorizer\}`"
     with pytest.warns(UserWarning, match=message):
         report = warm_start(model, verbose=0)
     assert not report.changed
@@ -391,7 +391,7 @@ def test_a_model_in_which_nothing_is_known_to_follow_a_vocabulary_is_told():
             models.ids(layer, MONDAY), LABELS, callbacks=[VocabularyWarmStart(verbose=0)]
         )
     named = VocabularyWarmStart({"words": layer}, verbose=0)
-    with pytest.warns(UserWarning, match=r"nothing was known about its rows"):
+    with pytest.warns(UserWarning, match=r"'words': its base vocabulary is unknown"):
         model.fit(models.ids(layer, MONDAY), LABELS, callbacks=[named])
 
 
@@ -572,7 +572,7 @@ def test_a_plan_whose_model_has_changed_since():
     layer.adapt(TUESDAY)
     plan = plan_warm_start(model, verbose=0)
     layer.adapt(MONDAY + TUESDAY)
-    assert_refused(model, "have changed since. Call `plan_warm_start` again", plan.apply)
+    assert_refused(model, "have changed since.* Call `plan_warm_start` again", plan.apply)
     plan = plan_warm_start(model, verbose=0)
     plan.apply()
     assert_refused(model, "have changed since", plan.apply)

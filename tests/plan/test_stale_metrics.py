@@ -149,7 +149,7 @@ def test_a_metric_about_one_label_is_named():
     report = warm_start(
         model, {"labels": labels}, base_vocabularies={"labels": BASE}, verbose=0
     )
-    assert any("'of_b' is about outputs by their place" in n for n in report.notes)
+    assert any("'of_b' refers to outputs by their old index" in n for n in report.notes)
 
 
 @pytest.mark.parametrize("of", ["set_shape", "forget_metrics_build", "print_message"])

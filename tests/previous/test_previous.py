@@ -424,7 +424,7 @@ def test_automatic_names_are_matched_by_order(kind, tmp_path):
     monday = automatic([4, 4, 4])
     monday.train_on_batch(np.zeros((2, LENGTH), "int32"), np.ones((2, 4)))
     tuesday = automatic([4, 4, 4])
-    with pytest.warns(UserWarning, match="nothing of model .* follow a vocabulary"):
+    with pytest.warns(UserWarning, match="no vocabulary was found for any .* of model"):
         report = warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
     assert bits(tuesday) == bits(monday)
     assert report.missing == report.left_out == []
@@ -432,7 +432,7 @@ def test_automatic_names_are_matched_by_order(kind, tmp_path):
     assert "its rows came over in their places. If they follow a vocabulary" in note
 
 
-@pytest.mark.filterwarnings("ignore:Warm start. nothing of model")
+@pytest.mark.filterwarnings("ignore:Warm start. no vocabulary was found")
 @pytest.mark.parametrize("kind", SOURCES)
 @pytest.mark.parametrize("other", [[4, 4], [4, 4, 4, 4], [4, 5, 4]])
 def test_never_a_layer_into_another_by_accident_of_position(kind, other, tmp_path):

@@ -1,3 +1,3 @@
-"""The package on the command line."""
+"""Command line of the package: the commands `inspect`, `diff` and `remap`."""
 
 from warmstart_keras.command_line.main import main

@@ -1,4 +1,4 @@
-"""The arguments of the command line, and its help."""
+"""Arguments and help texts of the command line."""
 
 import argparse
 import os
@@ -13,43 +13,46 @@ from warmstart_keras.command_line.text import Answer
 
 _PROGRAM = "python -m warmstart_keras"
 _FILES = """\
-A model is a .keras or .weights.h5 file, or a folder that model.save(path, zipped=False)
-wrote. Anything else is a vocabulary: a UTF-8 text file with one token a line. A leading
-empty line is the mask row, and lines [UNK] first or right after it are OOV rows; a file
-without any gets those of the vocabulary that it is compared with, or put in the place of.
+A model is a .keras or .weights.h5 file, or a folder written by
+model.save(path, zipped=False). Any other file is a vocabulary: a UTF-8 text file with one
+token per line. An empty first line is the mask row. [UNK] on the first line, or after the
+mask row, is an OOV row. A vocabulary file without special rows takes over the special
+rows of the vocabulary that it is compared with or replaces.
 """
 _STATUS = """\
 exit status:
-  0  done (diff: the same)
-  1  diff: there is a difference
-  2  an error, said in one line
+  0  success (diff: the vocabularies are equal)
+  1  diff: the vocabularies differ
+  2  error, with a message of one line on stderr
 """
 
 
 def _named_file(text: str) -> NamedFile:
-    """Reads `FILE` or `LAYER=FILE`; what exists as a whole is a file."""
+    """Parses `FILE` or `LAYER=FILE`; a path that exists is taken as a file."""
     name, equals, file = text.partition("=")
     if not equals or os.path.exists(text):
         return None, Path(text)
     if not name or not file:
-        raise argparse.ArgumentTypeError(f"must be FILE or LAYER=FILE, not {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be FILE or LAYER=FILE, such as words=today.txt. Received: {text!r}"
+        )
     return name, Path(file)
 
 
 def parser_for(version: str) -> argparse.ArgumentParser:
-    """Builds the parser; `arguments.run` is then the function of the command."""
+    """Builds the parser; it stores the function of the command in `arguments.run`."""
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
         description="""\
-Vocabularies of saved Keras models: what they are, how two differ, and a warm start of a
-saved model for a rebuilt vocabulary, without training.""",
+Inspect the vocabularies of saved Keras models, compare two of them, and warm-start a
+saved model for a rebuilt vocabulary without training.""",
         epilog=f"""\
 examples:
   {_PROGRAM} inspect yesterday.keras
   {_PROGRAM} diff yesterday.keras today.txt
   {_PROGRAM} remap yesterday.keras --vocabulary today.txt -o today.keras
 
-`{_PROGRAM} COMMAND --help` says more of each.
+Run `{_PROGRAM} COMMAND --help` for the options of a command.
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -68,7 +71,7 @@ def _add(
     description: str,
     *examples: str,
 ) -> Callable[..., argparse.Action]:
-    """Adds a command with the options that all have; gives what adds arguments to it."""
+    """Adds a command with the common options, and returns its `add_argument`."""
     name = run.__name__
     shown = "".join(f"  {_PROGRAM} {name} {example}\n" for example in examples)
     command = commands.add_parser(
@@ -82,7 +85,7 @@ def _add(
     command.add_argument(
         "--json",
         action="store_true",
-        help="one JSON document on stdout, and nothing else there",
+        help="print one JSON document on stdout and nothing else",
     )
     command.add_argument(
         "--import",
@@ -90,7 +93,7 @@ def _add(
         action="append",
         default=[],
         metavar="MODULE",
-        help="import a module of yours, which registers the classes of your layers",
+        help="import a Python module that registers custom layers; may be repeated",
     )
     return command.add_argument
 
@@ -99,10 +102,10 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
     add = _add(
         commands,
         inspect,
-        "what the embeddings in a file stand for",
+        "show the vocabularies of the embeddings in a file",
         """\
-Says of each embedding in a saved model what its rows stand for: rows, width, number of
-tokens, special rows, fingerprint, and the first and last tokens. The model is not loaded.
+Show the vocabulary of each embedding in a saved model: rows, width, number of tokens,
+special rows, fingerprint, and the first and last tokens. The model is not loaded.
 """,
         "yesterday.keras",
         "yesterday.weights.h5 --json",
@@ -114,15 +117,15 @@ def _add_diff(commands: argparse._SubParsersAction) -> None:
     add = _add(
         commands,
         diff,
-        "how the vocabularies of two files differ",
+        "compare the vocabularies of two files",
         """\
-Says which words two vocabularies both have, which are new, dropped, or have moved to
-another row. Of two models each layer with a vocabulary in both is compared; layers are
-matched by name, as in a warm start. No model is loaded.
+Show which words of two vocabularies are kept, moved to another row, new, or dropped. For
+two models, each layer with a vocabulary in both models is compared. Layers are matched by
+name, as in a warm start. No model is loaded.
 """,
         "yesterday.txt today.txt",
         "yesterday.keras today.keras",
-        "yesterday.keras today.txt  # what remap would do",
+        "yesterday.keras today.txt  # shows what remap would do",
     )
     add("old", metavar="OLD", type=Path, help="model or vocabulary")
     add("new", metavar="NEW", type=Path, help="model or vocabulary")
@@ -132,12 +135,12 @@ def _add_remap(commands: argparse._SubParsersAction) -> None:
     add = _add(
         commands,
         remap,
-        "warm start a saved model for another vocabulary",
+        "warm-start a saved model for a new vocabulary",
         """\
-Loads a model, moves every row and its optimizer state to its token's place in another
-vocabulary, and saves it; nothing is trained. Lookup layers in the model (StringLookup,
-IntegerLookup, TextVectorization) get the new vocabulary too. The output is written whole
-or not at all; it may be the input.
+Load a model, move each row and its optimizer slots to the index of its token in the new
+vocabulary, and save the model. Nothing is trained. Lookup layers in the model
+(StringLookup, IntegerLookup, TextVectorization) get the new vocabulary too. The output
+file is written completely or not at all. It may be the input file.
 """,
         "yesterday.keras --vocabulary today.txt -o today.keras",
         "shop.keras --vocabulary users=users.txt \\\n"
@@ -145,15 +148,15 @@ or not at all; it may be the input.
         "plain.keras --vocabulary today.txt \\\n"
         "      --base-vocabulary yesterday.txt -o today.keras",
     )
-    add("old", metavar="OLD.keras", type=Path, help="the model")
+    add("old", metavar="OLD.keras", type=Path, help="model to warm-start")
     add(
         "--vocabulary",
         metavar="[LAYER=]FILE",
         type=_named_file,
         action="append",
         required=True,
-        help="what the rows shall stand for; with LAYER, embedding, lookup or head, "
-        "several times",
+        help="file of the new tokens; LAYER is the name of an embedding, lookup layer or "
+        "head, and the option may be repeated for other layers",
     )
     add(
         "-o",
@@ -161,7 +164,7 @@ or not at all; it may be the input.
         metavar="NEW.keras",
         type=Path,
         required=True,
-        help="the file to write; what is there is replaced",
+        help="file to write; an existing file is replaced",
     )
     add(
         "--base-vocabulary",
@@ -169,25 +172,26 @@ or not at all; it may be the input.
         type=_named_file,
         action="append",
         default=[],
-        help="what the rows stand for now, where the model does not say it",
+        help="file of the tokens that the rows stand for now, if the model does not "
+        "store them",
     )
     add(
         "--new-rows",
         metavar="NAME",
-        help="what new words start from: mean, gaussian, oov, subword, or the name of an "
-        "initializer of Keras (default: what each layer says)",
+        help="initializer of the rows of new words: mean, gaussian, oov, subword, or the "
+        "name of a Keras initializer (default: each layer's own initializer)",
     )
     add(
         "--min-kept",
         metavar="SHARE",
         type=float,
-        help="the least share of the old words that must be kept, from 0 to 1 "
-        "(default: one word)",
+        help="smallest share of the old words that the new vocabulary must contain, from "
+        "0 to 1 (default: at least one word)",
     )
-    add("--seed", type=int, help="new rows depend on it")
+    add("--seed", type=int, help="integer seed of the new rows")
     add(
         "--unsafe",
         action="store_true",
-        help="run code that the file holds, such as Lambda layers: only if you trust who "
-        "made it",
+        help="allow code in the file to run, as in Lambda layers; use this only for "
+        "files from a source that you trust",
     )

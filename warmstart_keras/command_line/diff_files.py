@@ -1,4 +1,4 @@
-"""Compares the vocabularies of two files."""
+"""Command `diff`, which compares the vocabularies of two files."""
 
 import argparse
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from warmstart_keras.previous import SavedLayer, match
 from warmstart_keras.report import VocabularyChange, printable
 from warmstart_keras.vocabulary import RowMap, Vocabulary, read_as
 
-_SHOWN_MOVED = 10  # as many as a report names
+_SHOWN_MOVED = 10  # the number of words that a report lists
 
 
 def diff(arguments: argparse.Namespace, stage: Callable[[str], None]) -> Answer:
     """Compares the vocabularies of two files.
 
-    A file of tokens is compared with every layer of a model, and gets its special rows
-    where it has none, as a warm start would.
+    A file of tokens is compared with each layer of a model. If the file has no special
+    rows, it takes over those of the layer, as in a warm start.
     """
     stage(f"reading {arguments.old}")
     old = read_file(arguments.old)
@@ -66,7 +66,7 @@ def diff(arguments: argparse.Namespace, stage: Callable[[str], None]) -> Answer:
 
 
 def _difference(layer: str, row_map: RowMap) -> dict:
-    """Describes what becomes of the words of one layer as plain data."""
+    """Describes the kept, moved, new and dropped words of one layer as plain data."""
     base, new, sources = row_map.base, row_map.new, row_map.indices
     kept = row_map.kept_words
     moved = kept[sources[kept] != kept][:_SHOWN_MOVED]
@@ -86,8 +86,9 @@ def _known(content: FileContent) -> dict[FileVocabulary, Vocabulary]:
     if not known:
         raise WarmStartError(
             "A model must say what the rows of an embedding stand for. Received: "
-            f"'{content.path}', with {[each.layer for each in listed]}, which does "
-            "not. `WarmStartEmbedding` stores it, and a lookup layer in a `.keras` file."
+            f"'{content.path}', with {[each.layer for each in listed]}, which stores no "
+            "vocabulary. Save the model with a `WarmStartEmbedding`, or as a `.keras` "
+            "file with its lookup layer."
         )
     return known
 
@@ -98,9 +99,9 @@ def _matched(
     new_root: SavedLayer,
     new: list[FileVocabulary],
 ) -> list[tuple[FileVocabulary, FileVocabulary]]:
-    """Pairs the layers of two models as a warm start does."""
+    """Pairs the layers of two models, as in a warm start."""
     layers = [layer for root in (old_root, new_root) for layer in root.walk()]
-    # Tables may have any size and any width: no row is moved here.
+    # Tables may differ in both dimensions, since no row is moved here.
     tables = filter(None, map(table_of, layers))
     axes = {id(table): frozenset({0, 1}) for table in tables}
     before, after = ({each.saved: each for each in listed} for listed in (old, new))

@@ -1,4 +1,4 @@
-"""Reads the vocabularies in a file, and describes them.
+"""Command `inspect`, which describes the vocabularies in a file.
 
 No model is loaded: only shapes, stored vocabularies and the configuration are read.
 """
@@ -22,16 +22,16 @@ _EMBEDDINGS = ("embedding", "reversible_embedding")  # the classes, in snake cas
 
 @dataclass(frozen=True, eq=False)
 class FileVocabulary:
-    """A vocabulary in a file: of an embedding, a lookup layer or a file of tokens."""
+    """Vocabulary of an embedding, of a lookup layer or of a file of tokens."""
 
     layer: str | None  # path of the layer; None for a file of tokens
-    vocabulary: Vocabulary | None  # the vocabulary; None where it is not known
-    # What says so, if it is known: `"layer"`, `"lookup <path>"` or `"file"`.
+    vocabulary: Vocabulary | None  # None if it is unknown
+    # The place that stores the vocabulary: `"layer"`, `"lookup <path>"` or `"file"`.
     known_by: str
-    saved: SavedLayer | None = None  # the embedding as the file has it
+    saved: SavedLayer | None = None  # the embedding in the saved model
 
     def document(self) -> dict:
-        """Describes the vocabulary as plain data that JSON takes."""
+        """Describes the vocabulary as plain data for JSON."""
         table = None if self.saved is None else table_of(self.saved)
         shape = {} if table is None else {"rows": table.shape[0], "width": table.shape[1]}
         vocabulary = None if self.vocabulary is None else described(self.vocabulary)
@@ -42,12 +42,12 @@ class FileVocabulary:
 
 @dataclass(frozen=True)
 class FileContent:
-    """The vocabularies of a file."""
+    """All vocabularies of a file."""
 
-    path: str  # the file that was read: in a directory of several, the newest
-    # Those of the embeddings, or the one of a file of tokens.
+    path: str  # the file that was read; for a directory, the newest file in it
+    # Vocabularies of the embeddings, or the single one of a file of tokens.
     vocabularies: list[FileVocabulary]
-    lookups: list[FileVocabulary]  # those of the lookup layers that give ids
+    lookups: list[FileVocabulary]  # vocabularies of the lookup layers that give ids
     root: SavedLayer | None  # the layers of a saved model; None for a file of tokens
 
 
@@ -80,13 +80,13 @@ def described(vocabulary: Vocabulary) -> dict:
 
 
 def check_exists(path: Path) -> None:
-    """Refuses a file that is not there."""
+    """Refuses a path that does not exist."""
     if not path.exists():
         raise WarmStartError(f"A file must exist. Received: '{path}'")
 
 
 def read_file(path: Path) -> FileContent:
-    """Reads the vocabularies of a saved model, or of a UTF-8 file with a token a line."""
+    """Reads the vocabularies of a saved model, or of a UTF-8 file of tokens."""
     check_exists(path)
     if path.suffix not in (".keras", ".h5") and not path.is_dir():
         tokens = FileVocabulary(None, Vocabulary.from_file(path), "file")
@@ -105,7 +105,7 @@ def read_file(path: Path) -> FileContent:
                 vocabulary = _shared(feeding, rows)
                 known_by = f"lookup {next(iter(feeding), '')}"
             elif len(vocabulary) > rows:
-                said = f"has {rows} rows, and stores {len(vocabulary)} tokens"
+                said = f"has {rows} rows, but stores {len(vocabulary)} tokens"
                 raise ValueError(f"layer '{saved.path}' {said}")
             if vocabulary is not None or feeding or saved.stem in _EMBEDDINGS:
                 found.append(FileVocabulary(saved.path, vocabulary, known_by, saved))
@@ -114,27 +114,27 @@ def read_file(path: Path) -> FileContent:
 
 
 def _shared(feeding: dict[str, Vocabulary | None], rows: int) -> Vocabulary | None:
-    """The vocabulary that all lookup layers of an embedding have, if it fits its rows."""
+    """Returns the vocabulary that all lookup layers of an embedding share, if it fits."""
     fits = [v for v in feeding.values() if v is not None and len(v) <= rows]
     is_shared = len(fits) == len(feeding) > 0 and all(map(fits[0].same_rows, fits))
     return fits[0] if is_shared else None
 
 
 def table_of(saved: SavedLayer) -> LazyArray | None:
-    """The array of a layer that has a row for each token, if it is an embedding."""
+    """Returns the table of a saved layer, or None if the layer is no embedding."""
     arrays = saved.arrays
     named = [arrays[key] for key in ("0", "embeddings") if key in arrays]
     return next((array for array in named if len(array.shape) == 2), None)
 
 
 def source_of(path: Path, like: Vocabulary) -> Path | list[int]:
-    """A file of tokens as the source of a vocabulary, of integers where `like` is."""
+    """Returns a vocabulary source for a file, with integer tokens if `like` has them."""
     if not like.compact.integers:
         return path
     try:
         return [int(str(token)) for token in Vocabulary.from_file(path).tokens]
     except ValueError as error:
         raise WarmStartError(
-            "The file of an integer vocabulary must have one integer a line. Received: "
+            "The file of an integer vocabulary must have one integer per line. Received: "
             f"'{path}': {error}"
         ) from error

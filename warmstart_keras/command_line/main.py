@@ -1,4 +1,4 @@
-"""The command line: what saved vocabularies are, how they differ, and a warm start."""
+"""Entry point of the command line."""
 
 import importlib
 import io
@@ -21,21 +21,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        argv: The arguments; None for those of the process.
+        argv: Sequence of strings, the arguments. Defaults to `None`: the arguments of
+            the process.
 
     Returns:
-        The exit status.
+        The exit status as an integer.
 
     Raises:
-        SystemExit: By `argparse`, for `--help`, and for arguments that do not fit.
+        SystemExit: By `argparse`, for `--help`, `--version` and invalid arguments.
     """
     arguments = parser_for(__version__).parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # An encoding may lack characters of a token.
+        # The encoding of the terminal may lack characters of a token.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with (
-            redirect_stdout(sys.stderr),  # what Keras and the user's classes print
+            redirect_stdout(sys.stderr),  # for prints of Keras and of custom classes
             warnings.catch_warnings(action="ignore"),
             _progress() as stage,
         ):
@@ -53,16 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(document, indent=2) if arguments.json else answer.text)
         sys.stdout.flush()
     except OSError as error:
-        # Python would try again when it ends.
+        # Python flushes stdout again when the process ends, so point it to a null file.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # as of `| head`, which saw enough
+        # A broken pipe, as of `| head`, is no error.
+        if not isinstance(error, BrokenPipeError):
             return _failed(f"the answer could not be written: {error}")
     return 0 if document.get("same", True) else 1
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """Gives a function that shows on a terminal, in one line, what is done now."""
+    """Yields a function that shows the present step in one line of the terminal."""
     start = time.perf_counter()
 
     def show(line: str) -> None:
@@ -85,7 +87,7 @@ def _failed(message: str) -> int:
 
 
 def _as_options(message: str) -> str:
-    """A message of the package in one line, its cures as options of the command line."""
+    """Rewrites a message in one line, with the options of the command line as cures."""
     for argument, option, file in (
         ("base_vocabularies", "--base-vocabulary", "OLD.txt"),
         ("vocabularies", "--vocabulary", "NEW.txt"),
@@ -103,13 +105,13 @@ def _as_options(message: str) -> str:
 
 
 def _import(modules: list[str]) -> None:
-    """Imports modules of the user's, also from the working directory."""
+    """Imports the modules of `--import`, also from the working directory."""
     if modules and "" not in sys.path:
         sys.path.insert(0, "")
     for name in modules:
         try:
             importlib.import_module(name)
-        except Exception as error:  # whatever a module of the user's raises
+        except Exception as error:  # an imported module may raise anything
             raise WarmStartError(
                 f"`--import` must name a module. Received: {name!r}, which raised "
                 f"{type(error).__name__}: {error}"

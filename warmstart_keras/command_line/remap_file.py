@@ -1,4 +1,4 @@
-"""Warm starts a saved model for another vocabulary, and saves it; nothing is trained."""
+"""Command `remap`, which warm-starts a saved model for a new vocabulary."""
 
 import argparse
 import warnings
@@ -19,13 +19,14 @@ from warmstart_keras.saving import save_atomically
 
 
 def remap(arguments: argparse.Namespace, stage: Callable[[str], None]) -> Answer:
-    """Warm starts a saved model for other vocabularies, and saves it.
+    """Loads a model, moves its rows to the new vocabularies, and saves it.
 
-    Lookup layers in the model get their new vocabulary too. The output is written whole
-    or not at all, and may be the input.
+    Lookup layers in the model get their new vocabulary too. The output file is written
+    completely or not at all. It may be the input file.
 
     Raises:
-        WarmStartError: If it cannot be done; then nothing is written.
+        WarmStartError: If the model cannot be loaded, remapped or saved. No file is
+            written.
     """
     old, output = arguments.old, arguments.output
     files, base_files = arguments.vocabulary, arguments.base_vocabulary
@@ -53,24 +54,25 @@ def remap(arguments: argparse.Namespace, stage: Callable[[str], None]) -> Answer
         )
         if lookups and not plan.changed:
             raise WarmStartError(
-                "A layer whose rows follow the lookup layer must be known. Received: "
-                f"{[lookup.name for lookup in lookups]}, which feed none that is "
-                "known in the model's graph. Name it, and what its rows stand for: "
+                "No layer was found whose rows follow the lookup layers "
+                f"{[lookup.name for lookup in lookups]}, so their new ids would reach "
+                "old rows. Name the layer, and the tokens that its rows stand for now: "
                 "`--vocabulary LAYER=NEW.txt --base-vocabulary LAYER=OLD.txt`."
             )
         stage("moving rows")
         report = plan.apply()
-    # Layers that were not named stay; and nothing else holds this model.
+    # Notes about unnamed layers and about `also=` do not apply on the command line: the
+    # other layers stay, and no other model shares them.
     notes = [n for n in report.notes if n not in plan.unwatched and "`also=`" not in n]
     report = replace(report, notes=notes)
     warned = [str(each.message).removeprefix("Warm start: ") for each in caught]
     stage(f"writing {output}")
     try:
         save_atomically(model, output)
-    except Exception as error:  # HDF5 and `get_config`s raise what they like
+    except Exception as error:  # HDF5 and `get_config` may raise anything
         raise WarmStartError(
-            f"The remapped model must be written to '{output}'. Received: "
-            f"{type(error).__name__}: {str(error)[:300]}. What was there is still there."
+            f"The remapped model could not be written to '{output}'. Received: "
+            f"{type(error).__name__}: {str(error)[:300]}. An existing file is unchanged."
         ) from error
     return Answer(
         {"old": str(old), "output": str(output), **report.to_dict()},
@@ -82,32 +84,33 @@ def remap(arguments: argparse.Namespace, stage: Callable[[str], None]) -> Answer
 def _check(
     old: Path, output: Path, files: list[NamedFile], base_files: list[NamedFile]
 ) -> None:
-    """Refuses paths and combinations that cannot be meant."""
+    """Refuses invalid paths and combinations of options."""
     for path in [old, *(file for _, file in [*files, *base_files])]:
         check_exists(path)
     if old.suffix != ".keras" or not old.is_file():
         raise WarmStartError(
             "A file to remap must be a `.keras` archive, which holds the whole model. "
-            f"Received: '{old}'. Weights alone do not say of what model they are: build "
-            "that in Python, and call `warm_start(model, previous=path)`."
+            f"Received: '{old}'. A weights file does not contain the layers of the "
+            "model. Build the model in Python, and call "
+            "`warm_start(model, previous=path)`."
         )
     if output.suffix != ".keras" or not output.absolute().parent.is_dir():
         raise WarmStartError(
-            "`--output` must end in `.keras`, in a folder that is there. "
-            f"Received: '{output}'"
+            "`--output` must be a path that ends in `.keras`, in a folder that exists. "
+            f"Received: '{output}'. Pass for example `--output today.keras`."
         )
     for option, given in (("--vocabulary", files), ("--base-vocabulary", base_files)):
         names = [name for name, _ in given]
         if len(set(names)) < len(names) or (None in names and len(names) > 1):
             raise WarmStartError(
-                f"`{option}` must name each layer once, as LAYER=FILE, or be given once "
-                f"without a layer. Received: {[str(path) for _, path in given]} for "
-                f"{names}"
+                f"`{option}` must name each layer once, as `{option} LAYER=FILE`, or "
+                f"appear once without a layer. Received: "
+                f"{[str(path) for _, path in given]} for the layers {names}"
             )
 
 
 def _has_slots(path: Path) -> bool:
-    """Whether a file has the slots of an optimizer; a broken file is refused."""
+    """Returns whether a file has optimizer slots. It refuses a broken file."""
     with closing(open_previous(path)) as previous:
         optimizer = previous.optimizer
     return optimizer is not None and any(stored.shape for stored in optimizer.values)
@@ -118,21 +121,27 @@ def _loaded(path: Path, unsafe: bool, has_slots: bool) -> keras.Model:
     try:
         with warnings.catch_warnings(record=True, action="always") as caught:
             model = keras.models.load_model(path, safe_mode=not unsafe)
-    except Exception as error:  # what the classes of a configuration raise
+    except Exception as error:  # the classes of a configuration may raise anything
         cure = (
-            "If it has classes of your own, pass `--import MODULE`, which registers them."
+            "If the model has custom classes, pass `--import MODULE` with the module "
+            "that registers them."
         )
         if "safe_mode" in str(error):
-            cure = "If you trust who made it, pass `--unsafe`: its code is then run."
+            cure = (
+                "If you trust the source of the file, pass `--unsafe`, which runs the "
+                "code in it."
+            )
         raise WarmStartError(
-            f"A model to remap must be one that Keras loads. Received: '{path}', with "
+            f"Keras could not load the model to remap. Received: '{path}', with "
             f"{type(error).__name__}: {str(error)[:300]}. {cure}"
         ) from error
     for note in (str(each.message) for each in caught):
-        # A part of the model would be lost; but one that was never trained has no slots.
+        # Keras warns and skips what it cannot load, so a part of the model would be lost.
+        # For the optimizer this is an error only if the file has slots, since the
+        # optimizer of an untrained model has none.
         if note.startswith("Skipping") and (has_slots or "for optimizer" not in note):
             raise WarmStartError(
-                "A model to remap must load as a whole, its optimizer included. "
-                f"Received: '{path}', of which Keras says: {note[:300]}"
+                "A model to remap must load completely, including its optimizer. "
+                f"Received: '{path}', for which Keras reports: {note[:300]}"
             )
     return model

@@ -1,4 +1,4 @@
-"""Prints the JSON document of a command as tables, with nothing that a terminal obeys."""
+"""Tables that show the JSON document of a command, with control characters escaped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -8,7 +8,7 @@ from warmstart_keras.report import VocabularyChange, aligned, escaped, words_tab
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command says: its JSON document, the same as text, and warnings."""
+    """Result of a command: its JSON document, the same as text, and warnings."""
 
     document: dict
     text: str
@@ -16,17 +16,17 @@ class Answer:
 
 
 def lines_of(lines: Sequence[str]) -> str:
-    """Joins lines; each is escaped, so that no name in a file makes another line."""
+    """Escapes and joins lines, so that a name in a file cannot start a new line."""
     return "\n".join(map(escaped, lines))
 
 
 def one_line(text: str) -> str:
-    """Puts text into one line, and escapes it."""
+    """Joins text into one line, and escapes it."""
     return escaped(" ".join(text.split()))
 
 
 def content_text(document: dict) -> str:
-    """Prints the vocabularies of a file as a table, with the ends of each."""
+    """Formats the vocabularies of a file as a table, with first and last tokens."""
     listed = [
         (f"{_name(layer['layer'])}{kind}", layer)
         for key, kind in (("layers", ""), ("lookups", " (lookup)"))
@@ -75,7 +75,7 @@ def _listed(tokens: Sequence[str | int]) -> str:
 
 
 def differences_text(document: dict) -> str:
-    """Prints how two vocabularies differ as a table, with the first few words."""
+    """Formats the differences of two files as a table, with the first few words."""
     old, new, layers = document["old"], document["new"], document["layers"]
     lines = [f"{old} -> {new}"]
     if layers:
@@ -86,14 +86,14 @@ def differences_text(document: dict) -> str:
     lines += [*([""] if words else []), *words]
     for file, paths in ((old, document["only_in_old"]), (new, document["only_in_new"])):
         if paths:
-            lines += ["", f"With a vocabulary in {file} alone: {', '.join(paths)}"]
+            lines += ["", f"Layers with a vocabulary only in {file}: {', '.join(paths)}"]
     if document["same"]:
-        lines += ["", "Every row stands for the same in both."]
+        lines += ["", "Each row stands for the same token in both files."]
     return lines_of(lines)
 
 
 def _words(layer: dict) -> list[str]:
-    """The first few words of each kind, and special rows where they differ."""
+    """Lists the first few words of each kind, and special rows if they differ."""
     moved = [f"{m['token']} {m['from']} -> {m['to']}" for m in layer["first_moved"]]
     lines = []
     for kind in ("kept", "moved", "new", "dropped"):

@@ -1,4 +1,4 @@
-"""A warm start: all of it checked, then all of it done, or nothing."""
+"""Plans of warm starts: all checks run first, then all changes are made, or none."""
 
 from warmstart_keras.plan.make_plan import make_plan, record_untouched
 from warmstart_keras.plan.options import Options

@@ -1,4 +1,4 @@
-"""Which rows move along one vocabulary axis, and what its new rows start from."""
+"""Plan of one vocabulary axis: where its rows move, and how new rows are initialized."""
 
 from dataclasses import dataclass
 
@@ -25,13 +25,13 @@ from warmstart_keras.vocabulary import RowMap
 
 @dataclass(frozen=True, eq=False)
 class AxisPlan:
-    """A vocabulary axis whose rows, or whose optimizer slots, must move."""
+    """Plan for a vocabulary axis whose rows or optimizer slots must move."""
 
     axis: VocabularyAxis  # the axis, with its vocabularies
     row_map: RowMap  # from the base vocabulary to the new one, without spare rows
-    moves: tuple[MoveRows, ...] = ()  # what becomes of its variables
-    notes: tuple[str, ...] = ()  # what the user should know about it, one sentence each
-    # The same about the rows of new words; printed as well as reported.
+    moves: tuple[MoveRows, ...] = ()  # one for each variable that changes
+    notes: tuple[str, ...] = ()  # messages for the report, one sentence each
+    # Messages about the rows of new words. They are printed and reported.
     remarks: tuple[str, ...] = ()
 
     @property
@@ -41,19 +41,19 @@ class AxisPlan:
 
     @property
     def name(self) -> str:
-        """The layer's path, and which axis of it."""
+        """The path of the layer, with the name of the axis."""
         return self.axis.layer_axis.title
 
     def binding_of(self, variable: keras.Variable) -> AxisVariable:
-        """The binding of one of its variables."""
+        """Finds the binding of a variable of this axis."""
         return next(b for b in self.bindings if b.variable is variable)
 
     def rows_of(self, binding: AxisVariable) -> RowMap:
-        """Where the rows of one of its variables come from, spare ones included."""
+        """Returns the row map of a variable, extended by its spare rows."""
         return self.row_map.within_capacity(self.axis.base_rows(binding), self.axis.rows)
 
     def remapped(self, stored: LazyArray, axis: int, start: Start | float) -> LazyArray:
-        """What a previous run has, with its rows along an axis in their new places."""
+        """Moves the rows of an array of a previous run along an axis, when it is read."""
         row_map = self.row_map.within_capacity(int(stored.shape[axis]), self.axis.rows)
         shape = (*stored.shape[:axis], self.axis.rows, *stored.shape[axis + 1 :])
         return LazyArray(
@@ -66,20 +66,23 @@ class AxisPlan:
 def plan_axes(
     axes: list[VocabularyAxis], moved: set[int], options: Options
 ) -> list[AxisPlan]:
-    """Plans which rows move, along each axis that is not up to date.
+    """Plans which rows move along each axis whose vocabulary has changed.
 
-    `moved` has the `id`s of all variables with a vocabulary.
+    Args:
+        axes: The vocabulary axes of the model.
+        moved: The `id`s of all variables that follow a vocabulary.
+        options: The arguments of the warm start.
     """
     stale = [axis for axis in axes if axis.base is not None and not axis.is_current]
     return [_plan_axis(axis, moved, options) for axis in stale]
 
 
 def plan_variables(plans: list[AxisPlan], options: Options) -> list[AxisPlan]:
-    """The same plans, with the moves of their variables.
+    """Adds to each plan the moves of its variables.
 
-    A kernel that comes from a previous run may have a vocabulary along both of its axes:
-    the first plan brings it, with its rows remapped along the other axis. So the last
-    plan is made first.
+    A kernel from a previous run can follow a vocabulary along both axes. Then the first
+    plan sets the kernel, and reads it already remapped along the other axis. Therefore
+    the plans are completed from last to first.
     """
     planned: list[AxisPlan] = []
     sources: dict[int, LazyArray] = {}
@@ -90,7 +93,7 @@ def plan_variables(plans: list[AxisPlan], options: Options) -> list[AxisPlan]:
 
 
 def _plan_axis(axis: VocabularyAxis, moved: set[int], options: Options) -> AxisPlan:
-    """The plan of one axis, before its variables are looked at."""
+    """Plans one axis, without the moves of its variables."""
     base, new = axis.base, axis.new
     assert base is not None
     row_map = RowMap(base, new)
@@ -100,17 +103,18 @@ def _plan_axis(axis: VocabularyAxis, moved: set[int], options: Options) -> AxisP
     if not base.has_words:
         row_map = row_map.without_past()
         notes.append(
-            "it was built before its vocabulary had a word; every word's row takes "
-            "the `embeddings_initializer`."
+            "it was built before its vocabulary had a word. The rows of all words are "
+            "initialized by `embeddings_initializer`."
         )
     if len(row_map.averaged_rows):
         notes.append(
-            f"{len(base.oov_rows)} OOV rows before, {len(new.oov_rows)} now, or "
-            "hashed in another way: all start from the mean of the old ones."
+            f"the number of OOV rows or their hashing has changed ({len(base.oov_rows)} "
+            f"OOV rows before, {len(new.oov_rows)} now). All OOV rows start from the "
+            "mean of the old ones."
         )
     if axis.completed:
         notes.append(
-            "the given tokens had no special rows; the mask and OOV rows of the base "
+            "the new tokens have no special rows, so the mask and OOV rows of the base "
             "were added."
         )
     return AxisPlan(axis, row_map, notes=tuple(notes))
@@ -119,14 +123,14 @@ def _plan_axis(axis: VocabularyAxis, moved: set[int], options: Options) -> AxisP
 def _plan_variables(
     plan: AxisPlan, earlier: set[int], sources: dict[int, LazyArray], options: Options
 ) -> AxisPlan:
-    """The plan with the moves of its variables.
+    """Adds to one plan the moves of its variables.
 
     Args:
         plan: The plan of an axis.
-        earlier: The `id`s of variables that an earlier axis brings from a previous run.
-        sources: What the run has of these, remapped along later axes; gets what this
-            axis remaps.
-        options: What the user asked for.
+        earlier: The `id`s of variables that an earlier plan sets from a previous run.
+        sources: Arrays of the previous run that were remapped along later axes, by the
+            `id` of their variables. The arrays that this axis remaps are added.
+        options: The arguments of the warm start.
     """
     moves: list[MoveRows] = []
     notes, remarks = list(plan.notes), list(plan.remarks)
@@ -141,9 +145,10 @@ def _plan_variables(
             remarks.append(start.remark)
         if initializer and len(rows.new_rows) and initializers.is_array(initializer):
             notes.append(
-                "new words take the rows that an array has at their places. If it was "
-                "made for other words, as pretrained vectors are, pass another "
-                "`new_embeddings_initializer`."
+                "new words take the rows that an array has at their places. If the array "
+                "was made for another vocabulary, these vectors belong to other words. "
+                "Then pass another `new_embeddings_initializer`, such as "
+                "`new_embeddings_initializer='mean'`."
             )
         if source is not None and id(variable) in earlier:
             sources[id(variable)] = plan.remapped(source, binding.axis, start)
@@ -159,13 +164,14 @@ def _start(
     source: LazyArray | None,
     seed: int | None,
 ) -> Start:
-    """What the entries of new tokens start from."""
+    """Returns the start of the entries of new tokens."""
     base, new = plan.row_map.base, plan.row_map.new
     if initializer is None:
         return MeanOfBase(base.word_rows)
     shape = list(map(int, binding.variable.shape))
     del shape[binding.axis]
-    # So that two variables of a layer do not start alike; the main one has no name.
+    # The name makes two variables of a layer start from different random values. The main
+    # variable has no name here.
     which = [] if binding is plan.bindings[0] else [binding.variable.name]
     rows_anew = NewRows(
         initializer,
@@ -182,7 +188,7 @@ def _start(
 def _base_rows(
     plan: AxisPlan, binding: AxisVariable, source: LazyArray | None
 ) -> BaseRows:
-    """The base rows; a few rows of a sharded table are read without gathering it."""
+    """Returns the base rows, which are read from a sharded table without gathering it."""
     base, variable, axis = plan.row_map.base, binding.variable, binding.axis
 
     def matrix() -> np.ndarray:
@@ -199,11 +205,11 @@ def _base_rows(
 def _initializer(
     plan: AxisPlan, binding: AxisVariable, options: Options
 ) -> RowInitializer | None:
-    """The way to new entries; None for the mean of the base's words."""
+    """Returns the initializer of new entries, or None for the mean of the words."""
     layer, fresh = binding.layer, binding.initializer
     own = None if fresh is None else initializers.get_keras(fresh)
     if not plan.row_map.base.has_words:
-        # Nothing was learned: the entries are the variable's first.
+        # Nothing was learned yet, so all entries are initialized as in a new layer.
         return initializers.get("zeros") if own is None else own
     given = options.new_embeddings_initializer if binding.asked else None
     if given is None and binding.asked and isinstance(layer, WarmStartEmbedding):

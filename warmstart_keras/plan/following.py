@@ -1,4 +1,4 @@
-"""What follows when a vocabulary's size changes: configurations, graphs and metrics."""
+"""Configurations, graph shapes and metrics that depend on a vocabulary's size."""
 
 import inspect
 from collections.abc import Callable
@@ -17,10 +17,11 @@ from warmstart_keras.plan.rebuilding import attributes_set, check_ancestors
 
 @dataclass
 class Resizing:
-    """What has to follow the axes of a model that change their number of rows."""
+    """Changes outside the variables that a new number of rows requires."""
 
     roots: list[keras.Layer] = field(default_factory=list)  # the models
-    axes: list[VocabularyAxis] = field(default_factory=list)  # the axes
+    # The axes that change their number of rows.
+    axes: list[VocabularyAxis] = field(default_factory=list)
     # New values of attributes that hold a vocabulary's size.
     sizes: dict[Size, Any] = field(default_factory=dict)
     # Paths of layers whose configuration could not be checked.
@@ -28,7 +29,7 @@ class Resizing:
 
     @classmethod
     def of(cls, roots: list[keras.Layer], axes: list[VocabularyAxis]) -> "Resizing":
-        """What follows the axes that change their number of rows."""
+        """Finds and checks what depends on axes that change their number of rows."""
         if not axes:
             return cls()
         sizes = {s: s.value_for(t.rows) for t in axes for s in t.layer_axis.sizes}
@@ -38,7 +39,7 @@ class Resizing:
         return cls(roots, axes, sizes, list(dict.fromkeys(paths)))
 
     def apply(self, transaction: Transaction) -> None:
-        """Sets what follows."""
+        """Sets the new sizes in attributes and in the shapes of the graph."""
         if not self.axes:
             return
         for size, value in self.sizes.items():
@@ -48,7 +49,7 @@ class Resizing:
 
 
 def _shapes_after(roots: list[keras.Layer], axes: list[VocabularyAxis]) -> list[tuple]:
-    """The symbolic tensors of the graph that get another shape, and which."""
+    """Finds the symbolic tensors of the graph whose shape changes, with the new shape."""
     resized = {axis.layer for axis in axes}
     calls = list(keras_internals.calls(roots))
     depends = {
@@ -86,7 +87,10 @@ def _shapes_after(roots: list[keras.Layer], axes: list[VocabularyAxis]) -> list[
 
 
 def _followed(before: keras.KerasTensor, now: tuple, after: keras.KerasTensor) -> tuple:
-    """The shape of the same tensor on the other side of a model's border."""
+    """Returns the new shape of a tensor on the other side of a nested model's boundary.
+
+    A nested model has symbolic inputs and outputs that correspond to those of its call.
+    """
     own = tuple(after.shape)
     if len(own) != len(now):
         return own
@@ -95,7 +99,7 @@ def _followed(before: keras.KerasTensor, now: tuple, after: keras.KerasTensor) -
 
 
 def _outputs(call: keras_internals.Call, shape_of: Callable) -> list[tuple]:
-    """The shapes of what a call would give for inputs of other shapes."""
+    """Computes the output shapes of a call for inputs of other shapes."""
     inputs = {
         id(tensor): keras.KerasTensor(shape_of(tensor), dtype=tensor.dtype)
         for tensor in call.inputs
@@ -103,34 +107,34 @@ def _outputs(call: keras_internals.Call, shape_of: Callable) -> list[tuple]:
     args, kwargs = call.arguments(inputs)
     try:
         given = call.operation.compute_output_spec(*args, **kwargs)
-    except Exception as error:  # whatever a layer raises, it does not take them
+    except Exception as error:  # any exception means that the layer refuses the shapes
         name = call.operation.name
         raise WarmStartError(
-            f"Layer '{name}' must take what the layers before it give with the new "
+            f"Layer '{name}' must accept the input shapes that result from the new "
             f"vocabulary. Received: shapes {[t.shape for t in inputs.values()]}, for "
             f"which it raised {type(error).__name__}: {str(error)[:200]}. Build a new "
-            "model for today's vocabulary, and take over what this one has learned: "
+            "model for the new vocabulary, and start it from this one: "
             "`warm_start(new_model, vocabularies=..., previous=this_model)`."
         ) from error
     return [tuple(tensor.shape) for tensor in keras.tree.flatten(given)]
 
 
-# What metrics call the outputs that they are about, or have a number for each.
+# Arguments of Keras metrics that refer to outputs by index, or have one value per output.
 _BY_OUTPUT = ("class_id", "target_class_ids", "label_weights")
 
-# What they call the number of outputs.
+# Arguments of Keras metrics that hold the number of outputs.
 _NUMBERS = ("num_classes", "num_labels")
 
 
 class StaleMetrics:
-    """The compiled metrics of some models that do not fit their heads any more.
+    """Compiled metrics that no longer fit the number of outputs of their model.
 
     Args:
-        models: The models.
-        axes: The axes that change.
+        models: The models whose metrics are checked.
+        axes: The vocabulary axes that change.
 
     Attributes:
-        notes: What the user should know of metrics that cannot be reset.
+        notes: Messages about metrics that cannot be reset.
     """
 
     def __init__(self, models: list[keras.Model], axes: list[VocabularyAxis]) -> None:
@@ -148,31 +152,32 @@ class StaleMetrics:
     ) -> None:
         try:
             config = metric.get_config()
-        except Exception:  # a metric of the user's that cannot be saved
+        except Exception:  # a custom metric that cannot be saved
             config = {}
         named = {key: config[key] for key in _BY_OUTPUT if config.get(key) is not None}
         if named:
             self.notes.append(
-                f"metric '{metric.name}' is about outputs by their place, and these have "
-                f"moved: {named}. Compile the model with what they are now."
+                f"metric '{metric.name}' refers to outputs by their old index: {named}. "
+                "These outputs have moved, so the metric would measure other ones. "
+                "Compile the model again with a metric for the new indices."
             )
         if not _has_width(metric, set(widths)):
             return
         for key in _NUMBERS:
-            # A subclassed model has no `outputs`: which is meant is not known there.
+            # A subclassed model has no `outputs`, so the metric's output is unknown.
             alone = len(getattr(model, "outputs", None) or []) == 1
             if alone and config.get(key) in widths:
                 config[key] = widths[config[key]]
         try:
             fresh = type(metric).from_config(config)
-        except Exception:  # whatever a class of the user's raises, there is none
+        except Exception:  # a custom class may raise anything; it then cannot be reset
             fresh = metric
         lost = _arguments(type(metric)) - config.keys()
         if lost or _has_width(fresh, set(widths)):
             self.notes.append(
                 f"metric '{metric.name}' (of type {type(metric).__name__}) was made for "
-                "the old number of outputs and cannot be reset. Compile the model with "
-                "one that is made for today's."
+                "the old number of outputs and cannot be reset, so `fit` and `evaluate` "
+                "can fail. Compile the model again with a new metric."
             )
             return
         self._reset.append((metric, fresh))
@@ -183,9 +188,9 @@ class StaleMetrics:
         return bool(self._reset)
 
     def reset(self, transaction: Transaction) -> None:
-        """Lets Keras build the metrics anew.
+        """Resets the metrics in place, so that Keras builds them for the new outputs.
 
-        The objects stay, since the user may hold them.
+        The metric objects stay the same, since user code may hold references to them.
         """
         for metric, fresh in self._reset:
             keras_internals.replace_content(metric, fresh, transaction)
@@ -194,13 +199,16 @@ class StaleMetrics:
 
 
 def _has_width(metric: keras.Metric, widths: set[int]) -> bool:
-    """Whether a metric has a number for each of so many outputs."""
+    """Returns whether a metric has a variable as long as one of the widths."""
     shapes = [tuple(map(int, variable.shape)) for variable in metric.variables]
     return any(shape and shape[-1] in widths for shape in shapes)
 
 
 def _arguments(kind: type) -> set[str]:
-    """The arguments that a user's class of metrics is made with, and must save."""
+    """Returns the constructor arguments that a custom metric class must save.
+
+    Keras's own classes save all of their arguments, so none are returned for them.
+    """
     if kind.__module__.partition(".")[0] == "keras":
         return set()
     parameters = inspect.signature(kind).parameters.values()

@@ -1,4 +1,4 @@
-"""Making a plan: everything is found and checked, and nothing changes."""
+"""Construction of a plan: all axes are found and checked, and nothing is changed."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -37,19 +37,19 @@ from warmstart_keras.vocabulary import Vocabulary, read
 
 
 def make_plan(model: keras.Layer, options: Options) -> WarmStartPlan:
-    """Plans the warm start of a model, or of a layer alone."""
+    """Plans the warm start of a model or of a single layer."""
     if keras_internals.in_step(model):
         raise WarmStartError(
             "A warm start must not run inside a training step or a compiled "
-            "function. Received: a call from within one. Call `warm_start(model)` "
-            "before `fit`, or use `VocabularyWarmStart()`, which acts in "
-            "`on_train_begin`. If a JAX loop of your own holds the values, assign "
-            "them to the variables first."
+            "function, since values there are symbolic or held by the loop. Call "
+            "`warm_start(model)` before `fit`, or pass "
+            "`callbacks=[VocabularyWarmStart()]` to `fit`. If a custom JAX training "
+            "loop holds the values, assign them to the variables first."
         )
     with ExitStack() as opened:
         with agreement(model, "plan a warm start", lambda: plan.facts()):
             plan = _plan(model, options, opened)
-        opened.pop_all()  # the plan reads the previous run when it is applied
+        opened.pop_all()  # stays open, since `apply` reads the previous run
     return plan
 
 
@@ -69,9 +69,9 @@ def _plan(model: keras.Layer, options: Options, opened: ExitStack) -> WarmStartP
     metrics = StaleMetrics(scope.models if plans else [], changing)
     if metrics and options.adopt and keras.backend.backend() == "jax":
         raise WarmStartError(
-            "Metrics that were made for another number of outputs must be reset "
-            "before `fit`, which on JAX has looked at them when its callbacks begin. "
-            f"Received: a callback, for {[plan.name for plan in plans]}. Call "
+            "Compiled metrics have another number of outputs than the new vocabulary, "
+            "and on JAX the callback cannot reset them, since `fit` has read them "
+            f"already. The layers concerned are {[plan.name for plan in plans]}. Call "
             "`warm_start(model, ...)` before `fit`."
         )
     heads = left_behind(unnamed_heads(model, found.axes) if plans else [], plans)
@@ -80,7 +80,7 @@ def _plan(model: keras.Layer, options: Options, opened: ExitStack) -> WarmStartP
     plans = _with_something_to_do(plans, slots, scope, is_from_run)
     by_place: list[str] = []
     if run is not None:
-        # What cannot come is refused now, though it is only read in `apply`.
+        # `apply` reads these arrays later. Mismatches must be refused now.
         moved = variables_of([plan.axis.layer_axis for plan in plans])
         run.loads(moved)
         by_place = run.by_place(moved)
@@ -119,7 +119,7 @@ def _plan(model: keras.Layer, options: Options, opened: ExitStack) -> WarmStartP
 def _find(
     model: keras.Layer, options: Options, opened: ExitStack
 ) -> tuple[MatchedRun | None, ModelAxes]:
-    """The previous run, if the user named one, and the axes of the model."""
+    """Opens the previous run, if there is one, and finds the axes of the model."""
     run, sources = None, asked_sources(model, options)
     if options.previous is not None:
         previous = open_previous(options.previous, options.missing_ok)
@@ -128,25 +128,26 @@ def _find(
     found = find_axes(sources, run)
     if sources.unbuilt and not options.adopt:
         raise WarmStartError(
-            "A layer whose rows are to be moved must be built. Received: "
+            "A layer whose rows move must be built. Received: "
             f"{[layer.name for layer in sources.unbuilt]}, not built yet. Call the "
-            "model on a batch first."
+            "model on a batch first: `model(batch)`."
         )
     return run, found
 
 
 def _check_known(axis: VocabularyAxis, options: Options) -> None:
-    """Refuses a layer that the user named, and whose base is not known."""
+    """Refuses a layer that the user named if its base is unknown."""
     if axis.base is None and axis.named and not options.adopt:
         raise WarmStartError(
-            f"It must be known what the rows of layer '{axis.layer_axis.title}' stand "
-            "for now. Received: a layer for which nothing was recorded in this "
-            f"process. Say it: `base_vocabularies={{'{axis.layer.name}': old_tokens}}`."
+            f"It is unknown what the rows of layer '{axis.layer_axis.title}' stand for "
+            "now, since no earlier warm start in this process has recorded it. Pass "
+            "the tokens of the rows: "
+            f"`base_vocabularies={{'{axis.layer.name}': old_tokens}}`."
         )
 
 
 def _check_problems(found: ModelAxes, plans: list[AxisPlan]) -> None:
-    """Refuses to move rows where it is not certain what follows a rebuilt source."""
+    """Refuses to move rows if another layer may depend on the same rebuilt source."""
     rebuilt = [plan.axis.source for plan in plans]
     for lookup in found.sources.watched:
         before = recorded_vocabulary(lookup, "vectors")
@@ -160,7 +161,7 @@ def _check_problems(found: ModelAxes, plans: list[AxisPlan]) -> None:
 def _own_slots(
     plans: list[AxisPlan], scope: Scope, options: Options, is_from_run: bool
 ) -> list[SlotUpdate]:
-    """The slots that move with the rows of the model itself."""
+    """Plans the slots that move with the rows of the model itself."""
     inherits = []
     if is_from_run and scope.heir is not None:
         inherits = keras_internals.inner_optimizers(scope.heir)
@@ -176,7 +177,7 @@ def _own_slots(
 def _with_something_to_do(
     plans: list[AxisPlan], slots: list[SlotUpdate], scope: Scope, is_from_run: bool
 ) -> list[AxisPlan]:
-    """The plans that have something to do, with notes on who holds their variables."""
+    """Selects the plans that change something, and adds notes about their optimizers."""
     holding = with_slots(scope.optimizers if plans else [])
     variables = [v for o in holding for v in keras_internals.optimized_variables(o)]
     if is_from_run and scope.heir is not None:
@@ -185,7 +186,7 @@ def _with_something_to_do(
     return [
         replace(plan, notes=(*plan.notes, *not_held(plan, known, scope.optimizers)))
         for plan in plans
-        # After `layer.embeddings = matrix` and some training nothing may be left to do.
+        # After `layer.embeddings = matrix` and some training, a plan may be empty.
         if plan.moves
         or any(slot.axis is plan.axis for slot in slots)
         or not plan.row_map.is_identity
@@ -194,7 +195,7 @@ def _with_something_to_do(
 
 
 def _is_trained(scope: Scope) -> bool:
-    """Whether an optimizer has taken a step."""
+    """Returns whether an optimizer has taken a step."""
     return any(tensors.to_numpy(o.iterations) > 0 for o in scope.optimizers)
 
 
@@ -203,10 +204,14 @@ def record_untouched(
     vocabularies: NamedSources,
     unbuilt: Mapping[keras.Layer, Vocabulary],
 ) -> None:
-    """Records what the rows of layers stand for that a training has built.
+    """Records the vocabularies of layers that `fit` has built.
 
-    The ids that it was trained on were those of its begin: `unbuilt` has what the source
-    of each layer said then.
+    Args:
+        model: The model.
+        vocabularies: The sources that the user named.
+        unbuilt: The vocabulary of each layer's source at the start of `fit`. The layer
+            was trained on the ids of this vocabulary, even if the source has changed
+            since.
     """
     for axis in find_axes(find_sources(model, vocabularies)).axes:
         if recorded_vocabulary(axis.layer, axis.layer_axis.name) is None:

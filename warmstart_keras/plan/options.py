@@ -1,4 +1,4 @@
-"""The arguments of a warm start that say how, checked when they are given."""
+"""Arguments of a warm start, checked when they are passed."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -17,12 +17,12 @@ from warmstart_keras.new_rows import NewRowsInitializer, initializers
 Optimizers: TypeAlias = (
     keras.optimizers.Optimizer | Sequence[keras.optimizers.Optimizer] | None
 )
-"""Optimizers that the model does not hold."""
+"""Type of the argument `optimizer`: optimizers that the model does not hold."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of a warm start that say how; see `warm_start`."""
+    """Checked arguments of a warm start, as described in `warm_start`."""
 
     vocabularies: NamedSources = None
     previous: str | os.PathLike | keras.Model | None = None
@@ -35,8 +35,10 @@ class Options:
     seed: int | None = None
     verbose: str | int = "auto"
     optimizer: Optimizers = None
-    adopt: bool = False  # a named layer without a base takes today's vocabulary
-    without_base: Collection[keras.Layer] = ()  # `base_vocabularies` no longer holds
+    # Whether a named layer with an unknown base takes the new vocabulary as its base.
+    adopt: bool = False
+    # Layers for which `base_vocabularies` is out of date and ignored.
+    without_base: Collection[keras.Layer] = ()
 
     def __post_init__(self) -> None:
         if self.optimizer_state not in ("carry", "reset"):
@@ -46,13 +48,15 @@ class Options:
             )
         if self.min_kept is not None and not 0 <= self.min_kept <= 1:
             raise WarmStartError(
-                "`min_kept` must be a share of the words, from 0 to 1, or None. "
-                f"Received: min_kept={self.min_kept!r}"
+                "`min_kept` must be a share of the words from 0 to 1, or None. "
+                f"Received: min_kept={self.min_kept!r}. Pass for example "
+                "`min_kept=0.5`."
             )
         if self.seed is not None and not isinstance(self.seed, int | np.integer):
             raise WarmStartError(
                 "`seed` must be an integer or None. "
-                f"Received: seed={self.seed!r} (of type {type(self.seed).__name__})"
+                f"Received: seed={self.seed!r} (of type {type(self.seed).__name__}). "
+                "Pass for example `seed=0`."
             )
         for model in self.models_besides:
             _check_is(model, keras.Model, "also", "models")
@@ -67,12 +71,12 @@ class Options:
 
     @property
     def models_besides(self) -> list:
-        """Other models over the same layers."""
+        """The models in `also`, as a list."""
         return _listed(self.also)
 
     @property
     def optimizers_besides(self) -> list:
-        """Optimizers that no model holds."""
+        """The optimizers in `optimizer`, as a list."""
         return _listed(self.optimizer)
 
 
@@ -85,7 +89,7 @@ def _check_is(value: object, kind: type, argument: str, plural: str) -> None:
 
 
 def _listed(value: object) -> list:
-    """One thing, or a list or tuple of them, or None, as a list."""
+    """Converts a single value, a list, a tuple or None into a list."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
@@ -93,19 +97,19 @@ def _listed(value: object) -> list:
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """The models and optimizers that a warm start of a model has to do with."""
+    """All models and optimizers that a warm start may change."""
 
-    roots: list[keras.Layer]  # the model, and those that the user named besides
-    models: list[keras.Model]  # these, and the models inside them
-    # Those of these models, those that the user named, and all that they wrap.
+    roots: list[keras.Layer]  # the model, and the models in `also`
+    models: list[keras.Model]  # the roots, and the models inside them
+    # Optimizers of the models and in `optimizer`, with the optimizers that they wrap.
     optimizers: list[keras.optimizers.Optimizer]
-    # The optimizer that a previous run's state is for: the model's, or the one that the
-    # user named.
+    # The optimizer that takes over the state of a previous run: the optimizer of the
+    # model, or the only one in `optimizer`.
     heir: keras.optimizers.Optimizer | None
 
     @classmethod
     def of(cls, model: keras.Layer, options: Options) -> "Scope":
-        """The scope of a warm start, as it is now."""
+        """Finds the models and optimizers as they are now."""
         roots = [model, *options.models_besides]
         inside = [layer for root in roots for _, layer in keras_internals.walk(root)]
         models = [layer for layer in inside if isinstance(layer, keras.Model)]

@@ -1,4 +1,4 @@
-"""`WarmStartPlan`: a warm start as a value, checked whole; and its execution."""
+"""Checked plan of a warm start, and its execution."""
 
 import time
 import warnings
@@ -37,10 +37,11 @@ from warmstart_keras.vocabulary import Vocabulary, read
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WarmStartPlan:
-    """What a warm start would do, checked; nothing has moved.
+    """Checked plan of a warm start that has not changed anything yet.
 
-    Made by `plan_warm_start`. `str(plan)` is a table of what would move, and a list of
-    every variable with its axis, its shape and where its vocabulary was read.
+    `plan_warm_start` makes a plan, and `plan.apply()` executes it. `str(plan)` shows a
+    table of the changes, and a list of all variables that follow a vocabulary, with axis,
+    shape and vocabulary source.
 
     Examples:
         >>> from warmstart_keras import WarmStartEmbedding, plan_warm_start
@@ -57,18 +58,19 @@ class WarmStartPlan:
         ['b', 'c']
 
     Attributes:
-        model: The model.
-        bindings: A `Binding` for each variable that was looked at.
-        changed: Whether there is anything to move.
-        notes: What the user should know, one sentence each.
-        unknown: The same for each layer about whose rows nothing is known: they take
-            today's vocabulary, and nothing moves.
-        unwatched: The same for each layer of which it is not known where its vocabulary
-            comes from; or for the model, if there is none where it is.
-        unchecked: Paths of layers whose configuration could not be checked.
+        model: The `keras.Model` or layer that the plan is for.
+        bindings: List with a `Binding` for each variable that follows a vocabulary.
+        changed: Boolean, whether there is anything to move.
+        notes: List of strings, messages to the user.
+        unknown: List of strings, the messages about layers whose base vocabulary is
+            unknown. They keep their rows, and the new vocabulary is recorded as the base.
+        unwatched: List of strings, the messages about layers whose vocabulary source is
+            unknown, or about a model without any known source. A rebuild of such a
+            vocabulary goes unnoticed.
+        unchecked: List of paths of layers whose configuration could not be checked.
 
     Raises:
-        WarmStartError: As in `warm_start`.
+        WarmStartError: If `apply` is called after the model has changed.
     """
 
     model: keras.Layer
@@ -88,17 +90,17 @@ class WarmStartPlan:
 
     @property
     def bindings(self) -> list[Binding]:
-        """Every variable that was looked at, with its vocabulary axis."""
+        """The variables that follow a vocabulary, each with its axis."""
         return [b for axis in self._found.axes for b in axis.layer_axis.bindings]
 
     @property
     def changed(self) -> bool:
-        """Whether there is anything to move."""
+        """True if there is anything to move."""
         return bool(self._plans) or self._is_from_run
 
     @property
     def _is_from_run(self) -> bool:
-        """Whether there is a previous run."""
+        """True if there is a previous run."""
         return self._run is not None and self._run.previous.is_there
 
     @property
@@ -107,25 +109,25 @@ class WarmStartPlan:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know, one sentence each."""
+        """The messages to the user."""
         return [note.text for note in self._all_notes]
 
     @property
     def unchecked(self) -> list[str]:
-        """Paths of layers whose configuration could not be checked."""
+        """The paths of layers whose configuration could not be checked."""
         return self._resizing.unchecked
 
     @property
     def unbuilt(self) -> dict[keras.Layer, Vocabulary]:
-        """Layers that were named and have no rows yet, and what their source says."""
+        """The layers that were named but not built, each with its new vocabulary."""
         unbuilt = self._found.sources.unbuilt.items()
         return {layer: read(s[0]) for layer, s in unbuilt if len(s) == 1}
 
     def report(self, seconds: float = 0.0) -> WarmStartReport:
-        """What the warm start does, as a report.
+        """Describes the changes of the plan as a report.
 
         Args:
-            seconds: The time to put into it.
+            seconds: Float, the duration to put into the report. Defaults to 0.0.
 
         Returns:
             A `WarmStartReport`.
@@ -153,7 +155,7 @@ class WarmStartPlan:
         return "\n".join(lines)
 
     def facts(self) -> list[str]:
-        """What must be the same in every process that trains the model."""
+        """Lists the facts that must be equal in all processes that train the model."""
         options = self._options
         facts = [f"seed={options.seed}", f"optimizer_state={options.optimizer_state!r}"]
         for axis in self._found.axes:
@@ -170,14 +172,15 @@ class WarmStartPlan:
         return facts
 
     def apply(self) -> WarmStartReport:
-        """Does what was planned: all of it, or nothing.
+        """Executes the plan, completely or not at all.
 
         Returns:
             A `WarmStartReport`.
 
         Raises:
-            WarmStartError: If the model, its optimizer or a vocabulary has changed since
-                the plan was made. Whatever is raised, the model is as it was before.
+            WarmStartError: If the model, its optimizer, a vocabulary or the previous run
+                has changed since the plan was made. After this or any other error, the
+                model is unchanged.
         """
         start = time.perf_counter()
         updates: list[MoveRows | SetValue | LoadState] = []
@@ -189,18 +192,21 @@ class WarmStartPlan:
                     raise WarmStartError(
                         "A plan must be applied to the model that it was made for. "
                         "Received: a model whose layers, optimizer or vocabularies (or "
-                        "previous run) have changed since. Call `plan_warm_start` again."
+                        "previous run) have changed since then. Call `plan_warm_start` "
+                        "again."
                     )
                 whole = self._with_slots_from_run(transaction)._fitted()
                 # User callbacks run before anything is modified.
                 updates += whole._updates()
-                report = whole.report()  # of the shapes as they are before
+                report = whole.report()  # it needs the shapes before the change
             keys = self._old_keys()
-            for layer in self._adapting():  # after its variables are back
+            for layer in self._adapting():
+                # Rollbacks run in reverse order, so this one runs after the layer's
+                # variables have their old values again.
                 transaction.on_rollback(layer.finalize_state)
             for update in updates:
                 update.apply(transaction)
-            # What fails in one process from here on is taken back in all.
+            # If one process fails from here on, all processes roll back.
             with agreement(self.model, "finish a warm start", list):
                 self._finish(keys, transaction)
                 moved = [(plan.axis.layer_axis, plan.row_map) for plan in self._plans]
@@ -213,7 +219,7 @@ class WarmStartPlan:
         return report
 
     def _is_outdated(self) -> bool:
-        """Whether anything that was looked at has changed since."""
+        """Returns whether anything that the plan depends on has changed."""
         if self._run is not None and not self._run.previous.is_as_it_was:
             return True
         try:
@@ -228,11 +234,11 @@ class WarmStartPlan:
         )
 
     def _is_held_otherwise(self) -> bool:
-        """Whether the optimizers have other variables than they had."""
+        """Returns whether the optimizers hold other variables than before."""
         return held(Scope.of(self.model, self._options), self._plans) != self._held
 
     def _with_slots_from_run(self, transaction: Transaction) -> "WarmStartPlan":
-        """The plan with what the optimizer gets from a previous run, if there is one."""
+        """Adds to the plan the optimizer state of a previous run, if there is one."""
         if self._run is None or not self._is_from_run:
             return self
         slots, texts = slots_from_run(
@@ -242,7 +248,7 @@ class WarmStartPlan:
         return replace(self, _slots=(*self._slots, *slots), _notes_of_run=notes)
 
     def _fitted(self) -> "WarmStartPlan":
-        """The plan after what new rows are made of was learned, if it must be."""
+        """Fits the methods that make new rows, where a method has to learn first."""
         plans, notes = [], list(self._notes_of_model)
         for plan in self._plans:
             moves = []
@@ -256,7 +262,7 @@ class WarmStartPlan:
         return replace(self, _plans=tuple(plans), _notes_of_model=tuple(notes))
 
     def _updates(self) -> list[MoveRows | SetValue | LoadState]:
-        """All that is done to variables, in this order."""
+        """Lists all updates of variables in their order."""
         moves = [move.prepared() for plan in self._plans for move in plan.moves]
         loads: list[SetValue | LoadState] = []
         if self._run is not None:
@@ -265,7 +271,7 @@ class WarmStartPlan:
         return [*moves, *(slot.update for slot in self._slots), *loads]
 
     def _old_keys(self) -> list[tuple]:
-        """By which key each optimizer knows each variable before anything moves."""
+        """Lists the key of each variable in each optimizer, before anything moves."""
         return [
             (optimizer, binding.variable, old_key(optimizer, binding))
             for optimizer in self._scope.optimizers
@@ -274,12 +280,12 @@ class WarmStartPlan:
         ]
 
     def _adapting(self) -> list[keras.Layer]:
-        """Layers that work out more of their variables than these say."""
+        """Lists the layers that compute further state from their variables."""
         layers = [plan.axis.layer for plan in self._plans]
         return [layer for layer in layers if hasattr(layer, "finalize_state")]
 
     def _finish(self, keys: list[tuple], transaction: Transaction) -> None:
-        """Does all that there is to do besides moving rows."""
+        """Makes all changes that follow after the rows have moved."""
         for optimizer, variable, old in keys:
             new = keras_internals.variable_key(optimizer, variable)
             replace_key(optimizer, old, new, transaction)
@@ -302,7 +308,7 @@ class WarmStartPlan:
                 keras_internals.separate_averages(optimizer)
 
     def _say(self, report: WarmStartReport) -> None:
-        """Prints what was done, and warns of what may be a mistake."""
+        """Prints the report and the notes, and issues the warnings."""
         verbose = 1 if self._options.verbose == "auto" else self._options.verbose
         for note in self._all_notes:
             if note.level is Level.WARNING:
@@ -315,7 +321,7 @@ class WarmStartPlan:
 
 
 def asked_sources(model: keras.Layer, options: Options) -> Sources:
-    """Where the vocabularies of a model are read, as the user asked, and as it is now."""
+    """Finds the vocabulary sources of a model for the arguments of a warm start."""
     return find_sources(
         model,
         options.vocabularies,
@@ -327,7 +333,7 @@ def asked_sources(model: keras.Layer, options: Options) -> Sources:
 
 
 def held(scope: Scope, plans: tuple[AxisPlan, ...]) -> list[tuple[int, ...]]:
-    """The variables of the optimizers, and their shapes, if any may have to move."""
+    """Lists the variables of the optimizers by `id`, with shapes, if there are plans."""
     return [
         (id(variable), *map(int, variable.shape))
         for optimizer in (scope.optimizers if plans else [])
@@ -338,7 +344,7 @@ def held(scope: Scope, plans: tuple[AxisPlan, ...]) -> list[tuple[int, ...]]:
 def _variable_change(
     plan: AxisPlan, binding: Binding, slots: tuple[SlotUpdate, ...]
 ) -> VariableChange:
-    """What becomes of a variable; asked before it moves."""
+    """Describes the change of a variable. It must run before the variable moves."""
     variable, axis = binding.variable, binding.axis
     stored = plan.axis.stored.get(id(variable))
     before = tuple(map(int, variable.shape)) if stored is None else stored.shape

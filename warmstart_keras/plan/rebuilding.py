@@ -1,4 +1,4 @@
-"""Whether a model of new shapes could be loaded again, asked before anything moves."""
+"""Check that the saved model can be loaded with its new shapes, before rows move."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +12,7 @@ from warmstart_keras.keras_internals import shapes_alone
 from warmstart_keras.layers import Size, WarmStartEmbedding
 from warmstart_keras.model import VocabularyAxis
 
-# Keras's own classes, whose configuration says their size and nothing more of it.
+# Classes whose configuration holds their size, so no further check is needed.
 _REBUILT_AS_THEY_ARE = (
     keras.layers.Embedding,
     keras.layers.Dense,
@@ -25,13 +25,21 @@ _REBUILT_AS_THEY_ARE = (
 def check_ancestors(
     model: keras.Layer, axes: list[VocabularyAxis], sizes: dict[Size, Any]
 ) -> list[str]:
-    """Checks that every ancestor's configuration would rebuild the new shapes.
+    """Checks that every ancestor's configuration rebuilds the new shapes.
 
-    A Functional or Sequential model is rebuilt from its layers. Any other parent has a
-    configuration of its own, and if that holds the old size of the vocabulary, the model
-    would save, and fail to load. Returns the paths of ancestors whose configuration
-    cannot be had, or does not rebuild the present shapes either: such a model could not
-    be loaded before.
+    Keras rebuilds a Functional or Sequential model from its layers. It rebuilds any other
+    parent from the parent's own configuration. If that holds the old size of the
+    vocabulary, the model can be saved but not loaded.
+
+    Args:
+        model: The model.
+        axes: The vocabulary axes that change their number of rows.
+        sizes: New values of attributes that hold a vocabulary's size.
+
+    Returns:
+        A list of paths of ancestors that could not be checked: their configuration raises
+        an error, or does not rebuild the present shapes either. Such a model could not be
+        loaded before.
     """
     unchecked = []
     changed = {axis.layer for axis in axes}
@@ -54,21 +62,21 @@ def check_ancestors(
         name = axis.layer.name
         raise WarmStartError(
             f"The configuration of '{path}' (of type {type(owner).__name__}) must "
-            f"rebuild layer '{name}' with its new number of rows, or the saved "
+            f"rebuild layer '{name}' with its new number of rows. Otherwise the saved "
             "model could not be loaded. Received: a configuration that rebuilds "
             f"{_rows_in(rebuilt, inside, axis, axis.rows)} rows, where the new "
-            f"vocabulary needs {axis.rows}. Say which attribute holds the size: "
+            f"vocabulary needs {axis.rows}. Name the attribute that holds the size in "
+            "the key of `vocabularies`: "
             f"`Binding('{name}', '{axis.layer_axis.bindings[0].variable.name}', "
-            f"size='{owner.name}.{_likely_attribute(owner, axis.layer_axis.rows)}')` as "
-            "the key in `vocabularies`; give the layer a fixed capacity (a larger one, "
-            "in a new model); or let `get_config` "
-            f"of {type(owner).__name__} follow the layer's size."
+            f"size='{owner.name}.{_likely_attribute(owner, axis.layer_axis.rows)}')`. "
+            "Or give the layer a larger fixed capacity, in a new model. Or make "
+            f"`get_config` of {type(owner).__name__} return the layer's present size."
         )
     return unchecked
 
 
 def _likely_attribute(owner: keras.Layer, rows: int) -> str:
-    """The name of the attribute that holds the size, where one alone can."""
+    """Guesses the attribute that holds the size, if only one has this value."""
     names = [
         name
         for name, value in vars(owner).items()
@@ -80,8 +88,10 @@ def _likely_attribute(owner: keras.Layer, rows: int) -> str:
 def _owners(
     model: keras.Layer, changed: set[keras.Layer]
 ) -> Iterator[tuple[str, keras.Layer]]:
-    """The outermost layers around changed ones, themselves if of a class of the user's,
-    that have a configuration of their own.
+    """Finds the outermost layers that contain a changed layer and have a configuration.
+
+    A custom layer that changes is its own owner. Functional and Sequential models are
+    skipped, since Keras rebuilds them from their layers.
     """
 
     def visit(layer: keras.Layer, path: str) -> Iterator[tuple[str, keras.Layer]]:
@@ -99,9 +109,9 @@ def _owners(
 
 
 def _rebuilt(owner: keras.Layer) -> list[keras.Layer]:
-    """The layers of `owner`, itself first, were it rebuilt from its configuration.
+    """Rebuilds `owner` from its configuration, and lists the layers, `owner` first.
 
-    Empty where that cannot be had.
+    The list is empty if this raises an error.
     """
     classes = {
         type(layer).__name__: type(layer) for _, layer in keras_internals.walk(owner)
@@ -116,7 +126,7 @@ def _rebuilt(owner: keras.Layer) -> list[keras.Layer]:
                 if isinstance(layer, WarmStartEmbedding):
                     layer.number_of_rows()
             return layers
-    except Exception:  # whatever a user's configuration raises, it is not to be had
+    except Exception:  # a custom configuration may raise anything
         return []
 
 
@@ -126,9 +136,13 @@ def _rows_in(
     axis: VocabularyAxis,
     wanted: int,
 ) -> int | None:
-    """How many rows an axis has in a layer that was rebuilt; None if not known.
+    """Returns the number of rows of an axis after rebuilding, or None if unknown.
 
-    `rebuilt` are the layers of what was rebuilt, `inside` those it was rebuilt from.
+    Args:
+        rebuilt: The layers of the rebuilt owner.
+        inside: The layers of the owner itself.
+        axis: The axis of a layer in `inside`.
+        wanted: The number of rows that it must have.
     """
     kind = type(axis.layer)
     ours, theirs = ([x for x in some if type(x) is kind] for some in (inside, rebuilt))
@@ -151,18 +165,18 @@ def _rows_in(
 
 @contextmanager
 def attributes_set(sizes: dict[Size, Any]) -> Iterator[None]:
-    """Lets layers say the new size in their configuration, for a while."""
+    """Sets the size attributes of layers inside the `with` block, then restores them."""
     with ExitStack() as undo:
         for size, value in sizes.items():
             before = getattr(size.owner, size.attribute)
             try:
                 setattr(size.owner, size.attribute, value)
-            except Exception as error:  # a property of the user's may raise anything
+            except Exception as error:  # a custom property may raise anything
                 raise WarmStartError(
                     f"`size` of a `Binding` must name an attribute that can be set. "
                     f"Received: '{size.attribute}' of '{size.owner.name}', which raised "
-                    f"{type(error).__name__}: {str(error)[:200]}. Name the attribute "
-                    "that the configuration is made of."
+                    f"{type(error).__name__}: {str(error)[:200]}. Pass the attribute "
+                    "that `get_config` reads, for example `size='vocabulary_size'`."
                 ) from error
             undo.callback(setattr, size.owner, size.attribute, before)
         yield

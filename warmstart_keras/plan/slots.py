@@ -1,4 +1,4 @@
-"""What becomes of the optimizers' slots: moved with their rows, or taken from a run."""
+"""Updates of optimizer slots: moved with their rows, or read from a previous run."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,19 +27,19 @@ from warmstart_keras.vocabulary import RowMap
 
 @dataclass(frozen=True, eq=False)
 class SlotUpdate:
-    """What becomes of one variable of an optimizer."""
+    """Update of one variable of an optimizer."""
 
-    update: MoveRows | SetValue  # the update
-    # The vocabulary axis that it follows; None if it follows none.
+    update: MoveRows | SetValue
+    # The vocabulary axis that the variable follows, or None.
     axis: VocabularyAxis | None = None
-    # The variable of the model that it belongs to, if it follows an axis.
+    # The variable of the model that the slot belongs to, if it follows an axis.
     owner: keras.Variable | None = None
 
 
 def _slots_of(
     optimizer: keras.optimizers.Optimizer, plans: Sequence[AxisPlan]
 ) -> Iterator[tuple[AxisPlan, Slot]]:
-    """The slots of some plans; those of a kernel with two vocabularies once for each."""
+    """Yields the slots of some plans; a kernel with two vocabularies is yielded twice."""
     owners = {(id(b.variable), b.axis): plan for plan in plans for b in plan.bindings}
     rounds: list[dict[int, int]] = []
     for variable, axis in owners:
@@ -56,7 +56,7 @@ def _slots_of(
 def with_slots(
     optimizers: Sequence[keras.optimizers.Optimizer],
 ) -> list[keras.optimizers.Optimizer]:
-    """Those of some optimizers that are built and keep slots: they wrap no other."""
+    """Selects the built optimizers that hold slots, which wrappers of others do not."""
     found = []
     for optimizer in optimizers:
         if not optimizer.built:
@@ -74,7 +74,7 @@ def move_slots(
     """Moves the slots of a built optimizer with the rows that they belong to."""
     updates = []
     for plan, slot in _slots_of(optimizer, plans):
-        # Slots of rows that come from elsewhere are of no use.
+        # If the rows come from a previous run, the slots of the replaced rows are reset.
         reset = options.optimizer_state == "reset" or bool(plan.axis.stored)
         if slot.axis is None and not reset:
             continue
@@ -91,10 +91,9 @@ def move_slots(
 
 
 def _slot_rows(plan: AxisPlan, rows: int) -> RowMap:
-    """Where the rows of a slot come from.
+    """Returns the row map of a slot.
 
-    After `layer.embeddings = matrix` the slots still stand for older tokens than the
-    table does.
+    After `layer.embeddings = matrix`, the slots stand for older tokens than the table.
     """
     layer, after = plan.axis.layer, plan.axis.rows
     if isinstance(layer, WarmStartEmbedding) and layer.assigned_by_hand:
@@ -117,9 +116,12 @@ def slots_from_run(
     options: Options,
     transaction: Transaction,
 ) -> tuple[list[SlotUpdate], list[str]]:
-    """What the optimizer gets from a previous run, and notes on that.
+    """Plans the state that the optimizer takes over from a previous run.
 
     An optimizer that is not built yet is built.
+
+    Returns:
+        A list of updates, and a list of notes for the report.
     """
     optimizer = scope.heir
     if optimizer is None:
@@ -145,7 +147,17 @@ def _bring_slots(
     plans: list[AxisPlan],
     reset: bool,
 ) -> tuple[list[SlotUpdate], list[str]]:
-    """What a built optimizer gets from a previous run; `reset`: but not for `plans`."""
+    """Plans the state that a built optimizer takes over from a previous run.
+
+    Args:
+        optimizer: The optimizer.
+        run: The previous run.
+        plans: The plans whose rows come from the run.
+        reset: Whether slots in `plans` start again instead.
+
+    Returns:
+        A list of updates, and a list of notes for the report.
+    """
     first: dict[int, AxisPlan] = {}
     seconds: list[AxisPlan] = []  # of kernels with a vocabulary along both axes
     for plan in plans:
@@ -184,7 +196,7 @@ def _bring_slots(
 def _bring_slot(
     plan: AxisPlan, slot: Slot, stored: LazyArray | None
 ) -> MoveRows | SetValue:
-    """What a slot of a plan gets from a previous run; `stored` is None if nothing."""
+    """Plans a slot of a plan, from the stored slot if there is one, or from its start."""
     if slot.axis is None:
         return SetValue(slot.variable, slot.start if stored is None else stored)
     if stored is None:
@@ -200,7 +212,7 @@ def _all_slots(
     arrived: dict[int, LazyArray],
     plans: dict[int, AxisPlan],
 ) -> dict[int, Slot]:
-    """The slots of all variables that get a value, by the `id` of the slot's variable."""
+    """Finds the slots of all variables that the run sets, by `id` of the slot."""
     found: dict[int, Slot] = {}
     for inner in with_slots(inner_optimizers(optimizer)):
         axes = {
@@ -217,7 +229,7 @@ def _all_slots(
 def _expected(
     variable: keras.Variable, slots: dict[int, Slot], plans: dict[int, AxisPlan]
 ) -> tuple[int, ...]:
-    """The shape that a variable of the optimizer must have had."""
+    """Returns the shape that an optimizer variable must have in the previous run."""
     shape = list(map(int, variable.shape))
     slot = slots.get(id(variable))
     if slot is not None and id(slot.owner) in plans and slot.axis is not None:

@@ -1,4 +1,4 @@
-"""A plan for people to read: every variable with a vocabulary, and notes."""
+"""Texts of a plan: the table of variables that follow a vocabulary, and notes."""
 
 import os
 from collections.abc import Sequence, Sized
@@ -15,7 +15,7 @@ from warmstart_keras.vocabulary import Vocabulary, VocabularySource
 
 
 class Level(Enum):
-    """Where a note is said."""
+    """Output channels of a note."""
 
     DETAIL = "in the report"
     INFO = "in the report, and printed"
@@ -24,14 +24,14 @@ class Level(Enum):
 
 @dataclass(frozen=True)
 class Note:
-    """What the user should know about a warm start: one sentence."""
+    """Message to the user about a warm start."""
 
     text: str
     level: Level
 
 
 def listing(axes: list[VocabularyAxis], plans: Sequence[AxisPlan]) -> str:
-    """All variables with a vocabulary, each with axis, shapes and source, as a table."""
+    """Formats a table of all variables with a vocabulary, with axis, shape and source."""
     changed = [plan.axis for plan in plans]
     rows = [("variable", "axis", "shape", "vocabulary", "what happens")]
     for axis in axes:
@@ -51,10 +51,10 @@ def listing(axes: list[VocabularyAxis], plans: Sequence[AxisPlan]) -> str:
 
 
 def left_behind(heads: list[LayerAxis], plans: Sequence[AxisPlan]) -> list[str]:
-    """A note on each head as wide as a vocabulary that moves, which nobody named.
+    """Writes a note on each unnamed head that is as wide as a vocabulary that moves.
 
-    It is not guessed that the head follows it; but to move an embedding and leave its
-    head in place breaks a model without an error.
+    The same width does not prove that the head follows the vocabulary, so the head is not
+    moved. But if it does, the model gives wrong outputs without an error.
     """
     notes = []
     for head in heads:
@@ -65,8 +65,9 @@ def left_behind(heads: list[LayerAxis], plans: Sequence[AxisPlan]) -> list[str]:
             ):
                 notes.append(
                     f"layer '{head.path}' has {head.rows} outputs, as many as "
-                    f"'{plan.name}' has tokens, and stays as it is. If they stand for "
-                    "the same tokens, name it: "
+                    f"'{plan.name}' has tokens, but its outputs are not moved. If they "
+                    "stand for the same tokens, the model will predict wrong tokens. "
+                    "Then name the layer: "
                     f"`vocabularies={{'{head.layer.name}': ...}}`."
                 )
                 break
@@ -74,30 +75,32 @@ def left_behind(heads: list[LayerAxis], plans: Sequence[AxisPlan]) -> list[str]:
 
 
 def not_watched(found: ModelAxes, model: keras.Layer) -> list[str]:
-    """A note on each layer, or on the model, whose vocabulary source is not known."""
+    """Writes a note on each layer, or the model, whose vocabulary source is unknown."""
     notes = [
-        f"layer '{path}': it is not known where its vocabulary comes from, so a "
-        "rebuild of it is not seen. Name the source: "
+        f"layer '{path}': its vocabulary source is unknown, so a rebuild would go "
+        "unnoticed and its rows would stand for wrong tokens. Pass the source: "
         f"`vocabularies={{'{path.rpartition('/')[2]}': vectorizer}}`."
         for path in found.sources.sourceless
     ]
     if found.is_in_vain:
         plain = found.sources.plain
         notes.append(
-            f"nothing of model '{model.name}' is known to follow a vocabulary, "
-            f"so a rebuild is not seen. It has embeddings: {plain}. Name the source "
-            f"of each that does: `vocabularies={{'{plain[0].rpartition('/')[2]}': "
-            "vectorizer}`, or make it a `WarmStartEmbedding`."
+            f"no vocabulary was found for any embedding of model '{model.name}', so a "
+            f"rebuild would go unnoticed. The model has the embeddings {plain}. Pass "
+            "the source of each that follows a vocabulary: "
+            f"`vocabularies={{'{plain[0].rpartition('/')[2]}': vectorizer}}`. Or "
+            "replace it by a `WarmStartEmbedding`."
         )
     return notes
 
 
 def adopted(axis: VocabularyAxis) -> str:
-    """A note on rows that are taken to stand for today's vocabulary."""
+    """Writes a note on rows that are assumed to stand for the new vocabulary."""
     return (
-        f"layer '{axis.layer_axis.title}': nothing was known about its rows; today's "
-        f"{len(axis.new):,} tokens are taken as what they stand for. If they were "
-        "trained on another vocabulary, name it: "
+        f"layer '{axis.layer_axis.title}': its base vocabulary is unknown. No row "
+        f"moves, and its rows are assumed to stand for the {len(axis.new):,} tokens of "
+        "the new vocabulary. If they were trained on another vocabulary, they will "
+        "stand for wrong tokens. Then pass "
         f"`base_vocabularies={{'{axis.layer.name}': old_tokens}}`."
     )
 
@@ -105,9 +108,12 @@ def adopted(axis: VocabularyAxis) -> str:
 def not_held(
     plan: AxisPlan, held: set[int], optimizers: Sequence[keras.optimizers.Optimizer]
 ) -> list[str]:
-    """Notes on what does not follow a new number of rows by itself.
+    """Writes notes on functions and optimizers that cannot be updated automatically.
 
-    `held` has the `id`s of all variables that a built optimizer holds.
+    Args:
+        plan: The plan of an axis.
+        held: The `id`s of all variables that a built optimizer holds.
+        optimizers: All optimizers that are known.
     """
     notes = []
     unheld = any(
@@ -115,13 +121,13 @@ def not_held(
     )
     if plan.axis.resizes:
         notes.append(
-            "its number of rows changes; make functions that you compiled "
-            "yourself anew, and name other models over this layer in `also=`."
+            "its number of rows changes. Recompile functions that you have compiled "
+            "yourself, and pass other models that share this layer in `also=`."
         )
     if unheld and (plan.axis.resizes or not optimizers):
         notes.append(
-            "no built optimizer is known that holds its variable. If a training "
-            "loop of your own has one, pass `optimizer=`."
+            "no built optimizer is known that holds its variable, so no slots move "
+            "with its rows. If a custom training loop has one, pass `optimizer=`."
         )
     return notes
 
@@ -133,12 +139,12 @@ def _shapes(shape: tuple[int, ...], axis: int, rows: int) -> str:
 
 def _happens(axis: VocabularyAxis, changed: list[VocabularyAxis]) -> str:
     if any(axis is one for one in changed):
-        return "comes over" if axis.stored else "moves"
-    return "is not known yet" if axis.base is None else "stays"
+        return "is copied" if axis.stored else "moves"
+    return "has no base yet" if axis.base is None else "stays"
 
 
 def _source(source: VocabularySource) -> str:
-    """What a vocabulary was read from."""
+    """Describes a vocabulary source in a few words."""
     if isinstance(source, keras.Layer):
         return f"layer '{source.name}'"
     if isinstance(source, str | os.PathLike):

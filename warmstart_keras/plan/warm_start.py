@@ -1,4 +1,4 @@
-"""`warm_start` and `plan_warm_start`: the warm start of a model at hand."""
+"""Public functions that warm-start a model, or plan a warm start."""
 
 import os
 from collections.abc import Sequence
@@ -28,7 +28,10 @@ def plan_warm_start(
     verbose: str | int = "auto",
     optimizer: Optimizers = None,
 ) -> WarmStartPlan:
-    """Plans a warm start, and checks all of it; nothing changes.
+    """Plans and checks a warm start without changing the model (a dry run).
+
+    Print the plan to see what would happen to each variable, and call `plan.apply()` to
+    execute it.
 
     Examples:
         >>> import keras
@@ -46,24 +49,35 @@ def plan_warm_start(
         Warm start: ...: kept 1 words (1 moved), 1 new, 1 dropped; variables: 1, ...
 
     Args:
-        model: As in `warm_start`, like all that follow.
-        vocabularies: What rows shall stand for.
-        previous: The previous run that the model starts from. It is read, and checked.
-        base_vocabularies: What the rows stand for now, or stood for in `previous`.
-        new_embeddings_initializer: What the rows of new words start from.
-        optimizer_state: `"carry"` or `"reset"`.
-        min_kept: The least share of the old words that the new vocabulary must have.
-        missing_ok: Whether `previous` may not be there.
-        also: Other models over the same layers.
-        seed: Integer or None.
-        verbose: What `plan.apply()` prints.
-        optimizer: Optimizers that the model does not hold.
+        model: A built `keras.Model`, or a single layer. This and all other arguments are
+            described in full in `warm_start`.
+        vocabularies: Vocabulary source, or a mapping from a layer, its name or a
+            `Binding` to a vocabulary source. Defaults to `None`: sources are found in the
+            model.
+        previous: Path of a saved run, or a `keras.Model`, that the model starts from. The
+            plan reads and checks it. Defaults to `None`.
+        base_vocabularies: Vocabulary source, or a mapping as in `vocabularies`, for the
+            tokens that the rows stand for now. Defaults to `None`.
+        new_embeddings_initializer: Keras initializer, string or callable that makes the
+            rows of new words. Defaults to `None`: each layer's own initializer.
+        optimizer_state: String, `"carry"` or `"reset"`. Defaults to `"carry"`.
+        min_kept: Float from 0 to 1, the smallest share of the base's words that the new
+            vocabulary must contain. Defaults to `None`: at least one word.
+        missing_ok: Boolean, whether `previous` may be a path that does not exist yet.
+            Defaults to `False`.
+        also: `keras.Model` or a list of models that share layers with `model`. Defaults
+            to `()`.
+        seed: Integer, seed of the new rows. Defaults to `None`.
+        verbose: `"auto"`, 0, 1 or 2: how much `plan.apply()` prints. Defaults to
+            `"auto"`.
+        optimizer: Optimizer, or a list of optimizers, that `model` does not hold.
+            Defaults to `None`.
 
     Returns:
-        A `WarmStartPlan`. `str(plan)` shows what it would do, `plan.apply()` does it.
+        A `WarmStartPlan`.
 
     Raises:
-        WarmStartError: As in `warm_start`.
+        WarmStartError: If the warm start is not possible, as in `warm_start`.
     """
     return make_plan(
         model,
@@ -98,12 +112,14 @@ def warm_start(
     verbose: str | int = "auto",
     optimizer: Optimizers = None,
 ) -> WarmStartReport:
-    """Moves every row of a model to its token's place in the rebuilt vocabulary.
+    """Moves each row of a model to the index of its token in the new vocabulary.
 
-    For use before `fit`, and in training loops of your own; in `fit` the callback
-    `VocabularyWarmStart` does the same. Every row whose token stayed is bit for bit what
-    it was, in the embedding and in every slot of the optimizer; iterations, learning
-    rate and all other weights stay. If anything fails, the model is what it was before.
+    Call it before `fit`, or in a custom training loop. In `fit`, the callback
+    `VocabularyWarmStart` does the same.
+
+    A row whose token is kept has exactly the same values afterwards, in the embedding and
+    in every optimizer slot. The iteration count, the learning rate and all other weights
+    stay the same. If a step fails, the model is restored to its state before the call.
 
     Examples:
         >>> import keras
@@ -117,48 +133,63 @@ def warm_start(
         True
 
     Args:
-        model: A model, or a layer alone.
-        vocabularies: What rows shall stand for, where the model does not tell: a mapping
-            from a layer or its name to a source (see `Vocabulary`), or one source where
-            the model has one embedding. Becomes the source of a `WarmStartEmbedding`.
-        previous: The previous run, whose weights and optimizer state the model starts
-            from: path of a `.keras` archive, a `.weights.h5` file or a
-            `tf.train.Checkpoint`, or of a directory that has some (the newest counts); or
-            a `keras.Model`, which is not touched. Layers are matched by name; rows go to
-            their tokens' places in today's vocabulary; what `adapt()` made today stays.
-            None: the model itself is yesterday's.
-        base_vocabularies: What the rows stand for now (or stood for in `previous`),
-            likewise; needed only where that is not known: for a plain `Embedding` that no
-            warm start has seen in this process, for clones, and for files that do not
-            say it.
-        new_embeddings_initializer: What the rows of new words start from: a Keras
-            initializer; `"mean"` of the old words, `"gaussian"` around it, `"oov"` (the
-            row that served them so far), `"subword"` (from parts of kept words),
-            `ContextRows(...)` (from the words around them), `PretrainedRows(...)`; or a
-            callable `(tokens, base) -> rows`, with `tokens` the list of new tokens, and
-            `base.matrix` (NumPy array) and `base.vocabulary` of before. None: what each
-            layer says.
-        optimizer_state: `"carry"` moves the slots with their rows, and those of new rows
-            start as a fresh optimizer's; `"reset"` starts all slots of these variables
-            so.
-        min_kept: The least share of the old words that the new vocabulary must have,
-            from 0 (no check) to 1. None: at least one word.
-        missing_ok: Whether `previous` may not be there, as on the first day: the model
-            then stays as it was initialised.
-        also: Other models over the same layers, one or a list: their compiled functions
-            are made anew and their optimizers carried too.
-        seed: Integer or None. New rows depend on it, the layer's name and the two
-            vocabularies alone.
-        verbose: 0 prints nothing, 1 (and `"auto"`) one line, 2 a table, if anything
-            moved.
-        optimizer: Optimizers that the model does not hold, one or a list.
+        model: A built `keras.Model`, or a single layer.
+        vocabularies: Vocabulary source (see `Vocabulary`), or a mapping from a layer, its
+            name or a `Binding` to a vocabulary source. A source without a mapping is
+            allowed if the model has exactly one embedding. It also becomes the source of
+            a `WarmStartEmbedding` for later warm starts. Defaults to `None`: sources are
+            found in the model.
+        previous: The previous run: a `keras.Model`, or the path of a `.keras` archive, a
+            `.weights.h5` file or a `tf.train.Checkpoint`. For a directory of such files,
+            the newest is used. `model` takes over weights and optimizer state. Layers are
+            matched by name. A `keras.Model` given here is not changed. State that
+            `adapt()` has computed in `model` is kept. Defaults to `None`: the rows of
+            `model` itself are moved.
+        base_vocabularies: Vocabulary source, or a mapping as in `vocabularies`, for the
+            tokens that the rows stand for now, or stood for in `previous`. It is needed
+            if this is unknown: for a plain `Embedding` before its first warm start in
+            this process, for a cloned model, and for a file without vocabularies.
+            Defaults to `None`.
+        new_embeddings_initializer: Initializer of the rows of new words:
+
+            - a Keras initializer (instance, class or name);
+            - `"mean"`, the mean of the base's words, or `"gaussian"`, samples around it;
+            - `"oov"`, the OOV row that the word was mapped to before;
+            - `"subword"`, from the character n-grams shared with kept words;
+            - `ContextRows(...)`, from the words around the new word in texts;
+            - `PretrainedRows(...)`, from pretrained vectors;
+            - a callable `(tokens, base) -> rows`. `tokens` is the list of new words,
+              `base.matrix` the old matrix as a NumPy array, `base.vocabulary` its
+              `Vocabulary`.
+
+            Defaults to `None`: each layer's own initializer.
+        optimizer_state: String, `"carry"` or `"reset"`. `"carry"` moves the slots with
+            their rows, and gives new rows the slots of a fresh optimizer. `"reset"` gives
+            all rows the slots of a fresh optimizer. Defaults to `"carry"`.
+        min_kept: Float from 0 to 1, the smallest share of the base's words that the new
+            vocabulary must contain. 0 turns the check off. Defaults to `None`: at least
+            one word.
+        missing_ok: Boolean, whether `previous` may be a path that does not exist yet, as
+            before the first run. The model then keeps its initial weights. Defaults to
+            `False`.
+        also: `keras.Model` or a list of models that share layers with `model`. Their
+            optimizer slots are moved, and their compiled functions are recreated.
+            Defaults to `()`.
+        seed: Integer. The values of new rows depend only on the seed, the layer's name
+            and the two vocabularies. Defaults to `None`, which is a fixed seed too.
+        verbose: `"auto"`, 0, 1 or 2. 0 prints nothing. 1 and `"auto"` print one line if
+            rows have moved, 2 prints a table. Defaults to `"auto"`.
+        optimizer: Optimizer, or a list of optimizers, that `model` does not hold, as in a
+            custom training loop. Their slots are moved too. Defaults to `None`.
 
     Returns:
-        A `WarmStartReport`; `report.changed` is False where nothing was to do.
+        A `WarmStartReport`. `report.changed` is `False` if there was nothing to do.
 
     Raises:
-        WarmStartError: If anything about model, vocabularies or arguments does not fit;
-            the message says what, and the cure. The model is as it was before.
+        WarmStartError: If an argument is invalid, a layer is not built, or a vocabulary
+            is unknown or keeps too few words; if `previous` cannot be read or does not
+            fit the model; or if the saved model could not be loaded again. The message
+            gives the cure. The model is unchanged.
     """
     return plan_warm_start(
         model,
