@@ -459,7 +459,7 @@ def test_a_table_that_is_quantised():
         ),
         (
             {"new_embeddings_initializer": np.ones((2, 2))},
-            r"an array goes in as `keras.initializers.Constant\(array\)`",
+            r"Pass an array as `keras.initializers.Constant\(array\)`",
         ),
     ],
 )
@@ -473,7 +473,10 @@ def test_arguments_that_mean_nothing(monday, arguments, message):
 @pytest.mark.parametrize(
     ("new_rows", "message"),
     [
-        (lambda tokens, base: np.zeros((1, 1)), r"shape \(2, 4\), one row for each new"),
+        (
+            lambda tokens, base: np.zeros((1, 1)),
+            r"`new_embeddings_initializer` must .*shape \(2, 4\).*Received: .*\(1, 1\)",
+        ),
         (
             keras.initializers.Constant(np.ones((3, 3))),
             r"shape \(8, 4\). Received: .*Constant object .*raised",
