@@ -285,7 +285,7 @@ def test_rows_that_cannot_be_cut_into_equal_shards_are_refused_with_the_cure():
 
 @pytest.mark.usefixtures("rows_sharded")
 def test_a_table_that_cannot_be_cut_is_refused_with_the_cure_when_it_is_built():
-    message = r"layer 'words' are to be cut into 2 equal .*17 rows.*`input_dim=18`"
+    message = r"layer 'words' must .* 2 equal .*Received: 17 rows.*`input_dim=18`"
     with pytest.raises(WarmStartError, match=message):
         build([*BASE, "one more"])
     layer = WarmStartEmbedding(

@@ -425,6 +425,6 @@ def test_a_quantised_kernel(mode):
     model = classifier(8)
     model.get_layer("bag").quantize(mode)
     before = [array(v).tobytes() for v in model.variables]
-    with pytest.raises(WarmStartError, match=f"must not be quantised.*'{mode}'"):
+    with pytest.raises(WarmStartError, match=f"must not be quantized.*'{mode}'"):
         warm_start(model, {"bag": words}, base_vocabularies={"bag": words})
     assert [array(v).tobytes() for v in model.variables] == before

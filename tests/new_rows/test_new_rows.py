@@ -125,7 +125,9 @@ def test_where_no_word_stayed_rows_are_finite(method):
 
 @each_method
 def test_a_base_without_words_gives_no_rows(method):
-    with pytest.raises(WarmStartError, match="a base vocabulary without any word"):
+    with pytest.raises(
+        WarmStartError, match=r"`new_embeddings_initializer`.*no words.*Received.*uniform"
+    ):
         remap(MATRIX[:2], RowMap(BASE[:2], NEW), new_embeddings_initializer=method())
 
 
@@ -165,7 +167,7 @@ def test_a_name_a_class_and_an_instance_are_the_same(name, kind):
 
 
 def test_a_class_that_needs_arguments_is_refused():
-    message = "a class only where that needs no arguments. Received: ContextRows.*texts"
+    message = r"must be an instance.*Received: .*ContextRows .*texts.*Pass `ContextRows\("
     with pytest.raises(WarmStartError, match=message):
         new_rows(ContextRows)
     with pytest.raises(WarmStartError, match=message):
@@ -297,7 +299,7 @@ def test_of_several_oov_rows_that_are_not_known_the_mean_is_taken():
         words, [*base, "new"], new_embeddings_initializer="oov", verbose=0
     )
     assert array(words.embeddings)[3] == 1.5
-    assert any("not known which of 2 served" in n for n in report.notes)
+    assert any("unknown which of 2 OOV rows" in n for n in report.notes)
 
 
 def test_oov_rows_are_known_where_rows_become_spare_and_special_too():
@@ -348,7 +350,7 @@ def test_without_an_oov_row_the_mean_of_the_words_is_taken():
     words.set_weights([np.array([[1], [2]], "float32")])
     report = warm_start(words, ["b", "new"], new_embeddings_initializer="oov", verbose=0)
     assert array(words.embeddings).ravel().tolist() == [2, 1.5]
-    assert any("there was no OOV row" in note for note in report.notes)
+    assert any("there is no OOV row" in note for note in report.notes)
 
 
 # --- "subword" ---
@@ -446,7 +448,7 @@ def test_words_that_share_nothing_start_from_the_mean_and_are_counted():
     words = WarmStartEmbedding(output_dim=3, vocabulary=BASE, name="words")
     words.build()
     report = warm_start(words, NEW, new_embeddings_initializer="subword", verbose=0)
-    said = "layer 'words': of its new words (2), 1 started from the mean of the words (no"
+    said = "layer 'words': 1 of 2 new words started from the mean of the base words (they"
     assert any(said in note for note in report.notes)
     rows = array(words.embeddings)
     np.testing.assert_allclose(rows[5], rows[[2, 4, 6]].mean(axis=0), atol=0.1)
@@ -456,7 +458,7 @@ def test_words_about_which_nothing_is_known_are_told_at_once(capsys):
     words = WarmStartEmbedding(output_dim=3, vocabulary=BASE, name="words")
     words.build()
     warm_start(words, NEW, new_embeddings_initializer="subword", verbose=1)
-    said = "Warm start: layer 'words': of its new words (2), 1 started from the mean"
+    said = "Warm start: layer 'words': 1 of 2 new words started from the mean"
     assert said in capsys.readouterr().out
 
 
@@ -581,7 +583,7 @@ def test_a_progress_bar_counts_the_texts(capsys):
         (("text", vectorizer), "`texts` must be a list.*Received: 'text'"),
         ((3, vectorizer), "`texts` must be a list.*of type int"),
         (({"text": TEXTS}, vectorizer), "`texts` must be a list.*of type dict"),
-        ((TEXTS, lambda: str.split), "`vectorizer` must be a layer such as"),
+        ((TEXTS, lambda: str.split), "`vectorizer` must be a layer.*Received: .*str"),
         ((TEXTS, lambda: 3), "`vectorizer` must be a layer.*Received: 3"),
     ],
 )
@@ -601,18 +603,18 @@ def test_the_window_is_a_positive_integer(window):
 def test_texts_that_can_be_read_once_serve_one_table():
     method = ContextRows((text for text in TEXTS), vectorizer(), verbose=0)
     new_rows(method)
-    with pytest.raises(WarmStartError, match=r"`texts` must have a text.*a generator"):
+    with pytest.raises(WarmStartError, match=r"`texts` .*Received: none.*a list"):
         new_rows(method)
 
 
 def test_texts_must_be_strings():
-    message = r"`texts` must be strings, or batches of them. Received: '\[1, 2\]'"
+    message = r"`texts` must be strings.* Received: '\[1, 2\]'"
     with pytest.raises(WarmStartError, match=message):
         new_rows(ContextRows([[1, 2]], vectorizer(), verbose=0))
 
 
 def test_the_vectorizer_must_make_ids():
-    message = r'`vectorizer` must make ids.*output_mode="int".*Received: .*'
+    message = r'`vectorizer` must .* ids.*output_mode="int".*Received: .*'
     with pytest.raises(WarmStartError, match=message + "another `output_mode`"):
         ContextRows(TEXTS, vectorizer(output_mode="count"))
 
@@ -624,7 +626,7 @@ def test_the_vectorizer_must_make_ids():
         new_rows(ContextRows(TEXTS, Odd(vocabulary=NEW[2:]), verbose=0))
     for id_ in (-1, 99):
         Odd.call = lambda self, texts, id_=id_: np.full((len(texts), 3), id_)
-        with pytest.raises(WarmStartError, match=f"ids from {id_} to {id_}, where the"):
+        with pytest.raises(WarmStartError, match=f"Received: ids from {id_} to {id_}"):
             new_rows(ContextRows(TEXTS, Odd(vocabulary=NEW[2:]), verbose=0))
     Odd.call = lambda self, texts: np.ones((1, 3), int)
     with pytest.raises(WarmStartError, match=r"shape=\(1, 3\) for 4 texts"):
@@ -634,7 +636,7 @@ def test_the_vectorizer_must_make_ids():
 @pytest.mark.parametrize("vocabulary", [BASE, NEW[:2]])
 def test_the_vectorizer_must_know_the_new_words(vocabulary):
     stale = keras.layers.TextVectorization(vocabulary=vocabulary[2:] or None)
-    message = "must have the new vocabulary. Received: one that has none of the 2 new"
+    message = r"`vectorizer` must have .*Received: .* none of the 2 new.*adapt\(texts\)"
     with pytest.raises(WarmStartError, match=message):
         new_rows(ContextRows(TEXTS, stale, verbose=0))
 
@@ -736,9 +738,7 @@ def test_words_without_a_vector_start_from_the_mean_and_are_counted():
         words, NEW, new_embeddings_initializer=PretrainedRows(vectors), verbose=0
     )
     np.testing.assert_allclose(array(words.embeddings)[5], mean_of_words(), atol=1e-6)
-    assert any(
-        "of its new words (2), 1 started from the mean" in note for note in report.notes
-    )
+    assert any("1 of 2 new words started from the mean" in note for note in report.notes)
 
 
 class KeyedVectors:
@@ -795,9 +795,9 @@ def test_a_vector_is_the_row_itself_where_the_user_says_so():
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
-        (3, "`vectors` must be a mapping.*of type int"),
-        ([1, 2], "`vectors` must be a mapping.*of type list"),
-        ("no/such/file.txt", "'no/such/file.txt', where there is no file"),
+        (3, "`vectors` must be .*Received: .*of type int"),
+        ([1, 2], "`vectors` must be .*Received: .*of type list"),
+        ("no/such/file.txt", "`vectors` must be .*Received: 'no/such/file.txt'"),
     ],
 )
 def test_what_gives_no_vectors_is_refused_at_once(vectors, message):
@@ -808,13 +808,17 @@ def test_what_gives_no_vectors_is_refused_at_once(vectors, message):
 @pytest.mark.parametrize(
     ("vectors", "direct", "message"),
     [
-        ({"film": [1, 2], "bad": [1]}, False, r"vectors of one length.*\(1,\), \(2,\)"),
-        ({"film": 1.0}, False, r"vectors of one length.*\(\)"),
-        ({"film": ["a"]}, False, "a vector of numbers for each word. Received: .*could"),
+        (
+            {"film": [1, 2], "bad": [1]},
+            False,
+            r"`vectors` must .*one length.*\(1,\), \(2,\)",
+        ),
+        ({"film": 1.0}, False, r"`vectors` must .*one length.*\(\)"),
+        ({"film": ["a"]}, False, "`vectors` must .* numbers .*Received: .*could"),
         (
             {"xyz": [1, 2]},
             True,
-            "width, 3. Received: vectors of length 2. Leave `direct`",
+            "`vectors` must .*: 3. Received: vectors of length 2.*without `direct`",
         ),
     ],
 )
@@ -836,7 +840,7 @@ def test_vectors_must_be_numbers_of_one_length(vectors, direct, message):
 def test_a_file_must_have_a_word_and_numbers_in_each_line(content, line, tmp_path):
     path = tmp_path / "vectors.txt"
     path.write_bytes(content)
-    with pytest.raises(WarmStartError, match=f"`binary=False`. Received: {line}"):
+    with pytest.raises(WarmStartError, match=f"`binary=False`.* Received: {line}"):
         new_rows(PretrainedRows(path))
 
 
@@ -918,7 +922,7 @@ def test_a_layer_is_saved_with_its_method(method, tmp_path):
         METHODS["pretrained"],
         METHODS["pretrained, direct"],
     ):
-        message = "which are not saved with a layer. Received: none. Pass"
+        message = "Received: .*Pass `new_embeddings_initializer="
         with pytest.raises(WarmStartError, match=message):
             plan_warm_start(loaded, NEW)
         warm_start(loaded, NEW, new_embeddings_initializer=method(), verbose=0)

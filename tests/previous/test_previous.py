@@ -252,7 +252,10 @@ def test_other_layers_are_left_and_named(tmp_path):
         report = warm_start(larger, previous=previous, verbose=0)
         assert report.missing == ["one more", "and another"]
         assert report.left_out == report.notes == []
-        assert "Not there, and as initialised: one more, and another" in str(report)
+        assert (
+            "Not in the previous run, kept as initialized: one more, and another"
+            in str(report)
+        )
         np.testing.assert_array_equal(array(larger.get_layer("one more").kernel), fresh)
         same = {v.name if "adam" in v.path else v.path: v for v in variables(larger)}
         for variable, (_, value) in zip(variables(monday.model), before, strict=True):
@@ -262,7 +265,7 @@ def test_other_layers_are_left_and_named(tmp_path):
         report = warm_start(smaller, previous=saved(larger, kind, tmp_path), verbose=0)
         assert report.left_out == ["one more", "and another"]
         assert report.missing == report.notes == []
-        assert "There, and left out: one more, and another" in str(report)
+        assert "Only in the previous run, left out: one more, and another" in str(report)
         assert [value for _, value in bits(smaller)] == [value for _, value in before]
 
 

@@ -102,8 +102,9 @@ def test_notes_and_what_was_not_checked_stand_below_the_table():
         f"{report()}\n"
         "Note: Mind the gap.\n"
         "Note: Again.\n"
-        "Note: it could not be checked whether these can be loaded again; their "
-        "`get_config` must not hold the old vocabulary size: ['model/encoder']"
+        "Note: no check of the configuration was possible for ['model/encoder']. "
+        "If their `get_config` returns the size of the base vocabulary, the saved "
+        "model will not load."
     )
 
 

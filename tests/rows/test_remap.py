@@ -389,7 +389,7 @@ class Spy(keras.initializers.Initializer):
     ids=["rows", "width", "rank", "number"],
 )
 def test_an_initializer_must_give_the_shape_that_it_was_asked_for(make):
-    message = r"must give an array of shape \(1, 2\), one row for each new token"
+    message = r"`new_embeddings_initializer` must .*shape \(1, 2\).*Received: shape="
     with pytest.raises(WarmStartError, match=message):
         remap(ARRAY, ROW_MAP, new_embeddings_initializer=Spy(make))
 
@@ -398,14 +398,16 @@ def test_an_initializer_must_give_the_shape_that_it_was_asked_for(make):
     "rows", [np.ones((2, 2)), np.ones((1, 3)), np.ones(2), 1.0], ids=np.shape
 )
 def test_a_callable_must_give_one_row_for_each_new_token(rows):
-    message = r"must give an array of shape \(1, 2\), one row for each new token"
+    message = r"`new_embeddings_initializer` must .*shape \(1, 2\).*Received: shape="
     with pytest.raises(WarmStartError, match=message):
         remap(ARRAY, ROW_MAP, new_embeddings_initializer=lambda tokens, base: rows)
 
 
 def test_an_array_must_fit_the_whole_new_matrix():
     constant = keras.initializers.Constant(np.ones((4, 2)))
-    message = r"must give an array of shape \(3, 2\)\. Received: .*, which raised"
+    message = (
+        r"`new_embeddings_initializer` .*shape \(3, 2\)\. Received: .*, which raised"
+    )
     with pytest.raises(WarmStartError, match=message):
         remap(ARRAY, ROW_MAP, new_embeddings_initializer=constant)
 

@@ -1,4 +1,4 @@
-"""What one layer has for each token, and what that stands for."""
+"""Layers with one entry per token, and the vocabularies that the entries stand for."""
 
 from warmstart_keras.layers.binding import AxisVariable, Binding, Size
 from warmstart_keras.layers.embedding import WarmStartEmbedding

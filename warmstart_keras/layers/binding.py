@@ -1,4 +1,4 @@
-"""Which variables of a model have which vocabulary along which axis."""
+"""`Binding`: a variable of a layer that follows a vocabulary along one axis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,15 @@ from warmstart_keras.new_rows import NewRowsInitializer
 
 @dataclass(frozen=True, eq=False)
 class Binding:
-    """Says that a variable has a vocabulary along an axis.
+    """Declares that a variable follows a vocabulary along one axis.
 
-    Layers of Keras need none: name the layer itself in `vocabularies`. Use it as a key
-    there to declare a variable of a layer of your own, to say which axis of a kernel is
-    meant where a vocabulary fits both, or to name the attributes that hold the
-    vocabulary's size, so that the saved model loads with its new one.
+    Keras's own layers need no binding: name the layer itself in `vocabularies`. Use a
+    binding as a key of `vocabularies` in three cases:
+
+    - to declare a variable of a custom layer;
+    - to select the axis of a kernel, if the vocabulary fits both axes;
+    - to name the attributes that hold the size of the vocabulary, so that the saved
+      model loads with the new size.
 
     Examples:
         >>> import keras
@@ -44,18 +47,22 @@ class Binding:
         (4, True)
 
     Attributes:
-        layer: The layer that owns the variable, or its name.
-        variable: The `keras.Variable`, or the name of it or of the layer's attribute.
-        axis: The axis along which it has an entry for each token.
-        size: Name, or list of names, of attributes that hold the vocabulary's size and
-            go into a configuration: of the layer (`"items"`), or of another one around
-            it (`"encoder.items"`). They follow when the size changes.
-        initializer: Keras initializer that the entries of new tokens start from. None:
-            the mean of the old words' entries; of an embedding, what it says itself.
+        layer: The layer that owns the variable, or the name of the layer.
+        variable: The `keras.Variable`, its name, or the name of the attribute of the
+            layer that holds it.
+        axis: The axis with one entry per token.
+        size: Name, or list of names, of the attributes that hold the size of the
+            vocabulary and are part of a configuration. An attribute belongs to the layer
+            (`"items"`), or to another layer around it (`"encoder.items"`). It is updated
+            when the size changes.
+        initializer: Keras initializer for the entries of new tokens. None: the mean of
+            the entries of the base words. For an embedding, None: the initializer of the
+            layer.
 
     Raises:
-        WarmStartError: If `axis` is no integer, or `size` is neither a name nor a list of
-            names; and when it is used, if layer or variable is not there.
+        WarmStartError: If `axis` is not an integer, or `size` is neither a name nor a
+            list of names. When the binding is used: if the layer or the variable does
+            not exist.
     """
 
     layer: keras.Layer | str
@@ -72,40 +79,40 @@ class Binding:
             or not all(isinstance(name, str) for name in names)
         ):
             raise WarmStartError(
-                "A `Binding` must have an integer as `axis`, and as `size` the name of "
-                f"an attribute, or a list of names. Received: axis={self.axis!r}, "
-                f"size={self.size!r}"
+                "`axis` of a `Binding` must be an integer, and `size` must be the name "
+                f"of an attribute or a list of names. Received: axis={self.axis!r}, "
+                f"size={self.size!r}."
             )
 
     @property
     def rows(self) -> int:
-        """Number of entries along the axis, now."""
+        """Present number of entries along the axis."""
         return int(self.variable.shape[self.axis])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AxisVariable(Binding):
-    """A `Binding` that was found in a model, with what is known of it."""
+    """`Binding` of a variable that was found in a model, with more facts."""
 
-    path: str = ""  # the layer's path of names
-    averaged: bool = False  # whether new entries start from the mean of the base's words
-    asked: bool = False  # whether `new_embeddings_initializer` applies to its new entries
-    # Whether it is a LoRA factor, added to another variable's entries: of the methods for
-    # new rows, those that copy base entries apply to it too.
+    path: str = ""  # path of the layer in the model
+    averaged: bool = False  # whether new entries start from the mean of the base words
+    asked: bool = False  # whether `new_embeddings_initializer` applies to new entries
+    # Whether it is a LoRA factor, which is added to the entries of another variable.
+    # Methods that copy base entries to new rows also apply to a LoRA factor.
     is_factor: bool = False
 
 
 @dataclass(frozen=True)
 class Size:
-    """An attribute of a layer that holds the size of a vocabulary."""
+    """Attribute of a layer that holds the size of a vocabulary."""
 
     owner: keras.Layer
-    attribute: str  # name of its attribute
-    # Where in a tuple it stands; None if the attribute is the number itself.
+    attribute: str  # name of the attribute
+    # Index of the size in a tuple. None if the attribute is the size itself.
     index: int | None = None
 
     def value_for(self, rows: int) -> int | tuple[int, ...]:
-        """What the attribute must be for so many rows."""
+        """Returns the value of the attribute for a number of rows."""
         if self.index is None:
             return rows
         values = list(getattr(self.owner, self.attribute))

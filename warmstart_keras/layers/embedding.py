@@ -18,10 +18,10 @@ from warmstart_keras.vocabulary import Vocabulary, VocabularySource, read, read_
 class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
     """An `Embedding` that knows which token each of its rows stands for.
 
-    Put it where `keras.layers.Embedding` stood. When the vocabulary was rebuilt,
-    `model.fit(..., callbacks=[VocabularyWarmStart()])` or `warm_start(model)` moves
-    every row to its token's new place, the optimizer's state with it. A layer that is
-    used after a rebuild without that warns once, and names the cure.
+    Use it in place of `keras.layers.Embedding`. After a rebuild of the vocabulary,
+    `model.fit(..., callbacks=[VocabularyWarmStart()])` or `warm_start(model)` moves each
+    row and its optimizer slots to the new place of the token. A layer that is called
+    after a rebuild without a warm start warns once, and names the cure.
 
     Examples:
         >>> import keras
@@ -35,8 +35,8 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         ['', '[UNK]', 'film', 'a', 'good', 'bad']
 
     Args:
-        input_dim: Integer or None. None: as many rows as the vocabulary has tokens, and
-            the layer follows its size. An integer is a fixed capacity: rows past the
+        input_dim: Integer or None. None: the layer has one row per token, and follows
+            the size of the vocabulary. An integer is a fixed capacity: rows past the
             vocabulary are spare until a word takes them.
         output_dim: Integer. Width of the embedding.
         embeddings_initializer: As in `Embedding`.
@@ -44,11 +44,11 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         embeddings_constraint: As in `Embedding`.
         mask_zero: As in `Embedding`.
         weights: As in `Embedding`: matrix of shape `(rows, output_dim)`.
-        vocabulary: What the rows stand for: a layer such as `TextVectorization`, or any
-            other source that `Vocabulary` reads. A lookup layer is watched for
-            rebuilds. Where it is left out, a lookup layer that feeds this layer in a
-            model's graph is the source.
-        new_embeddings_initializer: What the row of a new word starts from: a Keras
+        vocabulary: Source of the vocabulary that the rows stand for: a layer such as
+            `TextVectorization`, or any other source that `Vocabulary` reads. A lookup
+            layer is checked for rebuilds. None: the source is the lookup layer that
+            feeds this layer in the graph of a model.
+        new_embeddings_initializer: Initial values for the rows of new words: a Keras
             initializer, a method such as `"oov"` or `"subword"`, or a callable, as in
             `warm_start`. None: the `embeddings_initializer`.
         **kwargs: As in `Embedding`.
@@ -60,10 +60,10 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         `(batch_size, ..., output_dim)`.
 
     Raises:
-        WarmStartError: If neither `input_dim` nor `vocabulary` is given; when it is
-            built, if the vocabulary has more tokens than `input_dim`, or the rows cannot
-            be cut into the shards of `keras.distribution`; and when `embeddings` is
-            assigned, if that is no matrix with a row for each token.
+        WarmStartError: If neither `input_dim` nor `vocabulary` is given. When the layer
+            is built: if the vocabulary has more tokens than `input_dim`, or if the rows
+            cannot be cut into equal shards for `keras.distribution`. When `embeddings` is
+            assigned: if the value is not a matrix with one row per token.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         rows = kwargs.pop("rows", None)
         if input_dim is None and vocabulary is None and rows is None:
             raise WarmStartError(
-                "A `WarmStartEmbedding` must have `vocabulary` (a layer or list to "
-                "follow) or `input_dim` (a fixed number of rows), or both. Received: "
-                "neither"
+                "A `WarmStartEmbedding` must have `vocabulary` or `input_dim`. Received: "
+                "neither. Pass `vocabulary=vectorizer` to follow a vocabulary, "
+                "`input_dim=1000` for a fixed number of rows, or both."
             )
         new_embeddings_initializer = initializers.instance_of(new_embeddings_initializer)
         if new_embeddings_initializer is not None:
@@ -118,11 +118,11 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         vocabulary: VocabularySource,
         new_embeddings_initializer: NewRowsInitializer = None,
     ) -> "WarmStartEmbedding":
-        """A layer with the rows of a plain `Embedding`, which stand for `vocabulary`.
+        """Creates a layer with the rows of a plain `Embedding`, and their vocabulary.
 
-        It follows the vocabulary's size if that has a token for each row and does not
-        come from a lookup layer limited to as many (`max_tokens`); else its rows are a
-        capacity.
+        The layer follows the size of the vocabulary if the vocabulary has one token per
+        row. Otherwise the number of rows is a fixed capacity. It is a fixed capacity too
+        if `vocabulary` is a lookup layer whose `max_tokens` is the number of rows.
 
         Examples:
             >>> import keras
@@ -136,17 +136,17 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
             True
 
         Args:
-            layer: A built `keras.layers.Embedding`. It stays as it is.
-            vocabulary: What its rows stand for, and where a rebuild is seen: any source
-                that `Vocabulary` reads.
+            layer: A built `keras.layers.Embedding`. It is not changed.
+            vocabulary: Source of the vocabulary that the rows stand for: any source that
+                `Vocabulary` reads. The new layer checks it for rebuilds.
             new_embeddings_initializer: As for the class.
 
         Returns:
             A built `WarmStartEmbedding` of the same name.
 
         Raises:
-            WarmStartError: If `layer` is of another class, not built, quantised or has
-                LoRA factors, or the vocabulary has more tokens than rows.
+            WarmStartError: If `layer` has another class, is not built, is quantized or
+                has LoRA factors, or if the vocabulary has more tokens than rows.
         """
         config = plain_embedding.config_of(layer, vocabulary)
         config["new_embeddings_initializer"] = new_embeddings_initializer
@@ -156,28 +156,29 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         return made
 
     def to_embedding(self) -> keras.layers.Embedding:
-        """A plain `keras.layers.Embedding` with the same rows, name and configuration.
+        """Creates a plain `keras.layers.Embedding` with the same rows and name.
 
-        Its rows stand for the tokens of `get_vocabulary()`, which it does not know; spare
-        rows come along. This layer stays as it is.
+        The configuration is the same, too. The rows stand for the tokens of
+        `get_vocabulary()`, but the plain layer does not store them. Spare rows are copied
+        as well. This layer is not changed.
 
         Returns:
             A built `keras.layers.Embedding`.
 
         Raises:
-            WarmStartError: If the layer is not built, quantised or has LoRA factors.
+            WarmStartError: If the layer is not built, is quantized or has LoRA factors.
         """
         return plain_embedding.made_of(self)
 
     def number_of_rows(self) -> int:
-        """How many rows the layer has, or would be built with now."""
+        """Returns the number of rows that the layer has, or would have if built now."""
         if self.input_dim is not None:
             return self.input_dim
         source = self.vocabulary_source
         return self._rows_to_build(None if source is None else read(source))
 
     def build(self, input_shape: tuple | None = None) -> None:
-        """Makes the table, with a row for each token, or `input_dim` rows."""
+        """Creates the table with one row per token, or with `input_dim` rows."""
         if self.built:
             return
         source = self.vocabulary_source
@@ -185,7 +186,7 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         if self.follows_vocabulary:
             self.input_dim = self._rows_to_build(vocabulary)
             if vocabulary is not None and len(vocabulary) != self.input_dim:
-                vocabulary = None  # not loaded yet, or another than the rows were for
+                vocabulary = None  # the source is not loaded yet, or was rebuilt
         self._check_capacity(vocabulary)
         self._check_shards()
         super().build(input_shape)
@@ -193,16 +194,16 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
             self.stand_for(vocabulary, Transaction())
 
     def _check_shards(self) -> None:
-        """Refuses rows that `keras.distribution` could not cut into equal shards."""
+        """Raises an error if the rows cannot be cut into equal shards."""
         rows, path = int(self.input_dim or 0), f"{self.path}/embeddings"
         parts = sharded.shards_of_new(path, (rows, self.output_dim))
         if rows % parts:
             raise WarmStartError(
-                f"The rows of layer '{self.name}' are to be cut into {parts} equal "
-                f"shards. Received: {rows} rows. Give the layer a capacity that can be "
-                "cut, and leaves room to grow: "
-                f"`input_dim={sharded.rounded_up(rows, parts)}` or more. Rows past the "
-                "vocabulary are spare."
+                f"The rows of layer '{self.name}' must be cut into {parts} equal shards "
+                f"by `keras.distribution`. Received: {rows} rows. Pass "
+                f"`input_dim={sharded.rounded_up(rows, parts)}`, or a larger multiple of "
+                f"{parts} to leave room for new words. Rows past the vocabulary are "
+                "spare."
             )
 
     def _rows_to_build(self, vocabulary: Vocabulary | None) -> int:
@@ -210,8 +211,9 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
             return self._rows_at_build
         if vocabulary is None:
             raise WarmStartError(
-                f"Layer '{self.name}' must know its number of rows to be built. "
-                "Received: no `input_dim`, and no `vocabulary`. Pass one of them."
+                f"Layer '{self.name}' must have `vocabulary` or `input_dim` before it "
+                "is built. Received: neither. Pass `vocabulary=vectorizer` or "
+                "`input_dim=1000`."
             )
         saved = None
         if not vocabulary.has_words:
@@ -221,37 +223,39 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
     def _check_capacity(self, vocabulary: Vocabulary | None) -> None:
         if vocabulary is not None and len(vocabulary) > (self.input_dim or 0):
             raise WarmStartError(
-                f"The vocabulary of layer '{self.name}' must fit its `input_dim`. "
-                f"Received: {len(vocabulary)} tokens, input_dim={self.input_dim}. "
-                "Raise `input_dim`, limit the vocabulary (`max_tokens`), or leave "
-                "`input_dim` out: the layer then follows the vocabulary's size."
+                f"`input_dim` of layer '{self.name}' must be at least the number of "
+                f"tokens. Received: {len(vocabulary)} tokens, "
+                f"input_dim={self.input_dim}. Pass `input_dim={len(vocabulary)}` or "
+                "more, limit the vocabulary by `max_tokens`, or leave out `input_dim`: "
+                "the layer then follows the size of the vocabulary."
             )
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Looks up rows; warns if they do not stand for what the ids stand for."""
+        """Looks up rows, and warns if rows and ids stand for different tokens."""
         if not isinstance(inputs, keras.KerasTensor):
             self._warn_if_rebuilt()
         return super().call(inputs)
 
-    # --- Keras 2.15's recipe: `layer.embeddings = matrix` ---
+    # --- the recipe of Keras 2.15: `layer.embeddings = matrix` ---
 
     def __setattr__(self, name: str, value: object) -> None:
-        # Before Keras would track a `tf.Variable` as one more weight of the layer.
+        # Keras must not see the value: it would track a `tf.Variable` as another weight.
         if name == "embeddings":
             self._assign_embeddings(value)
         else:
             super().__setattr__(name, value)
 
     def _assign_embeddings(self, matrix: Array | list) -> None:
-        """Takes a matrix made for the source's present vocabulary."""
+        """Assigns a matrix that was made for the present vocabulary of the source."""
         if not self.built or self.lora_enabled or self.quantization_mode:
             raise WarmStartError(
-                f"`embeddings` can be assigned on a built layer without LoRA or "
-                f"quantization alone. Received: layer '{self.name}' with "
+                f"`embeddings` can only be assigned on a built layer without LoRA and "
+                f"quantization. Received: layer '{self.name}' with "
                 f"built={self.built}, lora_enabled={self.lora_enabled}, "
-                f"quantization_mode={self.quantization_mode}"
+                f"quantization_mode={self.quantization_mode}. To build the layer, call "
+                "`layer.build()`."
             )
-        values = np.array(  # a copy: some backends would share the caller's memory
+        values = np.array(  # a copy: some backends would share memory with the caller
             matrix if isinstance(matrix, np.ndarray | list) else tensors.to_numpy(matrix)
         )
         source = self.vocabulary_source
@@ -267,8 +271,8 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         if values.shape != (rows, self.output_dim) or values.dtype.kind not in "fVi":
             raise WarmStartError(
                 f"`embeddings` of layer '{self.name}' must be a matrix of numbers of "
-                f"shape ({rows}, {self.output_dim}): a row for each token of its "
-                f"vocabulary. Received: shape={values.shape}, dtype={values.dtype}"
+                f"shape ({rows}, {self.output_dim}), made for its present vocabulary. "
+                f"Received: shape={values.shape}, dtype={values.dtype}."
             )
         if not self.follows_vocabulary:
             self._check_capacity(vocabulary)
@@ -282,7 +286,7 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
         self.input_dim = rows
 
     def get_config(self) -> dict:
-        """The arguments, without the source, and the present number of rows."""
+        """Returns the arguments without the source, and the present number of rows."""
         config = super().get_config()
         if self.follows_vocabulary:
             config["input_dim"] = None
@@ -295,7 +299,7 @@ class WarmStartEmbedding(RowVocabulary, keras.layers.Embedding):
 
     @classmethod
     def from_config(cls, config: dict) -> "WarmStartEmbedding":
-        """A layer of that many rows, which stand for nothing known yet."""
+        """Creates a layer with the saved number of rows and no known vocabulary."""
         config = dict(config)
         new_rows = config.get("new_embeddings_initializer")
         if isinstance(new_rows, dict):

@@ -1,8 +1,9 @@
-"""Which variables of Keras's own layers have an entry for each token.
+"""Axes of Keras's own layers with one entry per token.
 
-An embedding has one axis, its rows. A `Dense` may have a vocabulary along its outputs (a
-softmax over words, labels) or along its inputs (vectors of counts, one entry a word), or
-both. What normalises such vectors has an entry for each feature.
+An embedding has one such axis, its rows. A `Dense` may follow a vocabulary along its
+outputs (a softmax over words or labels), along its inputs (vectors of counts with one
+entry per word), or along both. A layer that normalizes such vectors has one entry per
+feature.
 """
 
 import re
@@ -17,27 +18,27 @@ from warmstart_keras.layers.binding import AxisVariable, Size
 
 @dataclass(frozen=True, eq=False)
 class LayerAxis:
-    """What of a layer has one vocabulary: its rows, its inputs or its outputs."""
+    """Axis of a layer that follows one vocabulary: its rows, inputs or outputs."""
 
     layer: keras.Layer
-    path: str  # the layer's path of names in the model
+    path: str  # path of the layer in the model
     # `"rows"` of an embedding, `"inputs"` or `"outputs"` of a `Dense`, `"features"` of a
-    # normalisation; of a layer of the user's, its variables.
+    # normalization layer. In a custom layer, the name of the variable (and its axis).
     name: str
-    # One for each of its variables, the main one first.
+    # One binding per variable, the main variable first.
     bindings: tuple[AxisVariable, ...]
-    sizes: tuple[Size, ...] = ()  # the attributes that hold its size
-    keeps_width: bool = False  # whether its size cannot change, as an input's
-    declared: bool = False  # whether the user declared it
+    sizes: tuple[Size, ...] = ()  # attributes that hold the size of the axis
+    keeps_width: bool = False  # whether the size is fixed, as that of inputs
+    declared: bool = False  # whether the user declared it by a `Binding`
 
     @property
     def rows(self) -> int:
-        """How many entries it has now."""
+        """Present number of entries."""
         return self.bindings[0].rows
 
     @property
     def title(self) -> str:
-        """What it is called in messages."""
+        """Name of the axis in messages."""
         of = "" if self.name == "rows" else f" ({self.name})"
         return f"{self.path}{of}"
 
@@ -54,12 +55,12 @@ _WITH_AXES = (
 
 
 def has_layer_axes(layer: keras.Layer) -> bool:
-    """Whether a layer is of a kind that may have a vocabulary, built or not."""
+    """Returns whether the class of a layer may follow a vocabulary, built or not."""
     return isinstance(layer, _WITH_AXES)
 
 
 def layer_axes_of(layer: keras.Layer, path: str) -> list[LayerAxis]:
-    """The axes of a layer that may have a vocabulary; none if it is not built."""
+    """Finds the axes of a layer that may follow a vocabulary; none if it is not built."""
     if not layer.built or not has_layer_axes(layer):
         return []
     if isinstance(layer, keras.layers.Embedding):
@@ -76,7 +77,11 @@ def layer_axes_of(layer: keras.Layer, path: str) -> list[LayerAxis]:
 
 
 def behind_head(layer_axis: LayerAxis) -> LayerAxis:
-    """What normalises logits, which are means where they are new, as its numbers then."""
+    """Returns the axis of a layer behind a head.
+
+    New logits are means of the base logits. So the new entries of a layer that normalizes
+    logits start from the mean, too. Other axes stay unchanged.
+    """
     bindings = tuple(replace(binding, averaged=True) for binding in layer_axis.bindings)
     return (
         replace(layer_axis, bindings=bindings)
@@ -86,7 +91,7 @@ def behind_head(layer_axis: LayerAxis) -> LayerAxis:
 
 
 def variables_of(layer_axes: list[LayerAxis]) -> set[int]:
-    """The `id`s of all variables of some axes."""
+    """Returns the `id`s of all variables of some axes."""
     return {
         id(binding.variable)
         for layer_axis in layer_axes
@@ -95,7 +100,7 @@ def variables_of(layer_axes: list[LayerAxis]) -> set[int]:
 
 
 def _rows(layer: keras.Layer, path: str) -> LayerAxis:
-    # A tied head has the outputs for its new words in the very same rows.
+    # A tied head uses the same rows for its outputs.
     tied = getattr(layer, "tie_weights", None) is True
     fresh = layer.embeddings_initializer
     table = AxisVariable(
@@ -133,7 +138,7 @@ def _inputs(
 def _lora_factor(
     layer: keras.Layer, kernel: keras.Variable, axis: int
 ) -> tuple[keras.Variable, int]:
-    """Which LoRA factor has an axis of the kernel, and where."""
+    """Finds the LoRA factor that has an axis of the kernel, and its axis there."""
     if axis == len(kernel.shape) - 1:
         return layer.lora_kernel_b, 1
     return layer.lora_kernel_a, axis
@@ -162,7 +167,7 @@ def _outputs(
 
 
 def _einsum_axes(layer: keras.Layer, path: str) -> list[LayerAxis]:
-    """Of the last axis that goes in, if it is summed over, and the last that goes out."""
+    """Finds the last input axis, if the layer sums over it, and the last output axis."""
     inputs, weights, output = re.split(r",|->", layer.equation.replace(" ", ""))
     kernel = keras_internals.kernel_variable(layer)
     layer_axes = []
@@ -171,7 +176,7 @@ def _einsum_axes(layer: keras.Layer, path: str) -> list[LayerAxis]:
         layer_axes.append(_inputs(layer, path, kernel, weights.index(last)))
     last = output[-1]
     made = {o: int(kernel.shape[weights.index(o)]) for o in output if o in weights}
-    # Of several axes of one size it has to be declared which is meant.
+    # If several axes have the same size, the user must declare which one is meant.
     is_alone = list(made.values()).count(made.get(last, 0)) == 1
     if last.isalpha() and is_alone and last not in inputs:
         has_it = last in (layer.bias_axes or "")
@@ -184,10 +189,10 @@ def _einsum_axes(layer: keras.Layer, path: str) -> list[LayerAxis]:
 
 
 def _features(layer: keras.Layer, path: str) -> list[LayerAxis]:
-    """Of a layer that has numbers for each feature along the last axis.
+    """Finds the axis of a layer with one entry per feature, if it is the last axis.
 
-    New ones are as in a fresh layer: what is 0, as the count of a word that a text does
-    not have, stays 0 then, and adds nothing to what a kernel behind gives.
+    New entries are as in a fresh layer. An input of 0, such as the count of a word that a
+    text does not have, then stays 0 and adds nothing to the output of the next kernel.
     """
     if not _is_along_last_axis(layer):
         return []
@@ -219,11 +224,11 @@ def _is_along_last_axis(layer: keras.Layer) -> bool:
 
 
 def check_quantized(layer: keras.Layer, path: str) -> None:
-    """Refuses a quantised layer: rounded rows cannot be trained."""
+    """Raises an error for a quantized layer: rounded rows cannot be trained."""
     mode = getattr(layer, "quantization_mode", None)
     if mode:
         raise WarmStartError(
-            f"Layer '{path}' must not be quantised: rounded rows cannot be trained. "
-            f"Received: quantization_mode={mode!r}. Warm start the float model, then "
-            "quantise it."
+            f"Layer '{path}' must not be quantized: rounded rows cannot be trained. "
+            f"Received: quantization_mode={mode!r}. Warm-start the float model, then "
+            "quantize it."
         )

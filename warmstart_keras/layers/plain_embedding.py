@@ -1,4 +1,4 @@
-"""A plain `keras.layers.Embedding` of one that knows its tokens, and the way back."""
+"""Conversion between a plain `Embedding` and a `WarmStartEmbedding`."""
 
 import keras
 
@@ -8,11 +8,11 @@ from warmstart_keras.vocabulary import VocabularySource, read
 
 
 def config_of(layer: keras.layers.Embedding, vocabulary: VocabularySource) -> dict:
-    """The configuration of a `WarmStartEmbedding` with the rows of a plain layer."""
+    """Returns the configuration of a `WarmStartEmbedding` with a plain layer's rows."""
     if type(layer) is not keras.layers.Embedding:
         raise WarmStartError(
-            "`layer` must be a `keras.layers.Embedding`. "
-            f"Received: {layer!r} (of type {type(layer).__name__})"
+            "`layer` must be a `keras.layers.Embedding`, not a subclass. "
+            f"Received: {layer!r} (of type {type(layer).__name__})."
         )
     _check_convertible(layer)
     rows, tokens = layer.input_dim, len(read(vocabulary))
@@ -24,7 +24,7 @@ def config_of(layer: keras.layers.Embedding, vocabulary: VocabularySource) -> di
 
 
 def made_of(layer: keras.Layer) -> keras.layers.Embedding:
-    """A plain layer with the rows of a `WarmStartEmbedding`."""
+    """Creates a plain layer with the rows of a `WarmStartEmbedding`."""
     _check_convertible(layer)
     config = {**keras.layers.Embedding.get_config(layer), "input_dim": layer.input_dim}
     plain = keras.layers.Embedding.from_config(config)
@@ -36,16 +36,17 @@ def made_of(layer: keras.Layer) -> keras.layers.Embedding:
 def _check_convertible(layer: keras.layers.Embedding) -> None:
     if not layer.built or layer.lora_enabled or getattr(layer, "quantization_mode", None):
         raise WarmStartError(
-            f"Layer '{layer.name}' must be built, and have neither LoRA factors nor "
-            f"rounded rows. Received: built={layer.built}, "
+            f"Layer '{layer.name}' must be built, without LoRA factors and not "
+            f"quantized. Received: built={layer.built}, "
             f"lora_enabled={layer.lora_enabled}, "
-            f"quantization_mode={getattr(layer, 'quantization_mode', None)!r}. Build it "
-            "(`layer.build()`); save and load the model to merge LoRA factors."
+            f"quantization_mode={getattr(layer, 'quantization_mode', None)!r}. Call "
+            "`layer.build()` to build it. Save and load the model to merge LoRA factors."
         )
 
 
 def copy_rows(source: keras.Layer, target: keras.Layer) -> None:
-    """Gives one embedding layer the rows of another."""
-    # A copy: on JAX, training one of two models would use up an array that both hold.
+    """Copies the rows of one embedding layer to another."""
+    # The array is copied. On JAX, training deletes the arrays that go into a step, so
+    # two models must not share an array.
     rows = keras_internals.embeddings_variable(source).value
     keras_internals.embeddings_variable(target).assign(keras.ops.copy(rows))

@@ -1,4 +1,4 @@
-"""What the rows of a layer stand for: known, watched, saved and loaded with it."""
+"""Vocabulary of a layer's rows: recorded, checked for rebuilds, saved and loaded."""
 
 import os
 import warnings
@@ -23,7 +23,7 @@ def _same_rows(one: Vocabulary, other: Vocabulary) -> bool:
 
 
 class _Untracked:
-    """Holds what a layer must not take for a part of itself."""
+    """Holder of a value that Keras must not track as a part of the layer."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -31,28 +31,28 @@ class _Untracked:
 
 @dataclass(frozen=True)
 class _Rows:
-    """What a layer knows of its rows."""
+    """Facts that a layer records about its rows."""
 
-    vocabulary: Vocabulary | None = None  # what they stand for now; None where not known
-    # What the optimizer's slots stand for, after a matrix was assigned by hand.
+    vocabulary: Vocabulary | None = None  # what they stand for now; None if unknown
+    # Vocabulary of the optimizer's slots, after a matrix was assigned by hand.
     slots: Vocabulary | None = None
-    # Digest of a matrix that was assigned by hand since rows and slots last agreed.
+    # Digest of a matrix that was assigned by hand. None while rows and slots agree.
     assigned: str | None = None
-    # What optimizers knew the table by before it was resized by hand.
+    # Key of the table in optimizers before it was resized by hand.
     former_key: Key = None
-    resized: bool = False  # whether it was resized by hand, and nobody was warned yet
-    # Whether they were loaded since it was recorded what they stand for.
+    resized: bool = False  # whether it was resized by hand, without a warning so far
+    # Whether a file was loaded after the vocabulary was last recorded.
     loaded: bool = False
-    compared: Vocabulary | None = None  # what the source said when last looked at
+    compared: Vocabulary | None = None  # vocabulary of the source at the last check
 
 
 class RowVocabulary:
-    """The part of a layer that knows which token each of its rows stands for.
+    """Mixin for an embedding layer that knows which token each row stands for.
 
-    To be mixed into an embedding layer, before its Keras class.
+    Put it before the Keras class in the list of base classes.
     """
 
-    # Of the layer that this is mixed into.
+    # Attributes of the layer that uses this mixin.
     name: str
     built: bool
     input_dim: int | None
@@ -60,47 +60,47 @@ class RowVocabulary:
     follows_vocabulary: bool
 
     def _know_nothing(self, source: VocabularySource | None) -> None:
-        """How a layer starts; `source` is where its vocabulary will be read, or None."""
+        """Initializes a layer whose rows stand for no known vocabulary yet."""
         self._source = _Untracked(source)
         self._rows = _Rows()
-        self._refused: WarmStartError | None = None  # why a file was not loaded
+        self._refused: WarmStartError | None = None  # error of a refused file
 
     @property
     def row_vocabulary(self) -> Vocabulary | None:
-        """The `Vocabulary` that the rows stand for now; None where not known."""
+        """The `Vocabulary` that the rows stand for now, or None if it is unknown."""
         return self._rows.vocabulary
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Token]:
-        """The tokens that the rows stand for now, in the order of the rows.
+        """Returns the tokens that the rows stand for now, in the order of the rows.
 
-        They differ from the source's after the source was rebuilt, until the warm
-        start. Spare rows are left out.
+        After a rebuild of the source, they differ from the tokens of the source until
+        the next warm start. Spare rows have no token and are left out.
 
         Args:
-            include_special_tokens: Whether mask and OOV tokens are among them.
+            include_special_tokens: Whether the mask and OOV tokens are included.
 
         Returns:
             List of tokens.
 
         Raises:
-            WarmStartError: If it is not known what the rows stand for.
+            WarmStartError: If the vocabulary of the rows is unknown.
         """
         if self._rows.vocabulary is None:
             raise WarmStartError(
-                f"The rows of layer '{self.name}' must stand for a known vocabulary "
-                "before it can be asked for. Received: a layer that is "
+                f"The vocabulary of the rows of layer '{self.name}' is unknown, because "
+                "the layer is "
                 f"{'a clone, or has no source' if self.built else 'not built'}. "
-                "Build the layer with `vocabulary=`, or name what the rows stand for: "
+                "Build the layer with `vocabulary=`, or pass the tokens of its rows: "
                 f"`warm_start(model, base_vocabularies={{'{self.name}': tokens}})`."
             )
         return self._rows.vocabulary.get_vocabulary(include_special_tokens)
 
     @property
     def vocabulary_source(self) -> VocabularySource | None:
-        """Where the layer reads its vocabulary; None where that is not certain.
+        """Source of the layer's vocabulary, or None if it is not certain.
 
-        The `vocabulary=` that was given, else the one lookup layer that feeds this
-        layer in a model's graph.
+        The source is the argument `vocabulary`, if it was given. Otherwise it is the
+        only lookup layer that feeds this layer in the graph of a model.
         """
         if self._source.value is not None:
             return self._source.value
@@ -108,7 +108,7 @@ class RowVocabulary:
         return lookups[0] if len(lookups) == 1 else None
 
     def follow(self, source: VocabularySource | None, transaction: Transaction) -> None:
-        """Makes `source` the one where the layer reads its vocabulary."""
+        """Sets the source of the layer's vocabulary."""
         transaction.set_attribute(self, "_source", _Untracked(source))
 
     def stand_for(self, vocabulary: Vocabulary, transaction: Transaction) -> None:
@@ -118,7 +118,7 @@ class RowVocabulary:
 
     @property
     def loaded_since(self) -> bool:
-        """Whether a file was loaded since it was recorded what the rows stand for."""
+        """True if a file was loaded after the vocabulary of the rows was recorded."""
         return self._rows.loaded
 
     # --- the recipe of Keras 2.15: `layer.embeddings = matrix` ---
@@ -126,10 +126,10 @@ class RowVocabulary:
     def _stand_for_assigned(
         self, vocabulary: Vocabulary | None, former_key: Key, resized: bool
     ) -> None:
-        """Records that rows, but not the optimizer's slots, stand for `vocabulary`.
+        """Records that the rows stand for `vocabulary`, but the optimizer's slots do not.
 
-        The slots still follow the tokens of before. They are carried at the next warm
-        start, if no step has trained the assigned rows by then.
+        The slots still stand for the tokens before the assignment. The next warm start
+        moves them, if no training step has changed the assigned rows until then.
         """
         before = self._rows
         self._rows = replace(
@@ -143,16 +143,16 @@ class RowVocabulary:
 
     @property
     def assigned_by_hand(self) -> bool:
-        """Whether `embeddings` was assigned since rows and slots last agreed."""
+        """True if `embeddings` was assigned after rows and slots last agreed."""
         return self._rows.assigned is not None
 
     @property
     def former_key(self) -> Key:
-        """What optimizers knew the table by before it was resized by hand, or None."""
+        """Key of the table in optimizers before it was resized by hand, or None."""
         return self._rows.former_key
 
     def slot_vocabulary(self) -> Vocabulary | None:
-        """What the optimizer's slots of this layer stand for; None where not known."""
+        """Returns the vocabulary of the optimizer's slots, or None if it is unknown."""
         if self._rows.assigned is None:
             return self._rows.vocabulary
         return self._rows.slots if self._rows.assigned == self._digest() else None
@@ -160,17 +160,18 @@ class RowVocabulary:
     def _digest(self) -> str:
         return tensors.digest(self.embeddings)
 
-    # --- the guard ---
+    # --- the warning after a rebuild ---
 
     def _warn_if_rebuilt(self) -> None:
-        """Warns, once for each rebuild, that rows stand for other tokens than ids do."""
+        """Warns once after each rebuild that rows and ids stand for different tokens."""
         if self._rows.resized and not keras_internals.in_symbolic_call():
             self._rows = replace(self._rows, resized=False)
             warnings.warn(
-                f"Layer '{self.name}' was given a matrix with another number of rows: "
-                "optimizer and compiled functions still hold the old one. Call "
-                "`warmstart_keras.warm_start(model)`, `model.fit(..., "
-                "callbacks=[VocabularyWarmStart()])`, or `model.compile(...)` again.",
+                f"Layer '{self.name}' was given a matrix with another number of rows. "
+                "The optimizer and compiled functions still use the previous matrix, "
+                "and may fail. Call `warmstart_keras.warm_start(model)`, "
+                "`model.fit(..., callbacks=[VocabularyWarmStart()])`, or "
+                "`model.compile(...)` again.",
                 stacklevel=3,
             )
         source = self.vocabulary_source
@@ -184,16 +185,16 @@ class RowVocabulary:
         if not _same_rows(vocabulary, known):
             warnings.warn(
                 f"The vocabulary of layer '{self.name}' was rebuilt, but its rows still "
-                f"stand for the old tokens ({len(known)} then, "
-                f"{len(vocabulary)} now): ids and rows do not agree. Call "
-                "`warmstart_keras.warm_start(model)`, or "
+                f"stand for the tokens before the rebuild ({len(known)} before, "
+                f"{len(vocabulary)} now). Ids now select the rows of other tokens, so "
+                "outputs are wrong. Call `warmstart_keras.warm_start(model)`, or "
                 "`model.fit(..., callbacks=[VocabularyWarmStart()])`.",
                 stacklevel=3,
             )
 
     @staticmethod
     def _is_watched(source: VocabularySource | None) -> bool:
-        """Whether a rebuild of `source` can be seen at every call, at no cost."""
+        """Returns whether every call can check `source` for a rebuild at no cost."""
         return keras_internals.lookup_of(source) is not None or isinstance(
             source, RowVocabulary
         )
@@ -201,19 +202,19 @@ class RowVocabulary:
     # --- saving, loading ---
 
     def save_own_variables(self, store: MutableMapping) -> None:
-        """Saves the weights, and beside them the vocabulary that they stand for."""
+        """Saves the weights and the vocabulary that their rows stand for."""
         super().save_own_variables(store)  # type: ignore[misc]
         if self.built and self._rows.vocabulary is not None:
             data = self._rows.vocabulary.to_bytes()
             store[VOCABULARY_KEY] = np.frombuffer(data, dtype=np.uint8)
 
     def load_own_variables(self, store: MutableMapping) -> None:
-        """Takes over the weights of a file, and the tokens that they stand for."""
+        """Loads the weights of a file and the vocabulary that their rows stand for."""
         keys = set(store.keys())
         if not keys and self._refused is not None:
-            raise self._refused  # in a subclassed model Keras asks twice
+            raise self._refused  # Keras calls this twice in a subclassed model
         self._refused = None
-        # A plain `Embedding` counts the keys, and refuses one too many.
+        # A plain `Embedding` counts the keys, and raises an error for an additional one.
         weights = {key: store[key] for key in keys - {VOCABULARY_KEY}}
         vocabulary = self._rows.vocabulary
         if VOCABULARY_KEY in keys:
@@ -230,35 +231,38 @@ class RowVocabulary:
             self._rows = _Rows(vocabulary, loaded=True)
 
     def _check_stored(self, shape: tuple, vocabulary: Vocabulary | None) -> None:
-        """Refuses rows that are not this layer's, before anything is taken over."""
+        """Raises an error if stored rows do not fit, before anything is loaded."""
         if not self.built:
             return
         if shape[0] != self.input_dim:
             raise WarmStartError(
-                f"Layer '{self.name}' has {self.input_dim} rows, and loading never "
-                f"remaps. Received: a file with {shape[0]} rows. Start from the file "
-                "instead of loading it: `warmstart_keras.warm_start(model, "
-                "previous=path)`, or `VocabularyWarmStart(previous=path)` in `fit`, "
-                "which moves every row to its token's new place. If it is a backup of "
-                "`BackupAndRestore`, of an older vocabulary, delete it."
+                f"Layer '{self.name}' has {self.input_dim} rows, and loading does not "
+                f"move rows. Received: a file with {shape[0]} rows. Pass the file as "
+                "`previous` instead: `warmstart_keras.warm_start(model, previous=path)`, "
+                "or `model.fit(..., callbacks=[VocabularyWarmStart(previous=path)])`. "
+                "Each row is then moved to the new place of its token. If the file is a "
+                "backup of `BackupAndRestore` for another vocabulary, delete it."
             )
         if vocabulary is not None and (
             len(vocabulary) > shape[0]
             or (self.follows_vocabulary and len(vocabulary) < shape[0])
         ):
             raise WarmStartError(
-                f"The stored vocabulary of layer '{self.name}' must have a token for "
-                f"each row. Received: {len(vocabulary)} tokens, {shape[0]} rows"
+                f"The stored vocabulary of layer '{self.name}' must have one token per "
+                f"row. Received: {len(vocabulary)} tokens, {shape[0]} rows."
             )
 
     def save_assets(self, dir_path: str) -> None:
-        """Saves the vocabulary once more, for formats that keep weights alone."""
+        """Saves the vocabulary as an asset too.
+
+        Some formats keep only weights in the store of variables.
+        """
         if self._rows.vocabulary is not None:
             with open(os.path.join(dir_path, _ASSET_NAME), "wb") as file:
                 file.write(self._rows.vocabulary.to_bytes())
 
     def load_assets(self, dir_path: str) -> None:
-        """Takes over the vocabulary of an archive."""
+        """Loads the vocabulary from the assets of an archive."""
         path = os.path.join(dir_path, _ASSET_NAME)
         if os.path.exists(path):
             with open(path, "rb") as file:
@@ -267,4 +271,4 @@ class RowVocabulary:
             self._rows = _Rows(vocabulary)
 
 
-VOCABULARY_KEY = "vocabulary"  # what an embedding of ours saves beside its weights
+VOCABULARY_KEY = "vocabulary"  # key of the saved vocabulary, beside the weights

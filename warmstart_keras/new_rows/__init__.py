@@ -1,4 +1,4 @@
-"""What the rows of new words start from."""
+"""Initializers and methods for the rows of new words."""
 
 from warmstart_keras.new_rows import initializers
 from warmstart_keras.new_rows.base_rows import (

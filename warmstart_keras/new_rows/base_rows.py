@@ -1,4 +1,4 @@
-"""The rows of a table before a warm start, and new rows that start from them."""
+"""Rows of a table before a warm start, and new rows that start from them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -10,16 +10,19 @@ import numpy as np
 from warmstart_keras.vocabulary import RowMap, Vocabulary
 
 ReadRows = Callable[[np.ndarray], np.ndarray]
-"""Gives the rows at some places, the rows first."""
+"""Function that returns the rows at given places, with one row per entry of axis 0."""
 Values = Callable[[slice], np.ndarray | float]
-"""Gives a part of the new rows, the rows first; or one row or number for all of them."""
+"""Function that returns the new rows of a slice, with one row per entry of axis 0.
+
+It may also return one row, or one number, that is the same for all new rows.
+"""
 
 
 @dataclass(eq=False)
 class BaseRows:
-    """The table before a warm start, as a callable for new rows sees it.
+    """Table before a warm start, as a callable for new rows receives it.
 
-    `read` reads the whole table, `read_rows` some rows alone, where that is of use.
+    `read` reads the whole table. `read_rows`, if given, reads only some rows.
     """
 
     vocabulary: Vocabulary
@@ -28,13 +31,14 @@ class BaseRows:
 
     @cached_property
     def matrix(self) -> np.ndarray:
-        """Array of shape `(rows, ...)`: all base rows, read when first asked for."""
+        """Array of shape `(rows, ...)` with all base rows, read at the first access."""
         return self.read()
 
     def rows(self, places: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Some base rows as float32 or float64, of shape `(places, numbers in a row)`.
+        """Returns some base rows as float32 or float64, one flat row for each place.
 
-        A sharded table is not gathered for it: all of its processes must ask.
+        A sharded table is not gathered. All processes that hold a part of the table
+        must make this call.
         """
         asked = np.asarray(places, np.int64)
         found = self.read_rows(asked) if self.read_rows else self.matrix[asked]
@@ -43,16 +47,16 @@ class BaseRows:
         return found.reshape(len(asked), size).astype(wide, copy=False)
 
     def mean_of_words(self) -> np.ndarray:
-        """The mean of the words' rows: float64, of shape `(numbers in a row,)`."""
+        """Returns the mean of the words' rows as one flat row of float64."""
         return mean_of_rows(self.rows, self.vocabulary.word_rows)
 
 
 class Start(ABC):
-    """What the rows of new tokens start from.
+    """Initial values for the rows of new tokens.
 
     Attributes:
-        remark: What the user should know about it.
-        number: The one number that all new rows consist of; None if they differ.
+        remark: Sentence about the initial values for the report, or None.
+        number: The number that fills all new rows, or None if there is no such number.
     """
 
     remark: str | None = None
@@ -60,57 +64,64 @@ class Start(ABC):
 
     @abstractmethod
     def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
-        """Gives a function of a slice, for the values of `row_map.new_rows[part]`.
+        """Returns a function that maps a slice to values of new rows.
 
-        `axis` has the rows of the array; `read` reads them before they are moved.
+        The slice selects from `row_map.new_rows`. The rows lie along `axis` of the
+        array. `read` reads base rows, before they are moved.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class MeanOfBase(Start):
-    """New entries start from the mean of some base entries, at least one.
+    """Mean of some base entries, at least one, as the start of every new entry.
 
-    For the outputs of a head: a new token's logit is then the mean of the base's, and
-    since the exponential is convex, `m` new tokens beside `n` base ones add at most the
-    share `m / n` to the softmax's normalisation. No loss rises by more than
-    `log(1 + m / n)`; a start at random may take nearly all probability, where the base
-    logits are far below 0. See John Hewitt, "Initializing New Word Embeddings for
-    Pretrained Language Models" (2021).
+    In a head, the logit of a new token is then the mean of the base logits. The
+    exponential function is convex. Therefore `m` new tokens beside `n` base tokens add
+    at most the share `m / n` to the normalization of the softmax, and no loss rises by
+    more than `log(1 + m / n)`. Random values have no such bound: if the base logits are
+    far below 0, the new tokens can take nearly all of the probability. See John Hewitt,
+    "Initializing New Word Embeddings for Pretrained Language Models" (2021).
     """
 
     rows: np.ndarray
     remark: str | None = None
 
     def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
-        """Reads the rows, and gives their mean for every part."""
+        """Returns a function that gives the mean of the base entries for every part."""
         mean = mean_of_rows(read, self.rows) if len(row_map.new_rows) else 0.0
         return lambda part: mean
 
 
 @dataclass(frozen=True, eq=False)
 class CopyOfBase(Start):
-    """Each new entry starts as a copy of its entry in `rows`, bit for bit."""
+    """Bit-for-bit copies of base entries: `rows` has the base row of each new entry."""
 
     rows: np.ndarray
 
     def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
-        """Reads the rows of each part."""
+        """Returns a function that reads the base rows of each part."""
         return lambda part: read(self.rows[part])
 
 
 def parts(rows: np.ndarray, size: int = 2**16) -> list[np.ndarray]:
-    """Splits places of rows into parts that are worked on one at a time."""
+    """Splits row numbers into parts that are processed one at a time."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values of ascending numbers from 0 on, and where each begins."""
+    """Finds the distinct values of an ascending array, and the index where each begins.
+
+    The values must be 0 or more.
+    """
     firsts = np.flatnonzero(np.diff(values, prepend=-1))
     return values[firsts], firsts
 
 
 def mean_of_rows(read: ReadRows, rows: np.ndarray | range) -> np.ndarray:
-    """The mean of some rows, at least one, read in parts; in float64 at least."""
+    """Computes the mean of some rows, at least one, in float64 or wider.
+
+    The rows are read in parts.
+    """
     total: np.ndarray | int = 0
     for places in parts(np.asarray(rows)):
         part = read(places)

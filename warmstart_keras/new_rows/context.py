@@ -15,11 +15,11 @@ from warmstart_keras.new_rows.start import Fitted, NewRows
 from warmstart_keras.vocabulary import NEW, Token, read
 
 _TEXTS = 256  # texts that are vectorized at a time
-_NUMBERS = 2**20  # numbers in the rows of the positions that are worked on at a time
-_WORDS = 2**14  # words whose contexts are worked on at a time
+_NUMBERS = 2**20  # numbers in the rows that are processed at a time
+_WORDS = 2**14  # words whose contexts are processed at a time
 _RIDGE = 1e-3
 _NO_IDS = (
-    "`vectorizer` must make ids, as `TextVectorization` does with "
+    "`vectorizer` must return ids, like a `TextVectorization` with "
     '`output_mode="int"`. Received: '
 )
 
@@ -28,20 +28,21 @@ _NO_IDS = (
 class ContextRows(LearningMethod):
     """New rows from the words around them, by a linear map that fits the kept words.
 
-    The context of a word is the mean of the old rows of the kept words among those up to
-    `window` places before and after it. A matrix is found that best makes the kept
-    words' rows of their mean contexts; a new row is what it makes of the new word's mean
-    context. See Khodak et al., "A La Carte Embedding: Cheap but Effective Induction of
-    Semantic Feature Vectors" (2018).
+    The context of a word is the mean of the base rows of the kept words around it, up
+    to `window` places before and after. A matrix is fitted that converts the mean
+    contexts of the kept words to their rows. A new row is the mean context of the new
+    word times this matrix. See Khodak et al., "A La Carte Embedding: Cheap but Effective
+    Induction of Semantic Feature Vectors" (2018).
 
-    With `u` a word's mean context, `v` its row, `d` their width and `n` how often it
-    stood beside a kept word, the matrix `A` makes `sum(log(1 + n) * |u @ A - v| ** 2)`
-    over the kept words least, plus `r * |A| ** 2` with the ridge
-    `r = 0.001 / d * sum(log(1 + n) * |u| ** 2)`.
+    As a formula: `u` is the mean context of a word, `v` is its row, `d` is their width,
+    and `n` counts how often the word stood beside a kept word. The matrix `A` minimizes
+    `sum(log(1 + n) * |u @ A - v| ** 2) + r * |A| ** 2`, with sums over the kept words
+    and the ridge `r = 0.001 / d * sum(log(1 + n) * |u| ** 2)`.
 
-    The texts are read once, with a progress bar. What is held does not grow with them:
-    two more copies of the kept words' rows (float32 at least) and two of the new words',
-    on the host, of sharded tables too.
+    The texts are read once, with a progress bar. The memory use does not depend on their
+    number. It is two more copies of the rows of the kept words, and two of the rows of
+    the new words, on the host and at least in float32. This is also true for a sharded
+    table.
 
     Examples:
         >>> import keras
@@ -57,18 +58,20 @@ class ContextRows(LearningMethod):
         True
 
     Args:
-        texts: The new data: strings, or batches of them; a list, an array, a
-            `tf.data.Dataset` (of tuples the first element), or anything that can be
-            gone through. It is gone through once for each table.
-        vectorizer: What makes ids of texts: a `TextVectorization`, or another callable
-            with `get_vocabulary()`, that has the new vocabulary: a new word that it does
-            not know is in no text.
-        window: Integer, at least 1. How many places before and after a word count.
-        verbose: 0 shows no progress bar, 1 one.
+        texts: The new data: strings or batches of strings, in a list, an array, a
+            `tf.data.Dataset` or another iterable. If items are tuples, the first
+            element is used. The texts are iterated once for each table.
+        vectorizer: Layer that converts texts to ids: a `TextVectorization`, or another
+            callable with `get_vocabulary()`. It must have the new vocabulary. A new word
+            that it does not know is not found in any text.
+        window: Integer, at least 1. Number of places before and after a word that belong
+            to its context.
+        verbose: 0 shows no progress bar, 1 shows one.
 
     Raises:
-        WarmStartError: If an argument is none of these; and when it is used, if `texts`
-            has no text, or the vectorizer does not make ids or knows no new word.
+        WarmStartError: If an argument has the wrong type or value. When new rows are
+            made: if `texts` is empty, or the vectorizer does not return ids or knows no
+            new word.
     """
 
     def __init__(
@@ -78,20 +81,20 @@ class ContextRows(LearningMethod):
         if no_texts or not (texts is None or hasattr(texts, "__iter__")):
             raise WarmStartError(
                 "`texts` must be a list, an array or a dataset of texts. "
-                f"Received: {str(texts)[:60]!r} (of type {type(texts).__name__})"
+                f"Received: {str(texts)[:60]!r} (of type {type(texts).__name__})."
             )
         is_one = callable(vectorizer) and hasattr(vectorizer, "get_vocabulary")
         if not (vectorizer is None or is_one):
             raise WarmStartError(
-                "`vectorizer` must be a layer such as `TextVectorization`, which makes "
-                "ids of texts and has `get_vocabulary()`. "
-                f"Received: {vectorizer!r} (of type {type(vectorizer).__name__})"
+                "`vectorizer` must be a layer such as `TextVectorization` that converts "
+                "texts to ids and has `get_vocabulary()`. "
+                f"Received: {vectorizer!r} (of type {type(vectorizer).__name__})."
             )
         if keras_internals.gives_vectors(vectorizer):
-            raise WarmStartError(_NO_IDS + "a layer of another `output_mode`")
+            raise WarmStartError(_NO_IDS + "a layer with another `output_mode`.")
         if not isinstance(window, int | np.integer) or window < 1:
             raise WarmStartError(
-                f"`window` must be a positive integer. Received: window={window!r}"
+                f"`window` must be a positive integer. Received: window={window!r}."
             )
         self.texts = texts
         self.vectorizer = vectorizer
@@ -99,31 +102,32 @@ class ContextRows(LearningMethod):
         self.verbose = verbose
 
     def get_config(self) -> dict:
-        """The arguments, without texts and vectorizer: data is not saved with a layer."""
+        """Returns the arguments without the data, which is not saved with a layer."""
         kept = {"window": self.window, "verbose": self.verbose}
         return {"texts": None, "vectorizer": None, **kept}
 
     def check(self) -> None:
-        """Refuses to be used without texts: they are not saved with a layer."""
+        """Raises an error if there are no texts: they are not saved with a layer."""
         if self.texts is None or self.vectorizer is None:
             raise WarmStartError(
-                "`ContextRows` must have texts and a vectorizer, which are not saved "
-                "with a layer. Received: none. Pass "
+                "`texts` and `vectorizer` of `ContextRows` must be given again after "
+                "loading: they are not saved with a layer. Received: None. Pass "
                 "`new_embeddings_initializer=ContextRows(texts, vectorizer)`."
             )
 
     def fit(self, new: NewRows) -> Fitted:
-        """Reads the texts, and finds the map from contexts to rows."""
+        """Reads the texts, and fits the map from contexts to rows."""
         row_map, base = new.row_map, new.base
         kept = row_map.kept_words
         words = row_map.new_words
-        # The table is read before anything of the user's is asked.
+        # The table is read before the user's data. All processes must read a sharded
+        # table together, and an error in the data could stop one of them.
         mean = base.mean_of_words()
         rows = np.empty((len(kept), len(mean)), base.rows([]).dtype)
         for places in parts(np.arange(len(kept))):
             rows[places] = base.rows(row_map.indices[kept[places]])
 
-        # A token that is there several times is one word: kept ones come first.
+        # A repeated token is one word. Kept words have the first numbers.
         number_of: dict[Token | None, int] = {}
         for number, token in enumerate([*row_map.new.some(kept), *words]):
             number_of.setdefault(token, number)
@@ -142,7 +146,9 @@ class ContextRows(LearningMethod):
                 rows[some] = contexts.means(place[start:stop][some]) @ map_
             return rows
 
-        return Fitted(made, without(words, seen, "never beside a kept word in the texts"))
+        return Fitted(
+            made, without(words, seen, "no kept word is near them in the texts")
+        )
 
     def _read_into(
         self, contexts: "_Contexts", number_of: dict[Token | None, int], new: set[Token]
@@ -150,21 +156,22 @@ class ContextRows(LearningMethod):
         vocabulary = read(self.vectorizer)
         if new and new.isdisjoint(vocabulary.words):
             raise WarmStartError(
-                "`vectorizer` must have the new vocabulary. Received: one that has none "
-                f"of the {len(new)} new words. Adapt it to the new data first."
+                "`vectorizer` must have the new vocabulary. Received: a vectorizer with "
+                f"none of the {len(new)} new words. Adapt it to the new data first: "
+                "`vectorizer.adapt(texts)`."
             )
         subject = np.array([number_of.get(token, NEW) for token in vocabulary], np.int64)
         subject[sorted(vocabulary.special_rows)] = NEW
         for ids in self._read():
             if ids.size and not 0 <= ids.min() <= ids.max() < len(subject):
                 raise WarmStartError(
-                    _NO_IDS + f"ids from {ids.min()} to {ids.max()}, where the "
-                    f"vocabulary has {len(subject)} tokens"
+                    _NO_IDS + f"ids from {ids.min()} to {ids.max()}, but the "
+                    f"vocabulary has {len(subject)} tokens."
                 )
             contexts.add(subject[ids])
 
     def _read(self) -> Iterator[np.ndarray]:
-        """The ids of some texts at a time, one row each."""
+        """Yields the ids of some texts at a time, one row per text."""
         total = None
         if isinstance(self.texts, list | tuple) and len(self.texts):
             total = len(self.texts) if isinstance(self.texts[0], str | bytes) else None
@@ -177,21 +184,21 @@ class ContextRows(LearningMethod):
             if found.dtype.kind not in "iu" or len(found) != len(texts):
                 raise WarmStartError(
                     _NO_IDS + f"dtype={found.dtype}, shape={found.shape} for "
-                    f"{len(texts)} texts"
+                    f"{len(texts)} texts."
                 )
             number += len(texts)
             bar.update(number, finalize=False)
             yield found.reshape(len(texts), -1)
         if not number:
             raise WarmStartError(
-                "`texts` must have a text. Received: none. What can be gone through once "
-                "alone, such as a generator, serves one table: pass a list or a dataset."
+                "`texts` must have at least one text. Received: none. A generator can be "
+                "read only once, for one table. Pass a list or a dataset instead."
             )
         bar.update(number, finalize=True)
 
 
 class _Contexts:
-    """The sums of the contexts of words, kept ones first and then new ones."""
+    """Sums of the contexts of words: first the kept words, then the new words."""
 
     def __init__(self, rows: np.ndarray, new: int, window: int) -> None:
         self._rows, self._window = rows, window
@@ -199,7 +206,7 @@ class _Contexts:
         self.counts = np.zeros(len(rows) + new, np.int64)
 
     def add(self, words: np.ndarray) -> None:
-        """Adds the contexts of all places in some texts; -1 is no word to look at."""
+        """Adds the contexts of all places in some texts; -1 stands for any other word."""
         numbers = words.shape[1] * self._rows.shape[1]
         for places in parts(np.arange(len(words)), max(1, _NUMBERS // max(1, numbers))):
             self._add(words[places])
@@ -220,7 +227,7 @@ class _Contexts:
             self.counts[found] += np.diff(firsts, append=len(subject))
 
     def _around(self, values: np.ndarray) -> np.ndarray:
-        """The sum over the window around each place, that place included."""
+        """Sums values over the window around each place, with the place itself."""
         length = values.shape[1]
         sums = np.cumsum(np.pad(values, ((0, 0), (1, 0), (0, 0))), axis=1)
         places = np.arange(length)
@@ -228,12 +235,15 @@ class _Contexts:
         return sums[:, ends] - sums[:, np.maximum(places - self._window, 0)]
 
     def means(self, words: np.ndarray) -> np.ndarray:
-        """The mean contexts of some of the words."""
+        """Returns the mean contexts of some words."""
         return self._totals[words] / np.maximum(self.counts[words], 1.0)[:, None]
 
 
 def _map_of(contexts: _Contexts, rows: np.ndarray) -> np.ndarray | None:
-    """The matrix that best makes rows of contexts; None where there is none."""
+    """Fits the matrix that converts contexts to rows.
+
+    Returns None if there is no context to learn from, or if values are not finite.
+    """
     width = rows.shape[1]
     left, right = np.zeros((width, width)), np.zeros((width, width))
     for places in parts(np.arange(len(rows)), _WORDS):
@@ -248,14 +258,14 @@ def _map_of(contexts: _Contexts, rows: np.ndarray) -> np.ndarray | None:
 
 
 def _each(texts: Iterable) -> Iterator[str | bytes]:
-    """The texts one by one."""
+    """Yields the texts one by one."""
     for item in texts:
         found = item[0] if isinstance(item, tuple) else item
         is_text = isinstance(found, str | bytes)
         more = [found] if is_text else tensors.data_to_numpy(found).ravel().tolist()
         if not all(isinstance(text, str | bytes) for text in more):
             raise WarmStartError(
-                "`texts` must be strings, or batches of them. "
-                f"Received: {str(found)[:60]!r} (of type {type(found).__name__})"
+                "`texts` must be strings, or batches of strings. "
+                f"Received: {str(found)[:60]!r} (of type {type(found).__name__})."
             )
         yield from more

@@ -13,7 +13,7 @@ from warmstart_keras.vocabulary import RowMap, Token, Vocabulary
 
 
 class RowMethod(RowInitializer):
-    """A method of ours, which makes the rows of new words from the base rows."""
+    """Base class of methods that make the rows of new words from the base rows."""
 
     def __repr__(self) -> str:
         about = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
@@ -21,57 +21,57 @@ class RowMethod(RowInitializer):
 
     @classmethod
     def from_config(cls, config: dict) -> "RowMethod":
-        """What `get_config` describes."""
+        """Creates a method from the result of `get_config`."""
         return cls(**config)
 
     def start(self, new: NewRows) -> Start:
-        """Checks that the base has a word, and that the data to learn from is there."""
+        """Checks that the base has words and the method has data; returns the start."""
         if not new.row_map.base.has_words:
             raise WarmStartError(
-                "New rows can only be made of the rows of old words where there are "
-                f"some. Received: {self!r}, and a base vocabulary without any word. Pass "
-                'an initializer of Keras, such as "uniform".'
+                "`new_embeddings_initializer` must be a Keras initializer if the base "
+                f"vocabulary has no words. Received: {self!r}, which makes new rows from "
+                'the rows of base words. Pass `new_embeddings_initializer="uniform"`.'
             )
         self.check()
         return new
 
     def check(self) -> None:
-        """Refuses to be used without the data that it learns from."""
+        """Raises an error if the method has no data to learn from."""
 
 
 class CopyingMethod(RowMethod, ABC):
-    """A method that takes base rows, or their mean, and learns nothing."""
+    """Base class of methods that copy base rows, or their mean, and learn nothing."""
 
     def start(self, new: NewRows) -> Start:
-        """What new rows start from, as of `RowMethod`."""
-        super().start(new)  # raises if it cannot be used
+        """Checks like `RowMethod.start`, and returns the base rows that are copied."""
+        super().start(new)  # raises an error if the method cannot be used
         return self.copied(new.row_map)
 
     @abstractmethod
     def copied(self, row_map: RowMap) -> MeanOfBase | CopyOfBase:
-        """Which base rows the new ones start from."""
+        """Selects the base rows that the new rows start from."""
 
 
 class LearningMethod(RowMethod, ABC):
-    """A method that first learns something from the base rows.
+    """Base class of methods that first learn from the base rows.
 
-    Words about which it learns nothing, and rows that are no word's, start from the mean
-    of the base's words.
+    Some new rows start from the mean of the base words: the rows of words about which
+    the method learned nothing, and the rows that stand for no word.
     """
 
     learns = True
 
     @abstractmethod
     def fit(self, new: NewRows) -> Fitted:
-        """Learns what new rows are made of."""
+        """Learns what it needs to make new rows."""
 
 
 @keras.saving.register_keras_serializable(package="warmstart_keras")
 class MeanRows(CopyingMethod):
     """New rows start from the mean of the base's word rows; `"mean"` by name.
 
-    What Hugging Face Transformers does. See John Hewitt, "Initializing New Word
-    Embeddings for Pretrained Language Models" (2021).
+    Hugging Face Transformers uses this start, too. See John Hewitt, "Initializing New
+    Word Embeddings for Pretrained Language Models" (2021).
 
     Examples:
         >>> import numpy as np
@@ -85,7 +85,7 @@ class MeanRows(CopyingMethod):
     """
 
     def copied(self, row_map: RowMap) -> MeanOfBase:
-        """The rows of all words."""
+        """Selects the rows of all base words."""
         return MeanOfBase(row_map.base.word_rows)
 
 
@@ -93,11 +93,13 @@ class MeanRows(CopyingMethod):
 class OOVRows(CopyingMethod):
     """New rows start as copies of the OOV row that served them before; `"oov"` by name.
 
-    So what a model makes of a text whose words only gained rows stays as it was: bit for
-    bit what the embedding gives, and all that follows from it. Of several OOV rows each
-    word takes the one that the lookup layer had hashed it to; where it is not known how
-    they were chosen, their mean. Where there was no OOV row, the mean of the words. New
-    rows that are no word's start as the first OOV row.
+    If the words of a text were kept, or only gained a row, the output of the model for
+    this text stays the same: the embedding returns bit for bit the same rows.
+
+    With several OOV rows, each word starts from the OOV row that the lookup layer had
+    hashed it to. If the hash method is unknown, new words start from the mean of the OOV
+    rows. Without an OOV row, they start from the mean of the words. New rows that stand
+    for no word start as copies of the first OOV row.
 
     Examples:
         >>> import numpy as np
@@ -111,20 +113,20 @@ class OOVRows(CopyingMethod):
     """
 
     def copied(self, row_map: RowMap) -> MeanOfBase | CopyOfBase:
-        """The OOV row of each word."""
+        """Selects the OOV row of each word."""
         base, words = row_map.base, row_map.new_words
         oov = np.asarray(base.oov_rows, np.int64)
         if len(oov) == 0:
             return MeanOfBase(
                 base.word_rows,
-                started(words, words, "the mean of the words (there was no OOV row)"),
+                started(words, words, "the mean of the base words (there is no OOV row)"),
             )
         rows = np.repeat(oov[0], len(words))
         is_word = np.array([word is not None for word in words], bool)
         if len(oov) > 1 and is_word.any():
             buckets = _buckets([word for word in words if word is not None], base)
             if buckets is None:
-                which = f"it is not known which of {len(oov)} served which word"
+                which = f"it is unknown which of {len(oov)} OOV rows served a word"
                 remark = started(words, words, f"the mean of the OOV rows ({which})")
                 return MeanOfBase(oov, remark)
             rows[is_word] = oov[buckets]
@@ -135,11 +137,11 @@ class OOVRows(CopyingMethod):
 class GaussianRows(LearningMethod):
     """New rows are drawn around the mean of the words' rows; `"gaussian"` by name.
 
-    From the normal distribution that has the mean and the covariance of the base's word
-    rows. Where the covariance is singular, as with fewer words than a row has numbers,
-    they are drawn within the span of the rows; where it is not finite, they are the
-    mean. See John Hewitt, "Initializing New Word Embeddings for Pretrained Language
-    Models" (2021).
+    The distribution is normal, with the mean and the covariance of the base's word rows.
+    If the covariance is singular, new rows are drawn within the span of the word rows.
+    This is so if there are fewer words than numbers in a row. If the covariance is not
+    finite, every new row is the mean. See John Hewitt, "Initializing New Word Embeddings
+    for Pretrained Language Models" (2021).
 
     Examples:
         >>> import numpy as np
@@ -151,7 +153,7 @@ class GaussianRows(LearningMethod):
     """
 
     def fit(self, new: NewRows) -> Fitted:
-        """Works out the mean and a root of the covariance."""
+        """Computes the mean and a square root of the covariance."""
         base, words = new.base, new.row_map.base.word_rows
         mean = base.mean_of_words()
         covariance = np.zeros((len(mean), len(mean)))
@@ -168,7 +170,10 @@ class GaussianRows(LearningMethod):
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
-    """The symmetric root of a matrix that may be singular."""
+    """Computes the symmetric square root of a matrix that may be singular.
+
+    The result is 0 if the matrix is not finite.
+    """
     if not np.isfinite(covariance).all():
         return np.zeros_like(covariance)
     values, vectors = np.linalg.eigh(covariance)
@@ -176,7 +181,7 @@ def _root(covariance: np.ndarray) -> np.ndarray:
 
 
 def _buckets(words: list[Token], base: Vocabulary) -> np.ndarray | None:
-    """Which OOV row served each word, as Keras's lookup layers choose it."""
+    """Finds the OOV row of each word as Keras's lookup layers do; None if unknown."""
     import tensorflow as tf
 
     number, hashing = len(base.oov_rows), base.hashing
@@ -184,7 +189,7 @@ def _buckets(words: list[Token], base: Vocabulary) -> np.ndarray | None:
         return np.array(words, np.int64) % number
     if hashing != "farmhash" and not (hashing or "").startswith("siphash["):
         return None
-    # Keras gives the tokens to TensorFlow as bytes, integers by their digits.
+    # Keras passes tokens to TensorFlow as bytes, and integers as their digits.
     texts = [
         w if isinstance(w, bytes) else str(w).encode("utf-8", "surrogatepass")
         for w in words
@@ -198,16 +203,16 @@ def _buckets(words: list[Token], base: Vocabulary) -> np.ndarray | None:
 
 
 def without(words: list[Token | None], found: np.ndarray, because: str) -> str | None:
-    """A remark on words for which a method found nothing; None if there are none."""
+    """Returns a remark on the words for which a method found nothing, or None."""
     lost = [word for word, is_found in zip(words, found, strict=True) if not is_found]
-    return started(words, lost, f"the mean of the words ({because})")
+    return started(words, lost, f"the mean of the base words ({because})")
 
 
 def started(
     words: Sequence[Token | None], some: Sequence[Token | None], where: str
 ) -> str | None:
-    """The remark about where some of the new words start, if there are any."""
+    """Returns the remark on where some of the new words start; None if there are none."""
     all_, number = (sum(word is not None for word in each) for each in (words, some))
     if not number:
         return None
-    return f"of its new words ({all_:,}), {number:,} started from {where}."
+    return f"{number:,} of {all_:,} new words started from {where}."

@@ -15,12 +15,12 @@ from warmstart_keras.new_rows.methods import LearningMethod, without
 from warmstart_keras.new_rows.start import Fitted, NewRows
 from warmstart_keras.vocabulary import NEW, Token
 
-_NUMBERS = 2**23  # similarities worked out at a time
-_NEAREST = 256  # kept words that are looked at first
+_NUMBERS = 2**23  # similarities that are computed at a time
+_NEAREST = 256  # nearest kept words that are tried first
 
 
 class KeyedVectors(Protocol):
-    """Vectors as gensim holds them."""
+    """Vectors with an index by word, like the class of this name in gensim."""
 
     key_to_index: Mapping[str, int]
     vectors: np.ndarray
@@ -32,14 +32,15 @@ Vectors = Mapping[Token, Vector] | KeyedVectors | str | os.PathLike
 
 @keras.saving.register_keras_serializable(package="warmstart_keras")
 class PretrainedRows(LearningMethod):
-    """New rows by vectors trained elsewhere, as mixtures of the nearest kept words' rows.
+    """New rows as mixtures of kept rows, weighted by vectors trained elsewhere.
 
-    A new row is a convex combination of the rows of kept words: their weights are the
-    sparsemax of the cosines between the new word's vector and theirs, which is 0 for all
-    but the nearest. So a new word starts where the model has put words of its kind,
-    however wide the vectors are. See Dobler and de Melo, "FOCUS: Effective Embedding
-    Initialization for Monolingual Specialization of Multilingual Models" (2023), and, for
-    the sparsemax, Martins and Astudillo (2016).
+    A new row is a convex combination of the rows of kept words. The weights are the
+    sparsemax of the cosines between the vector of the new word and the vectors of the
+    kept words. Only the nearest kept words have a weight above 0. A new word therefore
+    starts where the model has placed similar words. The vectors can have any width. See
+    Dobler and de Melo, "FOCUS: Effective Embedding Initialization for Monolingual
+    Specialization of Multilingual Models" (2023). For the sparsemax, see Martins and
+    Astudillo (2016).
 
     Examples:
         >>> import numpy as np
@@ -53,15 +54,16 @@ class PretrainedRows(LearningMethod):
         array([1.00..., 2.00...])
 
     Args:
-        vectors: A mapping from token to vector; a `KeyedVectors` of gensim; or the path
-            of a file in the text format of word2vec or GloVe, which may be gzipped
-            (`.gz`). Only the vectors of words that were kept or are new are read.
-        direct: Whether a new row is the word's vector itself. For tables that were made
-            of these vectors, and of their width.
+        vectors: A mapping from token to vector, a gensim `KeyedVectors`, or the path of
+            a text file in word2vec or GloVe format. The file may be gzipped (`.gz`).
+            Only the vectors of kept and new words are read.
+        direct: Whether a new row is the vector of the word itself. Use it for a table
+            that started from the same vectors. They must have the width of the table.
 
     Raises:
-        WarmStartError: If `vectors` is none of these; and when it is used, if vectors
-            differ in length, or are `direct` and of another width than the rows.
+        WarmStartError: If `vectors` has another type, or its file does not exist. When
+            new rows are made: if the vectors differ in length, or if `direct` is set
+            and the vectors do not have the width of the table.
     """
 
     def __init__(self, vectors: Vectors, *, direct: bool = False) -> None:
@@ -71,22 +73,23 @@ class PretrainedRows(LearningMethod):
         self.direct = bool(direct)
 
     def get_config(self) -> dict:
-        """The arguments, without the vectors: data is not saved with a layer."""
+        """Returns the arguments without the vectors: data is not saved with a layer."""
         return {"vectors": None, "direct": self.direct}
 
     def check(self) -> None:
-        """Refuses to be used without vectors: they are not saved with a layer."""
+        """Raises an error if there are no vectors: they are not saved with a layer."""
         if self.vectors is None:
             raise WarmStartError(
-                "`PretrainedRows` must have vectors, which are not saved with a layer. "
-                "Received: none. Pass "
+                "`vectors` of `PretrainedRows` must be given again after loading: they "
+                "are not saved with a layer. Received: vectors=None. Pass "
                 "`new_embeddings_initializer=PretrainedRows(vectors)`."
             )
 
     def fit(self, new: NewRows) -> Fitted:
-        """Reads the vectors of the kept and the new words."""
+        """Reads the vectors of the kept and the new words, and prepares the new rows."""
         row_map, base = new.row_map, new.base
-        # The table is read before anything of the user's is asked.
+        # The table is read before the user's data. All processes must read a sharded
+        # table together, and an error in the data could stop one of them.
         mean = base.mean_of_words()
         kept = row_map.kept_words
         kept_words = row_map.new.some(kept)
@@ -96,22 +99,23 @@ class PretrainedRows(LearningMethod):
         )
         place = np.array([known.get(word, NEW) for word in words], np.int64)
         lengths = np.linalg.norm(matrix, axis=1)
-        # The last one serves words without a vector.
+        # The last entry is for words without a vector: their place is -1 (`NEW`).
         usable = np.append(np.isfinite(lengths), False)
         place[~usable[place]] = NEW
         if self.direct:
             if len(matrix) and matrix.shape[1] != len(mean):
                 raise WarmStartError(
-                    "`PretrainedRows(direct=True)` must have vectors of the table's "
-                    f"width, {len(mean)}. Received: vectors of length {matrix.shape[1]}. "
-                    "Leave `direct` out: rows are then mixed from those of kept words."
+                    "`vectors` must have the width of the table if `direct=True`: "
+                    f"{len(mean)}. Received: vectors of length {matrix.shape[1]}. Pass "
+                    "`PretrainedRows(vectors)` without `direct`: new rows are then "
+                    "mixtures of the rows of kept words."
                 )
             return Fitted(
                 _filled(mean, place, lambda rows: matrix[rows]),
-                without(words, place != NEW, "no vector"),
+                without(words, place != NEW, "they have no vector"),
             )
 
-        usable[:-1] &= lengths > 0  # else it has no direction
+        usable[:-1] &= lengths > 0  # a vector of zeros has no direction
         place[~usable[place]] = NEW
         near = np.array([known.get(word, NEW) for word in kept_words], np.int64)
         has = usable[near]
@@ -127,14 +131,14 @@ class PretrainedRows(LearningMethod):
 
         return Fitted(
             _filled(mean, place, mixed, max(1, _NUMBERS // max(1, len(near)))),
-            without(words, place != NEW, "no vector, or no kept word with one"),
+            without(words, place != NEW, "they have no vector, or no kept word has one"),
         )
 
 
 def _filled(
     mean: np.ndarray, place: np.ndarray, rows_of: ReadRows, size: int = 2**16
 ) -> Callable[[int, int, tuple], np.ndarray]:
-    """A function that gives rows; the mean for words without a place."""
+    """Returns a function that makes new rows: the mean for words without a place."""
 
     def made(start: int, stop: int, seed: tuple) -> np.ndarray:
         rows = np.tile(mean, (stop - start, 1))
@@ -146,7 +150,7 @@ def _filled(
 
 
 def _mixtures(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places of other unit vectors to mix for each vector, and a row of weights."""
+    """Selects the unit vectors that are mixed, and their weights for each vector."""
     cosines = vectors @ others.T
     weights = np.zeros_like(cosines)
     open_ = np.arange(len(vectors))
@@ -155,7 +159,7 @@ def _mixtures(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.n
         nearest = np.argpartition(-cosines[open_], number - 1, axis=1)[:, :number]
         values = np.take_along_axis(cosines[open_], nearest, axis=1)
         found = sparsemax(values)
-        # If one of these has weight 0, so has all that is further away.
+        # If one vector here has weight 0, all vectors that are further away have it too.
         enough = (found == 0).any(axis=1) | (number == len(others))
         weights[open_[enough][:, None], nearest[enough]] = found[enough]
         open_, number = open_[~enough], min(2 * number, len(others))
@@ -164,7 +168,10 @@ def _mixtures(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def sparsemax(values: np.ndarray) -> np.ndarray:
-    """The nearest point of the simplex to each row (Martins and Astudillo 2016)."""
+    """Computes the nearest point of the simplex to each row.
+
+    See Martins and Astudillo (2016).
+    """
     ordered = -np.sort(-values, axis=1)
     sums = np.cumsum(ordered, axis=1, dtype=np.float64)
     ranks = np.arange(1, values.shape[1] + 1)
@@ -174,26 +181,26 @@ def sparsemax(values: np.ndarray) -> np.ndarray:
 
 
 def check_is_source(vectors: object) -> None:
-    """Refuses what is no source of vectors, or a path without a file."""
+    """Raises an error if `vectors` is no source of vectors, or names no file."""
     is_keyed = hasattr(vectors, "key_to_index") and hasattr(vectors, "vectors")
     if isinstance(vectors, str | os.PathLike):
         if not Path(vectors).is_file():
             raise WarmStartError(
-                "`vectors` must be a mapping, a `KeyedVectors` of gensim or the path of "
-                f"a text file. Received: {os.fspath(vectors)!r}, where there is no file"
+                "`vectors` must be a mapping, a gensim `KeyedVectors`, or the path of an "
+                f"existing file. Received: {os.fspath(vectors)!r}, which is no file."
             )
     elif not (is_keyed or isinstance(vectors, Mapping)):
         raise WarmStartError(
-            "`vectors` must be a mapping from token to vector, a `KeyedVectors` of "
-            "gensim, or the path of a text file as word2vec and GloVe write it. "
-            f"Received: {str(vectors)[:60]!r} (of type {type(vectors).__name__})"
+            "`vectors` must be a mapping from token to vector, a gensim `KeyedVectors`, "
+            "or the path of a text file in word2vec or GloVe format. "
+            f"Received: {str(vectors)[:60]!r} (of type {type(vectors).__name__})."
         )
 
 
 def vectors_of(
     source: Vectors, words: Iterable[Token]
 ) -> tuple[dict[Token, int], np.ndarray]:
-    """Reads the vectors that a source has of some words: their rows, and a matrix."""
+    """Reads the vectors of some words: the row of each word, and a matrix."""
     check_is_source(source)
     wanted = dict.fromkeys(words)
     try:
@@ -207,16 +214,16 @@ def vectors_of(
         pairs = {word: np.asarray(vector, np.float32) for word, vector in found}
     except WarmStartError:
         raise
-    except Exception as error:  # whatever a user's mapping may raise
+    except Exception as error:  # a user's mapping may raise anything
         raise WarmStartError(
-            "`vectors` must give a vector of numbers for each word. Received: one that "
-            f"raised {type(error).__name__}: {error}"
+            "`vectors` must give a vector of numbers for each word. Received: a source "
+            f"that raised {type(error).__name__}: {error}."
         ) from error
     shapes = {vector.shape for vector in pairs.values()}
     if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
         raise WarmStartError(
             "`vectors` must give vectors of one length. Received: vectors of shape "
-            f"{sorted(shapes)[:4]}"
+            f"{sorted(shapes)[:4]}."
         )
     matrix = np.stack([*pairs.values()]) if pairs else np.empty((0, 0), np.float32)
     return {word: row for row, word in enumerate(pairs)}, matrix
@@ -225,7 +232,7 @@ def vectors_of(
 def _looked_up(
     keys: Mapping, vector_of: Callable, words: Iterable[Token]
 ) -> Iterator[tuple[Token, Vector]]:
-    """Words with their vectors; `b"a"` and `"a"` are the same word."""
+    """Yields words with their vectors; `b"a"` and `"a"` are the same word."""
     for word in words:
         key: Token = word
         if key not in keys and isinstance(word, str):
@@ -235,7 +242,10 @@ def _looked_up(
 
 
 def _in_file(path: Path, words: dict[Token, None]) -> Iterator[tuple[Token, Vector]]:
-    """Words of a file; a first line of two integers is a header, as word2vec's is."""
+    """Yields the wanted words of a file with their vectors.
+
+    A first line of two integers is skipped: it is the header of a word2vec file.
+    """
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         length: int | None = None
         for number, line in enumerate(file, 1):
@@ -249,16 +259,16 @@ def _in_file(path: Path, words: dict[Token, None]) -> Iterator[tuple[Token, Vect
             try:
                 if not 0 < length < len(parts):
                     raise ValueError
-                # A word of some files has spaces in it.
+                # In some files, words contain spaces.
                 word = _text(b" ".join(parts[:-length]))
                 if word in words:
                     yield word, [float(n) for n in parts[-length:]]
             except ValueError:
                 raise WarmStartError(
-                    "A file of vectors must have in each line a word and as many "
-                    "numbers as in the first, with a space between them, as word2vec "
-                    f"writes it with `binary=False`. Received: line {number} of "
-                    f"{os.fspath(path)!r}: {line[:60]!r}"
+                    "`vectors` must be a text file whose lines have a word and numbers, "
+                    "separated by spaces, with the same count of numbers in each line. "
+                    f"word2vec writes it with `binary=False`. Received: line {number} of "
+                    f"{os.fspath(path)!r}: {line[:60]!r}."
                 ) from None
 
 

@@ -1,4 +1,4 @@
-"""New rows that an initializer makes when they are asked for, and rows that are given."""
+"""New rows that an initializer makes on demand, and new rows that are given."""
 
 import hashlib
 import json
@@ -15,17 +15,17 @@ from warmstart_keras.errors import WarmStartError
 from warmstart_keras.new_rows.base_rows import BaseRows, ReadRows, Start, Values
 from warmstart_keras.vocabulary import RowMap, Token
 
-# New rows are drawn in parts of this size, each with a seed of its own: their values
-# depend neither on who makes them, nor on how a table is sharded.
+# New rows are made in parts of this size. Each part has its own seed. So the values do
+# not depend on the process that makes them, or on how a table is sharded.
 _PART = 2**16
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """An initializer that has learned what it needs of one table.
+    """Initializer after it has learned from one table.
 
-    `rows(start, stop, seed)` gives the new rows from `start` to `stop`, in their shape or
-    with all numbers of a row along one axis; `seed` is that of this part.
+    `rows(start, stop, seed)` returns the new rows from `start` to `stop`. The rows may be
+    flat. `seed` is the seed of this part.
     """
 
     rows: Callable[[int, int, tuple], np.ndarray]
@@ -33,28 +33,29 @@ class Fitted:
 
 
 class RowInitializer:
-    """What makes new rows: an initializer of Keras, a method of ours, a callable.
+    """Base class of everything that makes new rows: initializers, methods, callables.
 
-    A subclass overrides `rows`, `fit` if it learns first, or `start` if it copies.
+    A subclass overrides `start` if it copies base rows, `fit` if it learns from the table
+    first, and `rows` otherwise.
     """
 
-    in_parts = False  # whether it makes some of the rows without the others
-    learns = False
+    in_parts = False  # whether some new rows can be made without the others
+    learns = False  # whether it learns from the base rows first
 
     def start(self, new: "NewRows") -> Start:
-        """What new rows start from, after a check that the initializer fits."""
+        """Checks that the initializer can be used, and returns the start of new rows."""
         return new
 
     def fit(self, new: "NewRows") -> Fitted:
-        """Learns what new rows are made of."""
+        """Learns what it needs to make new rows."""
         return Fitted(partial(self.rows, new))
 
     def rows(self, new: "NewRows", start: int, stop: int, seed: tuple) -> np.ndarray:
-        """The new rows from `start` to `stop`."""
+        """Returns the new rows from `start` to `stop`."""
         raise NotImplementedError
 
     def get_config(self) -> dict:
-        """The arguments of the class, as Keras saves them with a layer."""
+        """Returns the arguments of the class, as Keras saves them with a layer."""
         return {}
 
 
@@ -68,40 +69,40 @@ NewRowsInitializer: TypeAlias = (
     | Callable[[list[Token], BaseRows], np.ndarray]
     | None
 )
-"""What the rows of new tokens start from: `new_embeddings_initializer`."""
+"""Type of `new_embeddings_initializer`: initial values for the rows of new tokens."""
 
 
 @dataclass(frozen=True, eq=False)
 class NewRows(Start):
-    """New rows that an initializer makes when they are asked for."""
+    """New rows that an initializer makes on demand."""
 
-    initializer: RowInitializer  # what makes them
-    row_map: RowMap  # which rows of the new matrix are new, and their tokens
+    initializer: RowInitializer  # makes the new rows
+    row_map: RowMap  # tells which rows are new, and their tokens
     shape: tuple[int, ...]  # shape of the whole new matrix, rows first
     dtype: np.dtype  # NumPy dtype of the matrix
-    base: BaseRows  # the base matrix
-    seed: tuple  # what the values depend on: plain values, the same in every process
-    # Where the array has its rows: an initializer that is asked for the whole array is
-    # asked in the array's own order of axes.
+    base: BaseRows  # the base rows
+    seed: tuple  # determines random values; the same in every process
+    # Axis of the array that has the rows. An initializer that makes the whole array gets
+    # the shape in the array's order of axes.
     axis: int = 0
     number: float | None = None
     remark: str | None = None
-    learned: Fitted | None = None  # what the initializer has learned, once it has
-    all_rows: np.ndarray | None = None  # the values of all new rows, once they were made
-    # The part that was made last, by its first row: it may be asked for in pieces.
+    learned: Fitted | None = None  # result of `fit`, once it has run
+    all_rows: np.ndarray | None = None  # values of all new rows, once made
+    # The last part that was made, by its first row: a part may be read in pieces.
     _last_part: dict[int, np.ndarray] = field(default_factory=dict, init=False)
 
     @property
     def in_parts(self) -> bool:
-        """Whether a part of the rows can be had without all others."""
+        """True if some new rows can be made without the others."""
         return self.initializer.in_parts
 
     def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
-        """Gives what it keeps in a copy: that goes when all rows have moved."""
+        """Returns a copy that makes the values, and is freed when all rows have moved."""
         return replace(self) if self.in_parts else self.made()
 
     def __call__(self, part: slice, others: tuple[slice, ...] = ()) -> np.ndarray:
-        """The values of some new rows; of each other axis its slice in `others`."""
+        """Returns some new rows; `others` has the slices of the other axes."""
         if not self.in_parts or self.all_rows is not None:
             rows = self.made().all_rows
             assert rows is not None
@@ -116,25 +117,25 @@ class NewRows(Start):
                 self._last_part[first] = self._part(first, last)
             pieces.append(self._last_part[first][(within, *others)])
         if len(pieces) == 1:
-            return pieces[0]  # not a copy
+            return pieces[0]  # without a copy
         one_row = np.broadcast_to(0, self.shape[1:])[others]
         return np.concatenate([np.empty((0, *one_row.shape), self.dtype), *pieces])
 
     def fitted(self) -> "NewRows":
-        """The same, after the initializer has learned what it must."""
+        """Returns the same start after the initializer has learned from the table."""
         if self.learned is not None or not self._count:
             return self
         learned = self.initializer.fit(self)
         return replace(self, learned=learned, remark=learned.remark)
 
     def tried(self) -> "NewRows":
-        """The same, after one row was made: what fails there fails before all moves."""
+        """Makes one row as a test, so that a failure comes before any row is moved."""
         if self._count:
             self._part(0, 1)
         return self
 
     def made(self) -> "NewRows":
-        """The same with the values of all rows made."""
+        """Returns the same start with the values of all new rows."""
         if self.all_rows is not None:
             return self
         fitted, count = self.fitted(), self._count
@@ -147,7 +148,7 @@ class NewRows(Start):
         return replace(fitted, all_rows=rows)
 
     def digest(self) -> str:
-        """What tells whether another process makes the same rows."""
+        """Returns a digest that is equal in processes that make the same rows."""
         if self.all_rows is not None:
             return hashlib.sha256(self.all_rows.tobytes()).hexdigest()
         about = [self.initializer.get_config(), self.seed]
@@ -165,27 +166,27 @@ class NewRows(Start):
         return made.astype(self.dtype, copy=False)
 
     def check_shape(self, made: np.ndarray, expected: tuple[int, ...]) -> None:
-        """Refuses what the initializer gave in another shape than was asked for."""
+        """Raises an error if the initializer returned an unexpected shape."""
         if made.shape != expected:
             raise WarmStartError(
-                f"The initializer of new rows must give an array of shape {expected}, "
-                f"one row for each new token. Received: shape={made.shape}"
+                "`new_embeddings_initializer` must return an array of shape "
+                f"{expected}, one row per requested token. Received: shape={made.shape}."
             )
 
 
 @dataclass(frozen=True, eq=False)
 class GivenRows(Start):
-    """New entries are given: by an array, a variable of the new shape, or one number.
+    """Given values for new entries: an array, a variable of the new shape, or a number.
 
-    The array has the rows first, in the order of the new ones. The variable has them at
-    their places.
+    The array has one entry per new row along its first axis, in the order of the new
+    rows. The variable has each new entry at the place of its row.
     """
 
     given: keras.Variable | np.ndarray | float
     number: float | None = None
 
     def values(self, row_map: RowMap, axis: int, read: ReadRows) -> Values:
-        """Gives the number, or the entries of each part."""
+        """Returns a function that gives the number, or the entries of each part."""
         given = self.given
         if isinstance(given, keras.Variable):
             value = tensors.to_numpy(given)
@@ -194,7 +195,7 @@ class GivenRows(Start):
 
 
 def as_start(start: Start | keras.Variable | np.ndarray | float) -> Start:
-    """What a number, an array of rows or a variable means as a start."""
+    """Converts a number, an array of rows or a variable to a `Start`."""
     if isinstance(start, Start):
         return start
     if isinstance(start, keras.Variable | np.ndarray):
@@ -203,6 +204,6 @@ def as_start(start: Start | keras.Variable | np.ndarray | float) -> Start:
 
 
 def derive_seed(*parts: str | int | None) -> int:
-    """A seed from plain values, the same in every process."""
+    """Derives a seed from plain values, the same in every process."""
     digest = hashlib.sha256(json.dumps(parts, default=int).encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1

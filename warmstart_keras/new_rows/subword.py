@@ -1,4 +1,4 @@
-"""`SubwordRows`: rows of new words from the parts that they share with kept words."""
+"""`SubwordRows`: rows of new words from the n-grams that they share with kept words."""
 
 import keras
 import numpy as np
@@ -8,10 +8,10 @@ from warmstart_keras.new_rows.methods import LearningMethod, without
 from warmstart_keras.new_rows.start import Fitted, NewRows
 from warmstart_keras.vocabulary import Token
 
-_LENGTHS = range(2, 6)  # of n-grams, in code points, the ends of a word among them
-_MOST = 256  # kept words that an n-gram is learned from
-_PART = 2**14  # words that are worked on at a time: their n-grams' rows are some 100 MB
-_OF_OWNER = np.uint64(_PART - 1)  # bits that are not the hash's
+_LENGTHS = range(2, 6)  # of n-grams in code points; both ends of a word count
+_MOST = 256  # occurrences in kept words that an n-gram is learned from
+_PART = 2**14  # words per step: the rows of their n-grams take about 100 MB
+_OF_OWNER = np.uint64(_PART - 1)  # low bits: they hold the word's number, not the hash
 _HALF = np.uint64(32)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -20,21 +20,24 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 class SubwordRows(LearningMethod):
     """New rows from the n-grams shared with kept words; `"subword"` by name.
 
-    A word is the bag of its n-grams of 2 to 5 characters, where its begin and its end
-    are characters too. The vector of an n-gram is how far the rows of the kept words
-    that have it lie from the mean of all words, on average; a new row is that mean and
-    the weighted average of its n-grams' vectors, where rare n-grams count for more. The
-    characters are code points of any script: two of Chinese or Hangul tell as much as
-    four letters do.
+    A word is treated as a bag of n-grams of 2 to 5 characters. The begin and the end of
+    the word count as characters. Characters are code points of any script: two Chinese
+    or Hangul characters tell as much as four letters.
 
-    The bag of subwords is that of Zhao, Mudgal and Liang, "Generalizing Word Embeddings
-    using Bag of Subwords" (2018), and of fastText (Bojanowski et al. 2017). They learn
-    the n-grams' vectors by regression, of which this is the first step alone.
+    The vector of an n-gram is an average over the kept words that contain it: the
+    average difference between their rows and the mean of all words. A new row is that
+    mean plus the weighted average of the vectors of its n-grams. Rare n-grams have more
+    weight.
 
-    With `n(g)` the number of times that n-gram `g` occurs in kept words, `v(g)` the mean
-    of `row - mean` over its first 256 occurrences (the most frequent words, where the
-    vocabulary is in that order): `row = mean + sum(w * v * n / (n + 1)) / sum(w)`, over
-    the n-grams of the word with `n > 0`, and `w = n ** -0.5`.
+    The bag of subwords follows Zhao, Mudgal and Liang, "Generalizing Word Embeddings
+    using Bag of Subwords" (2018), and fastText (Bojanowski et al. 2017). They learn the
+    vectors of the n-grams by regression. This class does only the first step of it.
+
+    As a formula: `n(g)` is the number of times that n-gram `g` occurs in kept words.
+    `v(g)` is the mean of `row - mean` over the first 256 occurrences. If the vocabulary
+    is ordered by frequency, these are in the most frequent words. The new row is
+    `row = mean + sum(w * v * n / (n + 1)) / sum(w)`, over the n-grams of the word with
+    `n > 0`, where `w = n ** -0.5`.
 
     Examples:
         >>> import numpy as np
@@ -47,7 +50,7 @@ class SubwordRows(LearningMethod):
     """
 
     def fit(self, new: NewRows) -> Fitted:
-        """Learns the vectors of the n-grams that new words have."""
+        """Learns the vectors of the n-grams that occur in new words."""
         row_map, base = new.row_map, new.base
         words = row_map.new_words
         owners, hashes = _ngrams(words)
@@ -76,23 +79,24 @@ class SubwordRows(LearningMethod):
             return rows
 
         found = np.diff(firsts) > 0
-        return Fitted(made, without(words, found, "no n-gram shared with a kept word"))
+        because = "they share no n-gram with a kept word"
+        return Fitted(made, without(words, found, because))
 
 
 class _Learned:
-    """What is learned about some n-grams from kept words, in parts."""
+    """Vectors of some n-grams, learned from kept words in parts."""
 
     def __init__(self, grams: np.ndarray, mean: np.ndarray, dtype: np.dtype) -> None:
         self.counts = np.zeros(len(grams), np.int64)  # all occurrences
-        self._grams, self._mean = grams, mean  # their hashes ascend
+        self._grams, self._mean = grams, mean  # hashes, ascending
         self._totals = np.zeros((len(grams), len(mean)), dtype)
 
     def add(self, words: list[Token], base: BaseRows, rows: np.ndarray) -> None:
-        """Learns from some words and their rows in the base."""
+        """Learns from some words and their base rows."""
         if not len(self._grams):
             return
         owners, hashes = _ngrams(words)
-        # Numbers are sorted much faster than their places: a word's is in its low bits.
+        # `np.sort` is much faster than `np.argsort`. So the word goes into the low bits.
         together = np.sort(hashes | owners.astype(np.uint64))
         hashes = together & ~_OF_OWNER
         owners = (together & _OF_OWNER).astype(np.int64)
@@ -103,19 +107,20 @@ class _Learned:
         grams, firsts = runs(gram)
         sizes = np.diff(firsts, append=len(gram))
         turn = np.arange(len(gram)) - np.repeat(firsts, sizes)
-        # Occurrences in excess are counted, but not learned from.
+        # Occurrences beyond the first `_MOST` are counted, but not learned from.
         learned = np.flatnonzero(turn + self.counts[gram] < _MOST)
         self.counts[grams] += sizes
         if not len(learned):
             return
-        # All first ones at once, then all second ones: no n-gram is there twice.
+        # All first occurrences are added in one step, all second ones in the next step.
+        # NumPy's `+=` would add only one of two occurrences in the same step.
         old, turn = base.rows(rows), turn[learned]
         learned = learned[np.argsort(turn.astype(np.uint16), kind="stable")]
         for places in np.split(learned, np.cumsum(np.bincount(turn))[:-1]):
             self._totals[gram[places]] += old[owners[places]]
 
     def vectors(self) -> np.ndarray:
-        """How far the rows lie from the mean, on average; less where they are few."""
+        """Returns the average difference from the mean, reduced for rare n-grams."""
         counts, totals = self.counts[:, None], self._totals
         totals /= np.clip(counts, 1, _MOST).astype(totals.dtype)
         totals -= self._mean.astype(totals.dtype)
@@ -124,9 +129,9 @@ class _Learned:
 
 
 def _ngrams(words: list[Token | None]) -> tuple[np.ndarray, np.ndarray]:
-    """The n-grams of words: of each the word that has it, ascending, and its hash.
+    """Finds the n-grams of words: the number of the word (ascending), and the hash.
 
-    What is no text has none: integers say nothing by their digits.
+    Words that are not text have no n-grams: the digits of an integer have no meaning.
     """
     texts = [_text(word) for word in words]
     sizes = np.fromiter(map(len, texts), np.int64, len(texts)) + 2
@@ -138,19 +143,19 @@ def _ngrams(words: list[Token | None]) -> tuple[np.ndarray, np.ndarray]:
         ).encode("utf-32-le", "surrogatepass"),
         "<u4",
     ).astype(np.uint64)
-    # No character has these codes.
+    # Codes of begin and end. They are above all code points, so no character has them.
     codes[(ends - sizes)[sizes > 0]] = 0x110000
     codes[(ends - 1)[sizes > 0]] = 0x110001
     owner = np.repeat(np.arange(len(words)), sizes)
-    left = np.repeat(ends, sizes) - np.arange(len(codes))  # characters to the word's end
+    left = np.repeat(ends, sizes) - np.arange(len(codes))  # characters up to the end
 
     hashes = np.empty((len(codes), len(_LENGTHS)), np.uint64)
     hash_ = np.zeros(len(codes), np.uint64)
     for length in range(1, _LENGTHS.stop):
-        # The last few run over the end of their word, and are left out below.
+        # N-grams that run past the end of their word are removed below.
         hash_ = hash_ * _MULTIPLIER + np.roll(codes, 1 - length) + np.uint64(1)
         if length in _LENGTHS:
-            # The last character is in the low bits alone: it goes into the high ones.
+            # The last character is only in the low bits: mix it into the high bits.
             hashes[:, length - _LENGTHS.start] = (hash_ ^ hash_ >> _HALF) * _MULTIPLIER
     whole = left[:, None] >= np.array(_LENGTHS)
     owners = np.repeat(owner, np.count_nonzero(whole, axis=1))

@@ -1,4 +1,4 @@
-"""How one vocabulary and one variable changed, and tables of that as text."""
+"""Changes of one vocabulary and of one variable, and tables of changes as text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,24 +7,24 @@ import numpy as np
 
 from warmstart_keras.vocabulary import RowMap, Token, Vocabulary
 
-_SHOWN = 10  # tokens that are named; the counts are of all
+_SHOWN = 10  # tokens that are listed; all tokens are counted
 
 
 @dataclass(frozen=True)
 class VocabularyChange:
-    """How the words of one layer's vocabulary changed; special rows are not counted.
+    """Change of the words of one layer's vocabulary; special rows are not counted.
 
     Attributes:
         layer: Path of the layer.
         base_fingerprint: `Vocabulary.fingerprint` of the base rows.
-        new_fingerprint: The same of the new rows.
-        kept: Number of words in both.
+        new_fingerprint: `Vocabulary.fingerprint` of the new rows.
+        kept: Number of words in both vocabularies.
         new: Number of words only in the new vocabulary.
         dropped: Number of words only in the base.
-        moved: Number of kept words that have another row now.
-        first_kept: The first few kept words, by their new rank.
-        first_new: The first few new words, by rank.
-        first_dropped: The first few dropped words, by their rank in the base.
+        moved: Number of kept words that now have another row.
+        first_kept: The first few kept words, in the order of the new vocabulary.
+        first_new: The first few new words, in the order of the new vocabulary.
+        first_dropped: The first few dropped words, in the order of the base.
     """
 
     layer: str
@@ -40,7 +40,7 @@ class VocabularyChange:
 
     @classmethod
     def between(cls, layer: str, row_map: RowMap) -> "VocabularyChange":
-        """The change that a row map without spare rows makes."""
+        """Computes the change from a row map without spare rows."""
         base, new = row_map.base, row_map.new
         words, gone = new.word_rows, base.word_rows
         is_kept = row_map.indices[words] >= 0
@@ -62,14 +62,14 @@ class VocabularyChange:
 
 @dataclass(frozen=True)
 class VariableChange:
-    """How one variable of the model changed.
+    """Change of one variable of the model.
 
     Attributes:
         path: Path of the variable.
-        axis: The axis that has the vocabulary.
-        shape_before: Its shape before the warm start.
-        shape_after: Its shape now.
-        slots: Paths of the optimizer's variables that moved with it.
+        axis: The axis with one entry per token.
+        shape_before: Shape before the warm start.
+        shape_after: Shape after the warm start.
+        slots: Paths of the optimizer's variables that moved together with it.
     """
 
     path: str
@@ -84,7 +84,7 @@ def _shown(vocabulary: Vocabulary, rows: np.ndarray) -> list[str | int]:
 
 
 def printable(token: Token) -> str | int:
-    """A token for JSON and terminals: control characters and bytes are escaped."""
+    """Converts a token for JSON and terminals: escapes control characters and bytes."""
     if isinstance(token, int):
         return token
     text = escaped(str(token))
@@ -92,14 +92,14 @@ def printable(token: Token) -> str | int:
 
 
 def escaped(text: str) -> str:
-    """Text with its control characters escaped, so that no terminal obeys them."""
+    """Escapes control characters, so that a terminal does not execute them."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
     )
 
 
 def words_table(changes: Sequence[VocabularyChange]) -> list[str]:
-    """How many words were kept, moved, new and dropped, as lines of a table."""
+    """Returns the numbers of kept, moved, new and dropped words as lines of a table."""
     head = ("layer", "kept", "moved", "new", "dropped", "fingerprint")
     rows: list[tuple[str, ...]] = [head]
     for c in changes:
@@ -110,7 +110,7 @@ def words_table(changes: Sequence[VocabularyChange]) -> list[str]:
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """The rows as lines of a table, the first column aligned left, the others right."""
+    """Returns rows as lines of a table: first column aligned left, the others right."""
     first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
     rule = tuple("-" * width for width in (first, *others))
     lines = []

@@ -1,7 +1,7 @@
-"""A report as a piece of HTML without scripts, for notebooks in light and dark themes.
+"""Report as HTML without scripts, for notebooks with light and dark themes.
 
-Text and lines take the colour of the text around them. Only the bars have colours of
-their own, which stand out from white and from black.
+Text and lines have the color of the surrounding text. Only the bars have fixed colors,
+which are visible on white and on black.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,15 @@ from html import escape
 
 from warmstart_keras.report.changes import VariableChange, VocabularyChange
 
-# Colours that the colour-blind can tell apart (Okabe and Ito, "Color Universal Design",
-# 2008); each has a contrast of 3 or more to white and to #1e1e1e.
+# Colors that color-blind readers can distinguish (Okabe and Ito, "Color Universal
+# Design", 2008). Each has a contrast of at least 3 to white and to #1e1e1e.
 COLOURS = {"kept": "#0072B2", "new": "#009E73", "dropped": "#D55E00"}
 
-# Sites made from Markdown style the tables that have no class.
+# Sites that are made from Markdown change the style of tables without a class.
 _TABLE = {"class": "ws-table"}
 
-# Notebooks style all tables of an output by rules of two classes: so these have two, too.
+# Notebooks style all tables of an output by rules with two classes. The rules here have
+# two classes, too, so that they take precedence.
 _STYLE = """
 & { font-size: 13px; line-height: 1.45; max-width: 60em; }
 & p, & ul { margin: .4em 0; overflow-wrap: anywhere; }
@@ -48,7 +49,7 @@ def html(
     variables: Sequence[VariableChange],
     remarks: Iterable[str],
 ) -> str:
-    """The report as HTML, with sentences below it."""
+    """Returns the report as HTML, with the remarks in a list below it."""
     parts = [_tag("p", _tag("strong", escape(title)))]
     parts += [_words(change) for change in vocabularies]
     if vocabularies and variables:
@@ -60,7 +61,7 @@ def html(
 
 
 def _words(change: VocabularyChange) -> str:
-    """How one layer's words changed, with a bar for each number."""
+    """Returns a table of one layer's kept, new and dropped words, with bars."""
     arrow = f"{change.base_fingerprint[:8]} → {change.new_fingerprint[:8]}"
     caption = f"{_tag('strong', escape(change.layer))} {_tag('small', escape(arrow))}"
     most = max(change.kept, change.new, change.dropped, 1)
@@ -81,7 +82,7 @@ def _words(change: VocabularyChange) -> str:
 
 
 def _variables(variables: Iterable[VariableChange]) -> str:
-    """Which variables moved: a table that scrolls by itself where it is too wide."""
+    """Returns a table of the moved variables, which scrolls if it is too wide."""
     named = {"scope": "col", "class": "ws-number"}
     others = (_tag("th", name, named) for name in ("axis", "before", "after", "slots"))
     head = _tag("th", "variable") + "".join(others)
@@ -96,7 +97,7 @@ def _variables(variables: Iterable[VariableChange]) -> str:
         rows.append(_tag("tr", path + "".join(_number(str(cell)) for cell in about)))
     table = _tag("thead", _tag("tr", head)) + _tag("tbody", "\n".join(rows))
     region = {"class": "ws-scroll", "role": "region", "aria-label": "Variables"}
-    region["tabindex"] = "0"  # a region that scrolls must be reached by the keyboard, too
+    region["tabindex"] = "0"  # the keyboard must reach a region that scrolls, too
     return _tag("div", _tag("table", table, _TABLE), region)
 
 
@@ -105,6 +106,6 @@ def _number(content: str) -> str:
 
 
 def _tag(name: str, content: str, attributes: dict[str, str] | None = None) -> str:
-    """An element; what it contains is HTML already."""
+    """Returns an element; its content must be HTML already."""
     said = "".join(f' {k}="{escape(v)}"' for k, v in (attributes or {}).items())
     return f"<{name}{said}>{content}</{name}>"

@@ -1,4 +1,4 @@
-"""A report as a figure of matplotlib, which this module imports."""
+"""Report as a matplotlib figure; only this module imports matplotlib."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -23,7 +23,7 @@ _PANELS = (
     "Distance moved since then",
 )
 
-# Kept and new can be told apart in black and white, too.
+# Kept and new rows look different in black and white, too.
 _LINES: dict[str, dict] = {
     "kept": {"fill": True, "alpha": 0.5, "color": COLOURS["kept"]},
     "new": {"color": COLOURS["new"], "linestyle": "--", "linewidth": 1.8},
@@ -31,7 +31,7 @@ _LINES: dict[str, dict] = {
 
 
 class ReportFigure(Figure):
-    """A figure that a notebook shows by itself, also where `pyplot` is not imported."""
+    """Figure that a notebook shows automatically, even if `pyplot` is not imported."""
 
     def _repr_png_(self) -> bytes:
         file = BytesIO()
@@ -45,12 +45,12 @@ def figure(
     seconds: float,
     layer: str | None = None,
 ) -> Figure:
-    """The figure of `WarmStartReport.plot`."""
+    """Draws the figure of `WarmStartReport.plot`."""
     paths = [change.layer for change in vocabularies]
     if layer is not None and layer not in paths:
         raise WarmStartError(
             "`layer` must be the path of a layer whose vocabulary changed. Received: "
-            f"layer={layer!r}, where these have changed: {paths}"
+            f"layer={layer!r}. The paths are: {paths}."
         )
     chosen = [c for c in vocabularies if layer in (None, c.layer)]
     shown = chosen[:_MOST]
@@ -58,10 +58,10 @@ def figure(
     drawn = ReportFigure(figsize=(15, 0.6 + 3.4 * number), layout="constrained")
     title = f"Warm start in {seconds:.2f} s"
     if len(shown) < len(chosen):
-        title += f"; the first {number} of {len(chosen)} layers, the others by `layer=`"
+        title += f" (first {number} of {len(chosen)} layers; pass `layer=` for others)"
     if not shown:
         title = "Warm start: no vocabulary changed"
-    drawn.suptitle(title, parse_math=False)  # names are no formulas
+    drawn.suptitle(title, parse_math=False)  # names are not formulas
     by_layer = {sample.layer: sample for sample in samples}
     parts = drawn.subfigures(number, 1, squeeze=False)[:, 0]
     style = {"weight": "bold", "fontsize": "medium", "parse_math": False}
@@ -80,13 +80,13 @@ def _draw(
     if panel == _PANELS[0]:
         _draw_words(axes, change)
     elif sample is None:
-        _say(axes, "no rows were kept for this report")
+        _say(axes, "this report has no sample of rows")
     elif panel == _PANELS[1]:
         _draw_places(axes, change, sample)
     elif panel == _PANELS[2]:
         norms = sample.norms
         if norms is None:
-            _say(axes, "its rows are cut over several processes")
+            _say(axes, "its rows are sharded over several processes")
         else:
             _draw_shares(axes, norms, "norm of a row")
     else:
@@ -103,7 +103,7 @@ def _draw_words(axes: Axes, change: VocabularyChange) -> None:
     numbers = [getattr(change, name) for name in COLOURS]
     bars = axes.barh(list(COLOURS), numbers, color=list(COLOURS.values()))
     axes.bar_label(bars, [f"{number:,}" for number in numbers], padding=3)
-    axes.set_xlim(0, 1.35 * max(*numbers, 1))  # room for the numbers
+    axes.set_xlim(0, 1.35 * max(*numbers, 1))  # leaves room for the numbers
     axes.invert_yaxis()
     _count_along(axes.xaxis)
     axes.set_xlabel("words", fontsize="small")
@@ -119,8 +119,8 @@ def _draw_places(axes: Axes, change: VocabularyChange, sample: RowSample) -> Non
     axes.plot([0, last], [0, last], color="black", linestyle=":", linewidth=1)
     far = np.median(np.abs(now - before))
     said = (
-        f"old row\n{change.moved:,} of {change.kept:,} moved,\n"
-        f"half of {_drawn(now)} by {far:,.0f} or more"
+        f"old row\n{change.moved:,} of {change.kept:,} words moved,\n"
+        f"median distance of {_drawn(now)}: {far:,.0f}"
     )
     for axis, name in ((axes.xaxis, said), (axes.yaxis, "new row")):
         _count_along(axis)
@@ -128,7 +128,7 @@ def _draw_places(axes: Axes, change: VocabularyChange, sample: RowSample) -> Non
 
 
 def _draw_shares(axes: Axes, both: Sequence[np.ndarray], unit: str) -> None:
-    """Histograms of kept and of new rows, each in shares of all rows of its kind."""
+    """Draws histograms of kept and new rows, each in percent of all rows of its kind."""
     finite = [values[np.isfinite(values)] for values in both]
     edges = _edges(np.concatenate(finite))
     for (name, style), values, all_ in zip(_LINES.items(), finite, both, strict=True):
@@ -152,7 +152,7 @@ def _draw_shares(axes: Axes, both: Sequence[np.ndarray], unit: str) -> None:
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
-    """Borders of the bins; a bin has a width even if all values are equal."""
+    """Computes the edges of the bins; a bin has a width even if all values are equal."""
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     if high - low <= 1e-6 * abs(high):
         margin = 0.05 * abs(high) or 0.5
@@ -165,7 +165,7 @@ def _drawn(rows: np.ndarray) -> str:
 
 
 def _count_along(axis: Axis) -> None:
-    """Marks an axis with a few whole numbers."""
+    """Formats an axis with a few whole numbers."""
     axis.set_major_locator(MaxNLocator(4, integer=True))
     axis.set_major_formatter(EngFormatter(sep=""))
 
@@ -175,7 +175,7 @@ def _cut(path: str) -> str:
 
 
 def _say(axes: Axes, text: str) -> None:
-    """Says in a panel why it is empty."""
+    """Writes in a panel why it is empty."""
     axes.set(xticks=[], yticks=[])
     place: dict = {"transform": axes.transAxes, "ha": "center", "va": "center"}
     axes.text(0.5, 0.5, text, wrap=True, **place)

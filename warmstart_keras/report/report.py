@@ -1,4 +1,4 @@
-"""`WarmStartReport`: what a warm start did."""
+"""`WarmStartReport`: the results of a warm start."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WarmStartReport:
-    """What a warm start did. `str(report)` is a table, `report.to_dict()` plain data.
+    """Results of a warm start: how vocabularies and variables changed.
 
-    In a notebook it shows itself; `report.plot()` is a figure.
+    `str(report)` is a table, `report.to_dict()` is plain data, and `report.plot()` is a
+    figure. A notebook shows the report as HTML.
 
     Examples:
         >>> from warmstart_keras import WarmStartEmbedding, warm_start
@@ -44,14 +45,16 @@ class WarmStartReport:
         changed: Whether any row moved.
         vocabularies: A `VocabularyChange` for each layer whose vocabulary changed.
         variables: A `VariableChange` for each variable that was moved.
-        notes: What the user should know besides, one sentence each.
+        notes: Other facts that the user should know, one sentence each.
         unchecked: Paths of layers whose configuration could not be checked.
-        seconds: The time it took.
-        previous: The previous run that the values came from; None if the model's own.
-        missing: Paths of layers that the previous run has not: they stay as initialised.
-        left_out: Paths of layers of the previous run that the model has not.
-        samples: Of each layer in `vocabularies`, a few rows as they were right after the
-            warm start; they are for `plot`, and no part of `to_dict`.
+        seconds: Duration in seconds.
+        previous: The previous run that the values came from. None: they are the model's
+            own values.
+        missing: Paths of layers that the previous run does not have. They stay as
+            initialized.
+        left_out: Paths of layers of the previous run that the model does not have.
+        samples: A few rows of each layer in `vocabularies`, as they were right after the
+            warm start. They are for `plot`, and not part of `to_dict`.
     """
 
     changed: bool
@@ -66,11 +69,11 @@ class WarmStartReport:
     samples: "list[RowSample]" = field(default_factory=list, repr=False, compare=False)
 
     def to_dict(self) -> dict:
-        """The report as plain data that JSON takes.
+        """Converts the report to plain data that can be written as JSON.
 
         Returns:
-            Dictionary with the attributes as keys, of dictionaries, lists, strings,
-            numbers and None.
+            Dictionary with the attributes as keys. The values are dictionaries, lists,
+            strings, numbers and None.
         """
         plain = asdict(replace(self, samples=[]))
         del plain["samples"]
@@ -80,7 +83,7 @@ class WarmStartReport:
         return plain
 
     def one_line(self) -> str:
-        """The report in one line."""
+        """Returns the report in one line."""
         if not self.changed:
             return "Warm start: no vocabulary changed."
         parts = [
@@ -91,7 +94,7 @@ class WarmStartReport:
         if self.previous is not None:
             parts.insert(0, f"from {self.previous}")
         if self.missing:
-            parts.append(f"not there: {len(self.missing)} layers")
+            parts.append(f"missing in the previous run: {len(self.missing)} layers")
         slots = sum(len(variable.slots) for variable in self.variables)
         notes = f" Notes in the report: {len(self.notes)}." if self.notes else ""
         return (
@@ -100,31 +103,37 @@ class WarmStartReport:
         )
 
     def plot(self, layer: str | None = None) -> "Figure":
-        """Draws how the words changed, and how far rows have moved since.
+        """Draws how the words changed, and how far rows have moved since then.
 
-        For each layer whose vocabulary changed: how many words were kept, are new and
-        were dropped; the base row of kept words against their new one; the norms of kept
-        and of new rows right after the warm start; and the distance of each of these
-        rows from where it was then, so call it again after training. The rows are those
-        of some thousand words at equal distances along the new vocabulary. A panel says
-        why it is empty, as the last one does once the rows stand for another vocabulary.
+        There are four panels for each layer whose vocabulary changed:
+
+        - the numbers of kept, new and dropped words;
+        - the base row and the new row of each kept word;
+        - the norms of kept and new rows right after the warm start;
+        - the distance that rows have moved since then. Call `plot` again after training
+          to see it.
+
+        The figure shows about a thousand words, at equal distances along the new
+        vocabulary. An empty panel tells the reason. For example, the last panel is empty
+        after the rows were moved for another vocabulary.
 
         Args:
-            layer: Path of one layer, as in `vocabularies`. None: the first eight.
+            layer: Path of one layer, as in `vocabularies`. None: the first eight layers.
 
         Returns:
-            A `matplotlib.figure.Figure`, which a notebook shows, and which
-            `figure.savefig(path)` writes. `pyplot` is not used.
+            A `matplotlib.figure.Figure`. A notebook shows it, and `figure.savefig(path)`
+            writes it to a file. `pyplot` is not used.
 
         Raises:
-            WarmStartError: If matplotlib is not installed, or no such layer has changed.
+            WarmStartError: If matplotlib is not installed, or if the vocabulary of
+                `layer` did not change.
         """
         try:
             from warmstart_keras.report.plot import figure
         except ImportError as error:
             raise WarmStartError(
-                "`report.plot()` must be able to import matplotlib. Received: "
-                f'{error}. Install it: `pip install "matplotlib>=3.8"`.'
+                "`report.plot()` cannot import matplotlib, which draws the figure "
+                f'({error}). Install it: `pip install "matplotlib>=3.8"`.'
             ) from error
         return figure(self.vocabularies, self.samples, self.seconds, layer)
 
@@ -140,13 +149,13 @@ class WarmStartReport:
         return done if self.changed else self.one_line()
 
     def text(self, title: str) -> str:
-        """The report as a table under a title.
+        """Returns the report as a table under a title.
 
         Args:
             title: The first line.
 
         Returns:
-            Several lines, without a line end after the last.
+            Text of several lines. The last line has no newline character.
         """
         if not self.changed or not self.vocabularies:
             first = title if self.changed else self.one_line()
@@ -168,13 +177,18 @@ class WarmStartReport:
     def _remarks(self) -> list[str]:
         remarks = [] if self.previous is None else [f"From {self.previous}."]
         if self.missing:
-            remarks.append(f"Not there, and as initialised: {', '.join(self.missing)}")
+            remarks.append(
+                f"Not in the previous run, kept as initialized: {', '.join(self.missing)}"
+            )
         if self.left_out:
-            remarks.append(f"There, and left out: {', '.join(self.left_out)}")
+            remarks.append(
+                f"Only in the previous run, left out: {', '.join(self.left_out)}"
+            )
         remarks += [f"Note: {note}" for note in self.notes]
         if self.unchecked:
             remarks.append(
-                "Note: it could not be checked whether these can be loaded again; their "
-                f"`get_config` must not hold the old vocabulary size: {self.unchecked}"
+                f"Note: no check of the configuration was possible for {self.unchecked}. "
+                "If their `get_config` returns the size of the base vocabulary, the "
+                "saved model will not load."
             )
         return remarks

@@ -1,4 +1,4 @@
-"""A few rows of each table as a warm start left them, for the figures of a report."""
+"""Samples of rows right after a warm start, for the figures of a report."""
 
 import math
 import weakref
@@ -11,24 +11,24 @@ from warmstart_keras.backend import read_rows
 from warmstart_keras.layers import LayerAxis, recorded_vocabulary
 from warmstart_keras.vocabulary import RowMap
 
-_ROWS = 1000  # of kept words, and as many of new ones, are drawn of each table
-_NUMBERS = 2**22  # are held for all tables together
+_ROWS = 1000  # most kept words, and most new words, in the sample of one table
+_NUMBERS = 2**22  # most numbers in the samples of all tables together
 
 
 class RowSample:
-    """Some kept and some new words of one table: their places and their rows.
+    """Sample of kept and new words of one table: row numbers and row values.
 
-    Words are taken at equal distances along the new vocabulary: the same ones in every
-    process and at every run.
+    The words lie at equal distances along the new vocabulary. They are the same in every
+    process and in every run.
 
     Attributes:
-        layer: What `VocabularyChange.layer` says.
-        variable: Path of the variable: an embedding's table, a head's kernel.
-        kept: Rows of some kept words, as int64.
-        kept_from: The rows that they had before.
-        new: Rows of some new words.
-        values: Both right after the warm start, kept ones first, of shape
-            `(rows, width)`; None where this process does not hold them.
+        layer: Same text as `VocabularyChange.layer`.
+        variable: Path of the variable: the table of an embedding or the kernel of a head.
+        kept: Row numbers of some kept words, as int64.
+        kept_from: Row numbers of the same words before the warm start.
+        new: Row numbers of some new words.
+        values: Values of both kinds of rows right after the warm start, kept rows first.
+            The shape is `(rows, width)`. None if this process cannot read them.
     """
 
     def __init__(self, layer_axis: LayerAxis, row_map: RowMap, most: int = _ROWS) -> None:
@@ -43,31 +43,31 @@ class RowSample:
         self.values = self._read(binding.variable, binding.axis)
         self._axis, self._side = binding.axis, layer_axis.name
         self._fingerprint = row_map.new.fingerprint
-        # Only weak references to the model: a report may be kept for long.
+        # The references are weak, so that a report does not keep the model in memory.
         self._owners = weakref.ref(binding.variable), weakref.ref(layer_axis.layer)
 
     def __getstate__(self) -> dict:
-        """What is pickled: all but the references to the model."""
+        """Returns the state for pickle, without the references to the model."""
         return {**self.__dict__, "_owners": None}
 
     @property
     def norms(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Norms of the kept and of the new rows right after the warm start."""
+        """Norms of the kept and the new rows right after the warm start."""
         return None if self.values is None else self._halves(_norms(self.values))
 
     def since(self) -> tuple[np.ndarray, np.ndarray] | str:
-        """How far the kept and the new rows have moved since, or why it is unknown."""
+        """Returns how far kept and new rows have moved, or why that is unknown."""
         if self.values is None:
-            return "its rows are cut over several processes"
+            return "its rows are sharded over several processes"
         variable, layer = (o() for o in self._owners) if self._owners else (None, None)
         if variable is None or layer is None:
-            return "the model is not there any more"
+            return "the model no longer exists"
         now = recorded_vocabulary(layer, self._side)
         if now is None or now.fingerprint != self._fingerprint:
-            return "its rows stand for another vocabulary by now"
+            return "its rows now stand for another vocabulary"
         values = self._read(variable, self._axis)
         if values is None or values.shape != self.values.shape:
-            return "its rows lie elsewhere by now"
+            return "its rows can no longer be compared"
         return self._halves(_norms(values, self.values))
 
     def _read(self, variable: keras.Variable, axis: int) -> np.ndarray | None:
@@ -79,7 +79,7 @@ class RowSample:
 
 
 def sampled(tables: Sequence[tuple[LayerAxis, RowMap]]) -> list[RowSample]:
-    """A sample of each table, small enough to be held with all the others."""
+    """Takes a sample of each table; all samples together have a limited size."""
     width = 0
     for layer_axis, _ in tables:
         shape = list(map(int, layer_axis.bindings[0].variable.shape))
@@ -90,15 +90,15 @@ def sampled(tables: Sequence[tuple[LayerAxis, RowMap]]) -> list[RowSample]:
 
 
 def _some(rows: np.ndarray, most: int) -> np.ndarray:
-    """Some of the rows, at equal distances, the first one included."""
+    """Selects some of the rows at equal distances, beginning with the first."""
     number = min(len(rows), most)
     return rows[np.arange(number) * len(rows) // max(1, number)]
 
 
 def _norms(rows: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
-    """The Euclidean norm of each row, or of its difference from another one."""
+    """Computes the Euclidean norm of each row, or of its difference from another row."""
     values = rows.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # rows may be of any values
+    with np.errstate(over="ignore", invalid="ignore"):  # rows can have any values
         if others is not None:
             values -= others.astype(np.float64)
         return np.linalg.norm(values, axis=1)

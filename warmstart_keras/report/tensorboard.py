@@ -1,4 +1,4 @@
-"""A report as TensorBoard summaries, written by `tf.summary` on every backend."""
+"""Report as TensorBoard summaries, written by `tf.summary` on every backend."""
 
 import os
 import warnings
@@ -15,28 +15,29 @@ from warmstart_keras.report.report import WarmStartReport
 
 
 def checked(log_dir: str | os.PathLike | None) -> str | None:
-    """The folder of the summaries as text; None if no summaries are written."""
+    """Returns the folder of the summaries as text, or None for no summaries."""
     if log_dir is None:
         return None
     if not isinstance(log_dir, str | os.PathLike):
         raise WarmStartError(
             "`log_dir` must be the path of a folder, or None. Received: "
-            f"log_dir={log_dir!r} (of type {type(log_dir).__name__})"
+            f"log_dir={log_dir!r} (of type {type(log_dir).__name__})."
         )
     if find_spec("tensorboard") is None:
         raise WarmStartError(
-            "`log_dir` must be None where TensorBoard is not installed, which "
-            f"`tf.summary` needs. Received: log_dir='{os.fspath(log_dir)}'. "
+            "`log_dir` must be None if TensorBoard is not installed, because "
+            f"`tf.summary` needs it. Received: log_dir='{os.fspath(log_dir)}'. "
             'Install it: `pip install "tensorboard>=2.18"`.'
         )
     return os.fspath(log_dir)
 
 
 def write(folder: str | None, report: WarmStartReport, optimizer: Optimizer) -> None:
-    """Writes what a warm start did: counts, norms of rows, and the table as text.
+    """Writes the results of a warm start: counts, norms of rows, and the table as text.
 
-    If that fails, it warns: it is no reason to lose what is trained. If several processes
-    train together, only the first one writes. The step is the optimizer's iterations.
+    A failure only gives a warning, so that training results are not lost. If several
+    processes train together, only the first process writes. The step of the summaries is
+    the number of iterations of the optimizer.
     """
     _write(folder, optimizer, partial(_done, report))
 
@@ -44,7 +45,7 @@ def write(folder: str | None, report: WarmStartReport, optimizer: Optimizer) -> 
 def write_since(
     folder: str | None, report: WarmStartReport, optimizer: Optimizer
 ) -> None:
-    """Writes how far rows have moved since, where that is known; as `write` does."""
+    """Writes how far rows have moved since the warm start, if known; see `write`."""
     _write(folder, optimizer, partial(_since, report))
 
 
@@ -63,7 +64,8 @@ def _write(
     except tf.errors.OpError as error:
         warnings.warn(
             "`log_dir` must be a folder that can be written. Received: "
-            f"log_dir='{folder}' ({error.message}). Training goes on without.",
+            f"log_dir='{folder}' ({error.message}). Training continues, but this "
+            "summary is missing. Pass the path of a writable folder.",
             stacklevel=4,
         )
 
@@ -72,7 +74,7 @@ def _done(report: WarmStartReport, step: int) -> None:
     import tensorflow as tf
 
     tf.summary.scalar("warm_start/seconds", report.seconds, step)
-    # Indented, since such text is Markdown.
+    # TensorBoard shows Markdown: indented lines are shown as a code block.
     text = "\n".join(f"    {line}" for line in str(report).splitlines())
     tf.summary.text("warm_start/report", text, step)
     for change in report.vocabularies:
