@@ -109,9 +109,7 @@ def prose(text):
     ]
     text = re.sub(r"^\s*([-*]|\d+\.) +", "\n\n", "\n".join(lines), flags=re.MULTILINE)
     paragraphs = [" ".join(p.split()) for p in re.split(r"\n\s*\n", text)]
-    return " ".join(
-        p if p.endswith((".", "!", "?")) else f"{p}." for p in paragraphs if p
-    )
+    return " ".join(p if p.endswith((".", "!", "?")) else f"{p}." for p in paragraphs if p)
 
 
 def banned(texts):
