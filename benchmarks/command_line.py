@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import record
+
 
 def make(folder, tokens, width):
     """Saves the model, as an archive and as weights, and the file of tokens."""
@@ -59,7 +61,9 @@ def main():
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    record.add_option(parser)
     arguments = parser.parse_args()
+    about, commands = record.about_this_run(), {}
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
     remap = ("remap", "old.keras", "--vocabulary", "new.txt", "-o", "new.keras")
@@ -92,6 +96,19 @@ def main():
             medians = [f"{statistics.median(each):.1f}" for each in (times, used)]
             said = f"{medians[0]} | {each} | {medians[1]} | {max(sizes):,.0f}"
             print(f"| `{' '.join(command)}` | {said} |", flush=True)
+            commands[" ".join(command)] = {
+                "seconds": times,
+                "processor_seconds": used,
+                "mib": max(sizes),
+            }
+    results = {
+        "tokens": arguments.tokens,
+        "width": arguments.width,
+        "rounds": arguments.rounds,
+        "old_mb": size,
+        "commands": commands,
+    }
+    record.write(arguments.json, about, results)
 
 
 if __name__ == "__main__":

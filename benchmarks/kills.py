@@ -280,6 +280,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=[*NAMES], default="keras")
     parser.add_argument("--in-place", action="store_true", help="as Keras saves")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write results")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
@@ -288,7 +289,9 @@ def main():
         from tqdm import tqdm as progress
     except ImportError:
         progress = iter
-    begin = time.perf_counter()
+    import record  # not above: tests import this file, and do not find its neighbors
+
+    about, begin = record.about_this_run("jax"), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         counts, failures = kills(
             Path(folder),
@@ -306,6 +309,16 @@ def main():
         + ", ".join(f"{counts[how]} {how}" for how in STARTS)
         + f"; {len(failures)} failures; {time.perf_counter() - begin:.0f} seconds"
     )
+    results = {
+        "file": NAMES[arguments.kind],
+        "in_place": arguments.in_place,
+        "kills": arguments.kills,
+        "while_saving": counts["while saving"],
+        "starts": {how: counts[how] for how in STARTS},
+        "failures": failures,
+        "seconds": time.perf_counter() - begin,
+    }
+    record.write(arguments.json, about, results)
     raise SystemExit(1 if failures else 0)
 
 

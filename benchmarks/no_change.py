@@ -12,6 +12,7 @@ import time
 
 import keras
 import numpy as np
+import record
 
 from warmstart_keras import VocabularyWarmStart, WarmStartEmbedding
 
@@ -26,7 +27,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=50)
+    record.add_option(parser)
     arguments = parser.parse_args()
+    about = record.about_this_run()
 
     lookup = keras.layers.StringLookup(
         vocabulary=[f"word{i}" for i in range(arguments.tokens)]
@@ -62,6 +65,15 @@ def main():
     print(f"callback, worst           {max(alone):8.3f} ms")
     for name, times in fits.items():
         print(f"fit {name + ' it, median':<20}  {statistics.median(times):8.3f} ms")
+    results = {
+        "tokens": arguments.tokens,
+        "rounds": arguments.rounds,
+        "first_ms": first,
+        "median_ms": statistics.median(alone),
+        "worst_ms": max(alone),
+        "fit_ms": {name: statistics.median(times) for name, times in fits.items()},
+    }
+    record.write(arguments.json, about, results)
 
 
 if __name__ == "__main__":

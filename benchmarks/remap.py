@@ -14,15 +14,14 @@ word: the command fails if a row is not where it belongs. Prints Markdown tables
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
+import record
 import remap_tables
 from remap_process import Measurement, measure, measure_here
 from tqdm import tqdm
@@ -67,19 +66,7 @@ def rounds_of(one, rounds):
     return 1 if one.way in RIVALS and one.rows > MANY else rounds
 
 
-def facts():
-    """What the figures depend on besides the sizes."""
-    names = ("warmstart-keras", "keras", "tensorflow", "tf_keras", "numpy")
-    known = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
-    return {
-        "versions": {n: importlib.metadata.version(n) for n in names if n in known},
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0,
-    }
-
-
-def run(arguments, known):
+def run(arguments, about):
     """All rounds of all measurements: for each what it found, and why if nothing."""
     plan = planned(arguments.only, arguments.rows, arguments.widths)
     limit = arguments.memory_limit * 1e9
@@ -105,16 +92,8 @@ def run(arguments, known):
             found[one]["rounds"].append(got)
             took = got.get("failed") or f"{got['seconds']:.3g} s"
             tqdm.write(f"round {number + 1}: {one}: {took}", file=sys.stderr)
-            if arguments.json is not None:
-                write(found, arguments, known)
+            record.write(arguments.json, about, remap_tables.records(found))
     return found
-
-
-def write(found, arguments, known):
-    settings = {k: getattr(arguments, k) for k in ("rows", "widths", "rounds", "quick")}
-    results = remap_tables.records(found)
-    text = json.dumps({**known, **settings, "results": results}, indent=1)
-    arguments.json.write_text(text + "\n", encoding="utf-8")
 
 
 def parsed():
@@ -128,7 +107,7 @@ def parsed():
     add("--rounds", type=int, default=3)
     add("--only", nargs="+", choices=TOPICS, default=TOPICS, metavar="CASE")
     add("--quick", action="store_true", help="small sizes, once, in one process")
-    add("--json", type=Path, metavar="FILE", help="where to write all results")
+    record.add_option(parser)
     add("--compare", type=Path, nargs=2, metavar=("OLD.json", "NEW.json"))
     add("--memory-limit", type=float, default=18, metavar="GB")
     add("--directory", help="where the files of a moment go")
@@ -150,10 +129,11 @@ def main():
         old, new = (json.loads(path.read_text("utf-8")) for path in arguments.compare)
         print(remap_tables.compared(old, new))
         return
-    known = facts()
+    about = record.about_this_run()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # its files go, too
-    found = run(arguments, known)
-    print(remap_tables.report(remap_tables.records(found), known, arguments.quick))
+    found = run(arguments, about)
+    lines = remap_tables.records(found)
+    print(remap_tables.report(lines, about["machine"], arguments.quick))
     wrong = [
         f"{one}: {got.get('failed', 'rows that are not the right ones')}"
         for one, result in found.items()

@@ -208,15 +208,16 @@ def targets(results):
     return seen
 
 
-def report(lines, facts, in_one_process):
+def report(lines, machine, in_one_process):
     """All tables, as Markdown."""
     results = Results(lines)
-    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
-    parts = [f"{facts['machine']}; Python {facts['python']}, {versions}."]
+    names = {"Python": machine["python"], **machine["versions"]}
+    versions = ", ".join(f"{name} {number}" for name, number in names.items())
+    parts = [f"{machine['system']}, {machine['cores']} cores; {versions}."]
     if in_one_process:
         parts.append("All in one process: the times mean nothing.")
-    elif facts["load"] > 0.5:
-        parts.append(f"The machine was busy before: a load of {facts['load']:.1f}.")
+    elif (machine["load"] or 0) > 0.5:
+        parts.append(f"The machine was busy before: a load of {machine['load']:.1f}.")
     for title, topics in TABLES.items():
         if results.of_topics(topics):
             parts += [f"### {title}", topic_table(results, topics)]

@@ -9,11 +9,14 @@ rose above that while the rows moved. 90 % of the words stay, all at another pla
 """
 
 import argparse
+import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import record
 
 MIB = 2**20
 
@@ -64,10 +67,16 @@ def work(process, port, rows, width, capacity):
     seconds = plan.apply().seconds
     peak = resident("VmHWM")
     share = 3 * rows * width * 4 / 2 / MIB
+    sizes = {"share_mib": share, "before_mib": before, "peak_mib": peak - before}
+    print(json.dumps({"process": process, **sizes, "seconds": seconds}))
+
+
+def printed(process, share_mib, before_mib, peak_mib, seconds):
+    table = share_mib / 3
     print(
-        f"process {process}: holds {share:,.0f} MiB of table and slots ({share / 3:,.0f} "
-        f"each); {before:,.0f} resident before, +{peak - before:,.0f} at the peak, "
-        f"{(peak - before) / (share / 3):.1f} of a table's share; {seconds:.1f} s",
+        f"process {process}: holds {share_mib:,.0f} MiB of table and slots ({table:,.0f} "
+        f"each); {before_mib:,.0f} resident before, +{peak_mib:,.0f} at the peak, "
+        f"{peak_mib / table:.1f} of a table's share; {seconds:.1f} s",
         flush=True,
     )
 
@@ -81,24 +90,37 @@ def main():
     parser.add_argument("--process", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--capacity", action="store_true", help=argparse.SUPPRESS)
+    record.add_option(parser)
     args = parser.parse_args()
     if args.process is not None:
         work(args.process, args.port, args.rows, args.width, args.capacity)
         return
+    about, cases = record.about_this_run("jax"), {}
     for capacity in (True, False):
-        print("the number of rows stays:" if capacity else "a tenth more rows:")
+        case = "the number of rows stays" if capacity else "a tenth more rows"
+        print(f"{case}:")
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             port = one.getsockname()[1]
         command = [sys.executable, *sys.argv, f"--port={port}"]
         command += ["--capacity"] if capacity else []
         processes = [
-            subprocess.Popen([*command, f"--process={i}"], stderr=subprocess.DEVNULL)
+            subprocess.Popen(
+                [*command, f"--process={i}"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
             for i in range(2)
         ]
-        codes = [process.wait() for process in processes]
-        if any(codes):
+        outputs = [process.communicate()[0] for process in processes]
+        if any(process.returncode for process in processes):
             raise SystemExit("a process failed")
+        cases[case] = [json.loads(output.splitlines()[-1]) for output in outputs]
+        for measured in cases[case]:
+            printed(**measured)
+    results = {"rows": args.rows, "width": args.width, "cases": cases}
+    record.write(args.json, about, results)
 
 
 if __name__ == "__main__":

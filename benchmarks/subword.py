@@ -13,6 +13,7 @@ import resource
 import time
 
 import numpy as np
+import record
 
 from warmstart_keras import RowMap, remap
 
@@ -50,7 +51,9 @@ def main():
     parser.add_argument("--kept", type=int, default=1_000_000)
     parser.add_argument("--new", type=int, default=100_000)
     parser.add_argument("--width", type=int, default=64)
+    record.add_option(parser)
     arguments = parser.parse_args()
+    about, methods = record.about_this_run(), {}
 
     words = made_up_words(arguments.kept + arguments.new)
     row_map = RowMap(["[UNK]", *words[: arguments.kept]], ["[UNK]", *words[::-1]])
@@ -67,7 +70,10 @@ def main():
         moved = remap(table, row_map, new_embeddings_initializer=method)
         seconds = time.perf_counter() - start
         print(f"{method:8} {seconds:6.1f} s, peak {before:,.0f} -> {peak():,.0f} MiB")
+        methods[method] = {"seconds": seconds, "peak_mib": peak()}
         del moved
+    sizes = {name: getattr(arguments, name) for name in ("kept", "new", "width")}
+    record.write(arguments.json, about, {**sizes, "methods": methods})
 
 
 if __name__ == "__main__":

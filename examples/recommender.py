@@ -30,6 +30,7 @@ python recommender.py --quick    # three periods
 """
 
 import argparse
+import json
 
 import keras
 import numpy as np
@@ -48,6 +49,7 @@ parser = argparse.ArgumentParser(
 )
 parser.add_argument("--quick", action="store_true", help="three periods")
 parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--json", help="also write the results to this file")
 # In a notebook, `sys.argv` has the arguments of the kernel, so all defaults are used.
 args = parser.parse_args(None if "__file__" in globals() else [])
 periods = 3 if args.quick else PERIODS
@@ -203,6 +205,10 @@ table = pd.DataFrame(rows).set_index("period")
 table.loc[f"mean of 2-{periods}"] = table[1:].mean()
 print(f"Share of the next period's next items in the top {AT} predictions:")
 print(table.to_string(float_format=lambda share: f"{share:.3f}"))
+
+if args.json:
+    with open(args.json, "w") as file:
+        json.dump({"at": AT, "periods": rows}, file, indent=1)
 
 """
 In the first period, nothing has moved yet. From the second period on, the warm start

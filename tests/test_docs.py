@@ -6,8 +6,11 @@ import doctest
 import importlib
 import inspect
 import io
+import json
 import pkgutil
 import re
+import subprocess
+import sys
 from contextlib import redirect_stdout
 from operator import attrgetter
 from pathlib import Path
@@ -223,6 +226,29 @@ def test_the_report_shows_itself_in_a_notebook_as_its_page_says(tmp_path, monkey
     seconds = re.compile(r"in \d+\.\d\d s")
     made = namespace["report"]._repr_html_() + "\n"
     assert seconds.sub("", shown[0]) == seconds.sub("", made)
+
+
+# --- figures of benchmarks ---
+
+
+@about_text
+def test_the_figures_on_the_pages_come_from_the_files_of_the_benchmarks():
+    pages = ["README.md", *(f"docs/{page.name}" for page in sorted(DOCS.glob("*.md")))]
+    command = [sys.executable, "-m", "cogapp", "--check", "--diff", "--verbosity=1"]
+    command += ["-P", "-I", "docs", "-p", "import figures", *pages]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@about_text
+@pytest.mark.parametrize(
+    "file", sorted(DOCS.glob("figures/*.json")), ids=lambda f: f.stem
+)
+def test_a_file_of_figures_comes_from_a_whole_run(file):
+    run = json.loads(file.read_text("utf-8"))
+    command = run.get("command", "")  # those of examples have none
+    assert "--quick" not in command
+    assert not re.search(r"/(?:home|root|tmp|work|Users)/", command)
 
 
 # --- links, of what the site's strict build does not see too ---

@@ -185,7 +185,8 @@ def test_new_text_is_put_around_the_output_there_is_but_new_code_is_not(copied):
 @on_torch
 def test_the_training_benchmark_ends_with_its_tables_and_curves(tmp_path):
     script = BENCHMARKS / "training.py"
-    done = run(script, "--quick", "--output", tmp_path / "results", folder=tmp_path)
+    where = ("--output", "results", "--json", "seen.json")
+    done = run(script, "--quick", *where, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     tables = (tmp_path / "results" / "tables.md").read_text()
     for line in ("uniform", "mean", "full retraining", "scrambled", "Adam, carried"):
@@ -193,17 +194,26 @@ def test_the_training_benchmark_ends_with_its_tables_and_curves(tmp_path):
     assert (tmp_path / "results" / "training_incidents.png").stat().st_size > 10_000
 
     numbers = tmp_path / "results" / "training.csv"
-    again = run(script, "--from-csv", numbers, "--output", "again", folder=tmp_path)
+    where = ("--output", "again", "--json", "again.json")
+    again = run(script, "--from-csv", numbers, *where, folder=tmp_path)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "again" / "tables.md").read_text() == tables
+    seen = (tmp_path / "seen.json").read_text()
+    assert '"KERAS_BACKEND=torch python benchmarks/training.py --quick"' in seen
+    assert (tmp_path / "again.json").read_text() == seen
 
 
 @on_torch
 def test_the_benchmark_of_subword_rows_prints_seconds_and_memory(tmp_path):
     script = BENCHMARKS / "subword.py"
-    done = run(script, "--kept", "2000", "--new", "200", folder=tmp_path)
+    sizes = ("--kept", "2000", "--new", "200")
+    done = run(script, *sizes, "--json", "seen.json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"subword +\d+\.\d s, peak [\d,]+ -> [\d,]+ MiB", done.stdout)
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert seen["command"].endswith("python benchmarks/subword.py --kept 2000 --new 200")
+    assert seen["machine"]["cores"] > 0
+    assert seen["results"]["methods"]["subword"]["seconds"] > 0
 
 
 @on_tensorflow
