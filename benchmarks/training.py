@@ -37,6 +37,7 @@ from training_tables import (
     CARRIED,
     COLUMNS,
     EPOCHS,
+    FIRST,
     FRESH,
     FULL,
     SCRAMBLED,
@@ -107,16 +108,23 @@ class Today:
         return (new[ids] & (ids > 0)).sum(axis=1) / np.maximum((ids > 0).sum(axis=1), 1)
 
 
-def days(stream: str, seed: int, most: int) -> Iterator[Today]:
-    """The parts, but for the last, which only tests."""
+def days(stream: str, seed: int, most: int, rebuilds: bool = True) -> Iterator[Today]:
+    """Yields the parts, except the last one, which is for tests only.
+
+    Args:
+        stream, seed, most: Which stream, in which order, and at most how many parts.
+        rebuilds: Whether the vocabulary is rebuilt for each part. If not, the first
+            part's vocabulary serves all of them.
+    """
     parts = streams.parts(stream, seed, most)
     for number, part in enumerate(parts[:-1]):
         texts = pd.concat(parts[: number + 2])  # with the next
         window = texts["text"].tolist()[: -streams.PART][-WINDOW:]
-        vectorizer = keras.layers.TextVectorization(
-            MAX_TOKENS, output_sequence_length=streams.STREAMS[stream].sequence_length
-        )
-        vectorizer.adapt(window)
+        if rebuilds or number == 0:
+            vectorizer = keras.layers.TextVectorization(
+                MAX_TOKENS, output_sequence_length=streams.STREAMS[stream].sequence_length
+            )
+            vectorizer.adapt(window)
         ids = keras.ops.convert_to_numpy(vectorizer(texts["text"].tolist()))
         tokens, labels = vectorizer.get_vocabulary(), texts["label"].to_numpy()
         yield Today(
@@ -171,7 +179,7 @@ def anew(model, before, today, optimizer):
     return build_model(today, optimizer, follows=False)
 
 
-def scrambled(model, before, today, optimizer):
+def goes_on(model, before, today, optimizer):
     return model
 
 
@@ -240,6 +248,7 @@ class Arm:
             first three alone.
         so_far: Whether it is trained on all parts so far, not on the latest alone.
         optimizers: Those that it is tried with.
+        rebuilds: Whether the vocabulary is rebuilt, not kept from the first part.
     """
 
     start: Callable
@@ -247,6 +256,7 @@ class Arm:
     epochs: tuple[int, ...] = tuple(range(1, EPOCHS + 1))
     so_far: bool = False
     optimizers: tuple[str, ...] = ("Adam",)
+    rebuilds: bool = True
 
 
 EVERY = tuple(OPTIMIZERS)
@@ -260,7 +270,8 @@ ARMS = {
         so_far=True,
         optimizers=("Adam", "SGD", "AdamW", "Adagrad"),
     ),
-    SCRAMBLED: Arm(scrambled, optimizers=EVERY),
+    SCRAMBLED: Arm(goes_on, optimizers=EVERY),
+    FIRST: Arm(goes_on, rebuilds=False),
     BY_HAND: Arm(by_hand),
     "uniform": Arm(carried("uniform"), follows=True),
     "mean": Arm(carried("mean"), follows=True),
@@ -330,9 +341,19 @@ def run(stream: str, seed: int, arms: list[str], optimizers: list[str], most: in
     """Lets a whole stream go by; returns a table with a line for each measurement."""
     if "pretrained" in arms:
         streams.vectors_of_others(stream)  # are kept, and in nobody's cost
-    pairs = [(o, a) for o in optimizers for a in arms if o in ARMS[a].optimizers]
+    lines = []
+    for rebuilds in (True, False):
+        chosen = [arm for arm in arms if ARMS[arm].rebuilds is rebuilds]
+        pairs = [(o, a) for o in optimizers for a in chosen if o in ARMS[a].optimizers]
+        if pairs:
+            lines += run_pairs(days(stream, seed, most, rebuilds), seed, pairs)
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def run_pairs(parts: Iterator[Today], seed: int, pairs: list[tuple[str, str]]) -> list:
+    """Measures pairs of optimizer and arm on the parts of a stream; returns lines."""
     models, lines, before = {}, [], None
-    for today in days(stream, seed, most):
+    for today in parts:
         seed_today = 10_000 * seed + 100 * today.number
         if before is None:
             for name, group in itertools.groupby(pairs, key=lambda pair: pair[0]):
@@ -352,10 +373,10 @@ def run(stream: str, seed: int, arms: list[str], optimizers: list[str], most: in
                 models[pair], measured = retrain(
                     ARMS[arm], models[pair], before, today, name, seed_today
                 )
-                about = (stream, seed, name, arm, today.number)
+                about = (today.stream, seed, name, arm, today.number)
                 lines += [(*about, *line, *about_new) for line in measured]
         before = today
-    return pd.DataFrame(lines, columns=COLUMNS)
+    return lines
 
 
 def for_pages(results: pd.DataFrame) -> Iterator[tuple[str, dict]]:

@@ -27,6 +27,7 @@ from figures.accuracy import (
     training_summary,
     ways,
     ways_table,
+    worth_it_table,
 )
 from figures.cost import (
     command_line,

@@ -23,11 +23,13 @@ NEW_ROWS = {
     "pretrained": "`PretrainedRows`",
 }
 FULL, WARM, SCRAMBLED = "full retraining", "carried", "scrambled"
+FIRST = "first vocabulary"
 BY_HAND = "Keras 2.15 by hand"
 WAYS = {
     "scratch": "new model, newest part",
     FULL: "full retraining",
     SCRAMBLED: "scrambled rows",
+    FIRST: "first vocabulary",
     BY_HAND: "Keras 2.15 by hand",
     WARM: "warm start",
 }
@@ -346,6 +348,21 @@ def slots():
         `Adam(0.001)` with carried slots by {listed(rates)}.""",
         f"""Stale slots differ from carried slots by at most {points(stale)} points.""",
     )
+
+
+def worth_it_table():
+    """docs/worth_it.md: what a rebuild of the vocabulary gains on texts."""
+    ways = {
+        FIRST: "first vocabulary, never rebuilt",
+        WARM: "rebuilt, warm start",
+        SCRAMBLED: "rebuilt, scrambled rows",
+        FULL: "rebuilt, full retraining on all texts so far",
+    }
+    rows = [
+        [name, *(_spread(_accuracy(s, way, _best_epoch(s, way))) for s in STREAMS)]
+        for way, name in ways.items()
+    ]
+    return table(["vocabulary", *STREAMS], rows, right=False)
 
 
 # --- part by part ---
