@@ -113,9 +113,9 @@ class WarmStartReport:
         - the distance that rows have moved since then. Call `plot` again after training
           to see it.
 
-        The figure shows about a thousand words, at equal distances along the new
-        vocabulary. An empty panel tells the reason. For example, the last panel is empty
-        after the rows were moved for another vocabulary.
+        The figure shows up to 1000 kept and 1000 new words of each layer, at equal
+        distances along the new vocabulary. An empty panel tells why it is empty. For
+        example, the last panel is empty once the rows stand for another vocabulary.
 
         Args:
             layer: Path of one layer, as in `vocabularies`. None: the first eight layers.
