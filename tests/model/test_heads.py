@@ -444,7 +444,7 @@ def state_of(model):
     [
         (lambda: keras.layers.BatchNormalization(), "must stay 8 wide"),
         (lambda: keras.layers.Dense(3), "must stay 8 wide"),
-        (lambda: keras.layers.Reshape((2, 4)), "must take what the layers before it"),
+        (lambda: keras.layers.Reshape((2, 4)), "'.*' must accept the input shapes"),
     ],
 )
 def test_what_is_behind_a_head_and_does_not_follow(after, message):
