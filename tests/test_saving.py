@@ -176,7 +176,7 @@ def test_what_a_killed_job_left_is_no_previous_run(name, tmp_path):
     warm_start(new, previous=tmp_path, verbose=0)
     assert_same(new, values(model))
     path.unlink()
-    with pytest.raises(WarmStartError, match="must name a file, or a directory that has"):
+    with pytest.raises(WarmStartError, match=r"`previous` must name .*`missing_ok=True`"):
         warm_start(new, previous=tmp_path, verbose=0)
     warm_start(new, previous=tmp_path, missing_ok=True, verbose=0)  # as on a first day
     assert_same(new, values(model))

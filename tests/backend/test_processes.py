@@ -138,6 +138,6 @@ def test_two_processes_start_from_a_file_of_one(tmp_path):
         assert one["losses"] == other["losses"]
     (_, one, third), (_, other, fourth) = found
     assert "an error in process 1" in one["message"]
-    assert "where there is none" in other["message"]
+    assert "which does not exist" in other["message"]
     for differing in (third, fourth):
         assert re.search(DIFFERENT + "value of '", differing["message"])

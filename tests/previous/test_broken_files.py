@@ -114,7 +114,7 @@ def test_a_vocabulary_larger_than_memory_is_refused(folder, model, tmp_path):
     with h5py.File(path, "a") as file:
         del file[KEY]
         file.create_dataset(KEY, (2**50,), "uint8", chunks=(2**20,), compression="gzip")
-    refused(model, path, r"says to have 1125899906842624 bytes")
+    refused(model, path, r"declares 1125899906842624 bytes")
     twin = build(lookup())
     with (
         pytest.raises((ValueError, MemoryError)),
@@ -131,14 +131,14 @@ def test_arrays_elsewhere_are_not_followed(folder, model, tmp_path):
         with h5py.File(path, "a") as file:
             del file[name]
             file[name] = link
-        refused(model, path, "is a link to somewhere else")
+        refused(model, path, "is a link instead of an array")
     path = shutil.copy(folder / "run.weights.h5", tmp_path)
     with h5py.File(path, "a") as file:
         shape = file[name].shape
         del file[name]
         outside = [("/etc/passwd", 0, h5py.h5f.UNLIMITED)]
         file.create_dataset(name, shape, "float32", external=outside)
-    refused(model, path, "is no array of this file")
+    refused(model, path, "is not an array stored in this file")
 
 
 def test_an_archive_without_its_parts_is_refused(folder, model, tmp_path):
@@ -155,7 +155,7 @@ def test_a_bomb_in_an_archive_is_refused(folder, model, tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", "{}")
         archive.writestr("model.weights.h5", bytes(2**24))
-    refused(model, path, "says to have 16777216 bytes")
+    refused(model, path, "declares 16777216 bytes")
 
 
 class Spy:
@@ -225,5 +225,5 @@ def test_a_directory_without_a_name_of_its_own_is_looked_into(
     inside = tmp_path / "empty" / "empty"
     inside.mkdir(parents=True)
     monkeypatch.chdir(inside)
-    with pytest.raises(WarmStartError, match="`previous` must name a file, or a dir"):
+    with pytest.raises(WarmStartError, match=r"`previous` must name .*`missing_ok=True`"):
         open_previous(path)

@@ -1,4 +1,4 @@
-"""Another run, read and matched with the model at hand."""
+"""Previous runs: reading them, and matching their layers with a model."""
 
 from warmstart_keras.previous.matched_run import (
     AxisOrigin,

@@ -1,8 +1,8 @@
-"""What files hold of a model: layers, optimizer and vocabularies, read when asked for.
+"""Reads layers, optimizer and vocabularies from files of Keras, on demand.
 
-Nothing is unpickled, no code of a file is run, and no data is read but what is needed.
-The optimizer's part and the layers' are arrays in groups; which group is which layer, the
-name says that Keras writes beside each.
+Files are not unpickled, code in a file is not run, and only the data that is needed is
+read. A file has the arrays of the optimizer and of each layer in groups. Keras stores the
+name of the layer with each group.
 """
 
 import json
@@ -30,21 +30,22 @@ from warmstart_keras.vocabulary import Vocabulary, read_saved_lookup
 
 _WEIGHTS, _CONFIG, _ASSETS = "model.weights.h5", "config.json", "assets"
 
-# Gives the vocabulary file of a layer's group; None if it has none.
+# Reads the vocabulary file of a layer's group; returns None if the file does not exist.
 _Assets: TypeAlias = Callable[[str], bytes | None]
 
-# An archive's weights are unpacked in memory up to this size, and on disk above it.
+# The weights of an archive are unpacked in memory up to this size, and on disk above it.
 _IN_MEMORY = 2**24
 
-# Data that says to be larger than this, and so many times what is stored of it, was not
-# written by Keras: it is there to use up memory.
+# Data with a declared size above the first limit, and more than this ratio above its
+# stored size, was not written by Keras. Unpacking it would exhaust the memory.
 _SUSPECT_BYTES, _SUSPECT_RATIO = 2**20, 1000
 
 
 def read_weights(path: Path, held: ExitStack) -> PreviousRun:
-    """Reads a `.weights.h5` file; `held` closes it.
+    """Reads a `.weights.h5` file; closing `held` closes the file.
 
-    HDF5 locks a file that it opens by its path: nobody could write it meanwhile.
+    The file is opened here, because HDF5 locks a file that it opens by its path. Other
+    processes could not write the file until it is closed.
     """
     file = held.enter_context(path.open("rb"))
 
@@ -71,7 +72,7 @@ def _read_h5(opened: IO[bytes], held: ExitStack) -> PreviousRun:
 
     file.visititems(visit)
     if not groups:
-        raise ValueError("it has no weights as Keras 3 writes them")
+        raise ValueError("the file does not have weights in the format of Keras 3")
     optimizer = groups.pop("optimizer", None)
     layers = {g: layer for g, layer in groups.items() if not g.startswith("optimizer/")}
     run = PreviousRun(tree(layers))
@@ -82,7 +83,7 @@ def _read_h5(opened: IO[bytes], held: ExitStack) -> PreviousRun:
 
 
 def optimizer_named(name: str) -> str | None:
-    """The class of an optimizer with an automatic name; None if it has another."""
+    """Returns the class of an optimizer with an automatic name, or otherwise None."""
     known = {
         made.lower(): made
         for made, value in vars(keras.optimizers).items()
@@ -92,12 +93,12 @@ def optimizer_named(name: str) -> str | None:
 
 
 def _of_dataset(group: h5py.Group, key: str) -> LazyArray:
-    """An array of an open file."""
+    """Returns an array of an open file, which is read on demand."""
     if group.get(key, getlink=True, getclass=True) is not h5py.HardLink:
-        raise ValueError(f"'{group.name}/{key}' is a link to somewhere else")
+        raise ValueError(f"'{group.name}/{key}' is a link instead of an array")
     dataset = group[key]
     if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise ValueError(f"'{group.name}/{key}' is no array of this file")
+        raise ValueError(f"'{group.name}/{key}' is not an array stored in this file")
     _check_size(dataset.nbytes, dataset.id.get_storage_size(), dataset.name)
     rounded = dataset.attrs.get("dtype") == "bfloat16"
     dtype = tensors.bfloat16() if rounded else dataset.dtype
@@ -111,18 +112,19 @@ def _of_dataset(group: h5py.Group, key: str) -> LazyArray:
 
 def _check_size(size: int, stored: int, name: str) -> None:
     if size > _SUSPECT_BYTES and size > _SUSPECT_RATIO * stored:
-        raise ValueError(f"'{name}' says to have {size} bytes, and stores {stored}")
+        raise ValueError(f"'{name}' declares {size} bytes, but stores {stored}")
 
 
 def read_archive(path: str, held: ExitStack) -> PreviousRun:
-    """Reads a `.keras` archive; `held` closes it, and what was unpacked of it."""
+    """Reads a `.keras` archive; closing `held` closes it and its unpacked weights."""
     archive = held.enter_context(zipfile.ZipFile(path))
     if _WEIGHTS not in archive.namelist():
-        raise ValueError(f"it has no '{_WEIGHTS}'")
+        raise ValueError(f"the archive does not have '{_WEIGHTS}'")
     unpacked = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115, held closes it
     held.enter_context(unpacked)
     with _member(archive, _WEIGHTS) as member:
-        shutil.copyfileobj(member, unpacked, 2**24)  # to its end: the checksum is checked
+        # Reading the member to its end makes `zipfile` check the checksum.
+        shutil.copyfileobj(member, unpacked, 2**24)
     unpacked.seek(0)
 
     def asset(group: str) -> bytes | None:
@@ -144,7 +146,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
 
 
 def read_directory(path: Path, held: ExitStack) -> PreviousRun:
-    """Reads what `model.save(path, zipped=False)` has written."""
+    """Reads a directory that `model.save(path, zipped=False)` wrote."""
 
     def asset(group: str) -> bytes | None:
         file = path / _ASSETS / group / "vocabulary.txt"
@@ -155,14 +157,14 @@ def read_directory(path: Path, held: ExitStack) -> PreviousRun:
 
 
 def is_saved_model(path: Path) -> bool:
-    """Whether a directory is what `model.save(path, zipped=False)` has written."""
+    """Returns whether `model.save(path, zipped=False)` wrote a directory."""
     return (path / _WEIGHTS).exists() and (path / _CONFIG).exists()
 
 
 def _with_config(run: PreviousRun, config: Any, asset: _Assets) -> PreviousRun:
-    """Adds what the configuration tells: classes, the graph, the order of variables."""
+    """Adds classes, the graph and the order of variables, from the configuration."""
     if not isinstance(config, dict) or "config" not in config:
-        raise ValueError(f"its '{_CONFIG}' is not the configuration of a model")
+        raise ValueError(f"'{_CONFIG}' is not the configuration of a model")
     compiled = config.pop("compile_config", None)
     optimizer = compiled.get("optimizer") if isinstance(compiled, dict) else None
     if run.optimizer is not None and isinstance(optimizer, dict):
@@ -172,7 +174,8 @@ def _with_config(run: PreviousRun, config: Any, asset: _Assets) -> PreviousRun:
             model = keras.saving.deserialize_keras_object(config, safe_mode=True)
             state = keras_internals.saved_state(model)
             trainable = model.trainable_variables
-    except Exception:  # of a class that is not known here, or unsafe: it is not needed
+    except Exception:
+        # The configuration has an unknown class or unsafe code. The run is read without.
         return run
     layers = {layer.group: layer for layer in tree_of(state).walk()}
     arrays: dict[int, LazyArray] = {}
@@ -195,10 +198,10 @@ def _lookups(
     rows: int,
     in_graph: bool = False,
 ) -> dict[str, Vocabulary | None]:
-    """By path, the lookups that may have fed a layer, and their vocabularies.
+    """Returns the vocabularies of the lookup layers that may have fed a layer, by path.
 
-    Those that feed it in the model's graph; if there are none, all that there are, unless
-    `in_graph`.
+    These are the lookup layers that feed the layer in the model's graph. If the graph
+    does not have any, all lookup layers of the model are returned, unless `in_graph`.
     """
     found = layers.get(saved.group)
     feeding = keras_internals.feeding_lookups(found.layer) if found else []
@@ -206,7 +209,7 @@ def _lookups(
         layer
         for layer in layers.values()
         if keras_internals.gives_ids(layer.layer)
-        and not layer.place.startswith("_")  # the one inside a TextVectorization
+        and not layer.place.startswith("_")  # the lookup inside a `TextVectorization`
     ]
     fed = [layer for layer in lookups if any(layer.layer is f for f in feeding)]
     meant = fed if in_graph else fed or lookups
@@ -218,12 +221,12 @@ def _read_lookup(lookup: SavedLayer, asset: _Assets, rows: int) -> Vocabulary | 
     try:
         lines = None if data is None else data.decode().split("\n")
         return read_saved_lookup(lookup.layer, lines, rows)
-    except ValueError:  # no UTF-8, or no numbers
+    except ValueError:  # the tokens are not UTF-8, or not numbers
         return None
 
 
 def tree_of(state: dict[str, keras_internals.Saved]) -> SavedLayer:
-    """A model at hand as a tree of layers, as saving would write it."""
+    """Returns a live model as a tree of layers, in the form that saving would write."""
     return tree(
         {
             group: SavedLayer(s.name or "", "", kind_of(s.layer), s.values, s.layer)
@@ -233,5 +236,5 @@ def tree_of(state: dict[str, keras_internals.Saved]) -> SavedLayer:
 
 
 def kind_of(layer: keras.Layer) -> str:
-    """The class of a layer, as Keras writes it into files."""
+    """Returns the class of a layer in the form that Keras writes into files."""
     return keras_internals.snake_case(type(layer).__name__)

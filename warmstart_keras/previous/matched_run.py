@@ -1,4 +1,4 @@
-"""A previous run, matched with the model at hand: which layers, and how their rows."""
+"""Matches the layers of a previous run with the layers of a model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,42 +23,42 @@ from warmstart_keras.previous.tensorflow_files import tree_by_variable_path
 from warmstart_keras.rows import LoadState, SetValue
 from warmstart_keras.vocabulary import Vocabulary, VocabularySource
 
-# A layer of a run, and the layer of the model at hand that is the same.
+# A layer of a previous run, and the layer of the model that it was matched with.
 _Pair = tuple[SavedLayer, SavedLayer]
 
 
 @dataclass(frozen=True, eq=False)
 class AxisOrigin:
-    """Where the rows of one axis of a layer come from: the model itself, or a run."""
+    """Origin of the rows of an axis: the model itself, or a previous run."""
 
-    rows: int  # how many rows there are
-    layer: keras.Layer | None  # the layer there; None in a file
-    name: str  # what the layer is called there
-    path: str  # its path there
-    # What the rows stand for, where the origin says so by itself.
+    rows: int  # the number of rows in the origin
+    layer: keras.Layer | None  # the layer in the origin; None if the origin is a file
+    name: str  # the layer's name in the origin
+    path: str  # the layer's path in the origin
+    # The vocabulary that the origin records for the rows; None if it does not.
     vocabulary: Vocabulary | None
-    # The run that they come from; None for the model itself.
+    # The previous run; None if the origin is the model itself.
     run: "MatchedRun | None" = None
-    saved: SavedLayer | None = None  # the layer as the run has it
-    # For the `id` of each variable, what it is in the run.
+    saved: SavedLayer | None = None  # the layer in the previous run
+    # The array that the run has for each variable, by the variable's `id`.
     arrays: Mapping[int, LazyArray] = field(default_factory=dict)
 
 
 def origin_in_model(axis: LayerAxis) -> AxisOrigin:
-    """The rows of a layer as the model itself has them."""
+    """Returns the model itself as the origin of the rows of an axis."""
     known = recorded_vocabulary(axis.layer, axis.name)
     return AxisOrigin(axis.rows, axis.layer, axis.layer.name, axis.path, known)
 
 
 class MatchedRun:
-    """The layers of a model that a previous run has too, and what they get from it.
+    """Previous run whose layers are matched with the layers of a model.
 
-    Along `axes`, the model's variables may have had another size.
+    A variable of the model may have had another size along its `axes`.
 
     Attributes:
-        missing: Paths of layers of the model that the run has not.
-        left_out: Paths of layers of the run that the model has not.
-        notes: What the user should know, one sentence each.
+        missing: Paths of layers of the model that the run does not have.
+        left_out: Paths of layers of the run that the model does not have.
+        notes: Notes for the user, one sentence each.
     """
 
     def __init__(self, model: keras.Layer, previous: PreviousRun, axes: Axes) -> None:
@@ -71,8 +71,8 @@ class MatchedRun:
         self._by_layer: dict[keras.Layer, _Pair] = {}
         if not previous.is_there:
             self.notes.append(
-                f"there is no previous run at {previous.name} yet; the model starts as "
-                "it was initialised."
+                f"there is no previous run at {previous.name}, so the model keeps its "
+                "current values."
             )
             return
         _check_built(model)
@@ -93,10 +93,11 @@ class MatchedRun:
         self._pairs = pairs = match(theirs, ours, self._axes)
         if not any(one.arrays and own.arrays for one, own in pairs):
             raise WarmStartError(
-                "A model must have a layer in common with the previous run. Received: "
-                f"{[layer.path for layer in ours.walk() if layer.arrays]}, and "
+                "The model must have a layer in common with `previous`. Received: the "
+                f"layers {[layer.path for layer in ours.walk() if layer.arrays]} now, "
                 f"{[layer.path for layer in theirs.walk() if layer.arrays]} in "
-                f"{self.previous.name}. Give layers that are the same the same name."
+                f"{self.previous.name}. Give each layer the name that it had in the "
+                "previous run: `Embedding(..., name='words')`."
             )
         found = {id(layer) for pair in pairs for layer in pair}
         self.missing, self.left_out = (
@@ -111,7 +112,10 @@ class MatchedRun:
         self._say_what_is_not_certain(tables)
         adapted = [o.path for one, o in pairs if one.arrays and was_adapted(o.layer)]
         if adapted:
-            self.notes.append(f"what `adapt` made today was kept: {', '.join(adapted)}.")
+            self.notes.append(
+                "layers with values from `adapt` keep these values instead of those of "
+                f"the previous run: {', '.join(adapted)}."
+            )
 
     def _say_what_is_not_certain(self, tables: set[int]) -> None:
         def has_table(layer: SavedLayer) -> bool:
@@ -126,30 +130,32 @@ class MatchedRun:
         ]
         if len(by_order) > 1:
             self.notes.append(
-                "embedding layers with automatic names, or in layers with such, were "
-                f"matched by their order: {', '.join(by_order)}. Give names to them."
+                "embedding layers were matched by their order, because these layers or "
+                f"their parents have automatic names: {', '.join(by_order)}. Give each "
+                "layer a name: `Embedding(..., name='words')`."
             )
         tables_now = [layer.path for layer in self._ours.walk() if has_table(layer)]
         cold = [path for path in tables_now if path in self.missing]
         if cold:
             self.notes.append(
-                "embedding layers that are not in the previous run start as initialised: "
-                f"{', '.join(cold)}. If one was renamed, give it its old name."
+                "embedding layers that are not in the previous run keep their initial "
+                f"values: {', '.join(cold)}. If a layer was renamed, give it its old "
+                "name."
             )
 
     def by_place(self, moved: set[int]) -> list[str]:
-        """Notes on tables whose variables are not `moved`, and come over as they were."""
+        """Returns a note for each table that is copied without moving its rows."""
         return [
-            f"layer '{layer.name}': its rows came over in their places. If they follow a "
-            f"vocabulary, name it: `vocabularies={{'{layer.name}': vectorizer}}` and "
-            f"`base_vocabularies={{'{layer.name}': old_tokens}}`."
+            f"layer '{layer.name}': its rows were copied in their old order. If the rows "
+            f"follow a vocabulary, pass `vocabularies={{'{layer.name}': vectorizer}}` "
+            f"and `base_vocabularies={{'{layer.name}': old_tokens}}`."
             for layer in [own.layer for saved, own in self._pairs if saved.arrays]
             if isinstance(layer, keras.layers.Embedding)
             and id(keras_internals.embeddings_variable(layer)) not in moved
         ]
 
     def about(self) -> dict[str, Any]:
-        """What a report says of it."""
+        """Returns the fields of a report that describe the run."""
         return {
             "previous": self.previous.name if self.previous.is_there else None,
             "missing": self.missing,
@@ -157,15 +163,15 @@ class MatchedRun:
         }
 
     def _pair(self, layer: keras.Layer, variable: keras.Variable) -> _Pair | None:
-        """The pair that has a variable of a layer."""
+        """Finds the pair of layers that has a variable."""
         return self._by_variable.get(id(variable)) or self._by_layer.get(layer)
 
     def has(self, axis: LayerAxis) -> bool:
-        """Whether the run has the layer of an axis."""
+        """Returns whether the run has the layer of an axis."""
         return self._pair(axis.layer, axis.bindings[0].variable) is not None
 
     def origin(self, axis: LayerAxis) -> AxisOrigin | None:
-        """What the run has of one axis of a layer; None where it has not the layer."""
+        """Returns the run as the origin of an axis, or None if it lacks the layer."""
         main = axis.bindings[0]
         pair = self._pair(axis.layer, main.variable)
         if pair is None:
@@ -196,17 +202,20 @@ class MatchedRun:
                     found[id(value)] = stored
             if id(binding.variable) not in found:
                 raise WarmStartError(
-                    f"Layer '{own.path}' must save its table as its class does without "
-                    f"LoRA. Received: {sorted(own.arrays)} now, {sorted(saved.arrays)} "
-                    f"in {self.previous.name}. Merge LoRA factors first, and dequantise "
-                    "(save and load the model)."
+                    f"Layer '{own.path}' must not have LoRA factors or be quantized when "
+                    "it takes its rows from a previous run. Received: the arrays "
+                    f"{sorted(own.arrays)} now, {sorted(saved.arrays)} in "
+                    f"{self.previous.name}. Build the model without LoRA and "
+                    "quantization, and call `enable_lora` or `quantize` after "
+                    "`warm_start`. If the layer of the previous run is quantized, pass "
+                    "the float model as `previous`."
                 )
         return found
 
     def lookup_vocabulary(
         self, origin: AxisOrigin, source: VocabularySource
     ) -> Vocabulary | None:
-        """The vocabulary of the one lookup layer that can have fed an embedding."""
+        """Returns the vocabulary of the only lookup layer that may feed an embedding."""
         found = self.previous.lookups(origin.saved, origin.rows)
         if len(found) > 1:
             ours = [own.path for own in self._ours.walk() if own.layer is source]
@@ -218,7 +227,7 @@ class MatchedRun:
         return vocabulary if fits else None
 
     def loads(self, moved: set[int]) -> list[SetValue | LoadState]:
-        """What the variables get whose rows are not `moved`."""
+        """Returns the updates of all variables whose rows are not `moved`."""
         loads: dict[int, SetValue | LoadState] = {}
         for saved, own in self._pairs:
             if was_adapted(own.layer) or not (saved.arrays or own.arrays):
@@ -227,7 +236,7 @@ class MatchedRun:
             if both is None:
                 self._refuse(saved, own, sorted(saved.arrays), sorted(own.arrays))
             if isinstance(own.layer, keras.layers.Normalization):
-                # It works out more of them when it loads.
+                # Loading its state makes the layer compute further values.
                 found = {id(value): stored for stored, value in both}
                 values = [found[id(variable)] for variable in own.layer.variables]
                 named = {str(i): stored for i, stored in enumerate(values)}
@@ -246,7 +255,7 @@ class MatchedRun:
         return list(loads.values())
 
     def arrived(self) -> dict[int, LazyArray]:
-        """For the `id` of each variable that gets a value, what it comes from."""
+        """Maps the `id` of each variable that the run restores to the saved array."""
         return {
             id(value): stored
             for saved, own in self._pairs
@@ -256,7 +265,7 @@ class MatchedRun:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the run has no other layers, and those of each class in one order."""
+        """True if the run has only layers of the model, each class in the same order."""
         pairs = [pair for pair in self._pairs if pair[1].arrays]
         last: dict[str, list] = {}
         for saved, own in sorted(pairs, key=lambda pair: pair[1].order):
@@ -271,48 +280,57 @@ class MatchedRun:
         more = ""
         if own.layer is not None and has_layer_axes(own.layer):
             more = (
-                "; or, as its rows follow a vocabulary, name that: "
-                f"`vocabularies={{'{own.layer.name}': vectorizer}}`"
+                " If its rows follow a vocabulary, pass "
+                f"`vocabularies={{'{own.layer.name}': vectorizer}}`."
             )
         raise WarmStartError(
             f"Layer '{own.path}' must have the shapes that layer '{saved.path}' had in "
-            f"{self.previous.name}. Received: {now} now, {before} there. Give the layer "
-            f"another name to start it anew{more}."
+            f"{self.previous.name}. Received: {now} now, {before} there. To start with "
+            f"fresh weights, give the layer a new name: `name='new_name'`.{more}"
         )
 
 
 def _check_live(previous: PreviousRun, ours: SavedLayer) -> None:
-    """Refuses a live previous model that shares layers, or whose slots lag behind."""
+    """Checks that a live previous model is a separate model with matching slots.
+
+    Raises:
+        WarmStartError: If it shares a layer with the model, or if a matrix was assigned
+            without moving the optimizer slots.
+    """
     name = previous.name
     theirs = [saved.layer for saved in previous.root.walk()]
-    for own in ours.walk():  # lookup layers have no arrays: they are never changed
+    for own in ours.walk():  # lookup layers may be shared: they do not have arrays
         if own.arrays and own.layer is not None and own.layer in theirs:
             raise WarmStartError(
-                "A live `previous` model must share no layer with the model that "
-                "is warm-started, since it is never changed. Received: "
-                f"{name}, which has layer '{own.layer.name}' too. Leave `previous` "
-                "out to move the rows of the model itself."
+                "A live `previous` model must not share layers with the model that "
+                "is warm-started, because a previous model is never changed. Received: "
+                f"{name}, which also has layer '{own.layer.name}'. To move the rows of "
+                "the model itself, call `warm_start(model)` without `previous`."
             )
     for layer in theirs:
         if layer is not None and getattr(layer, "assigned_by_hand", False):
             raise WarmStartError(
-                "The optimizer's state of a live `previous` model must belong to its "
-                f"rows. Received: {name}, where the matrix of layer "
-                f"'{layer.name}' was assigned and not trained since. Call "
-                "`warm_start` on that model first."
+                "The optimizer slots of a live `previous` model must belong to its "
+                f"rows. Received: {name}, where the matrix of layer '{layer.name}' was "
+                "assigned and the slots still belong to the old matrix. Call "
+                "`warm_start(previous_model)` first."
             )
 
 
 def was_adapted(layer: keras.Layer) -> bool:
-    """Whether `adapt` has made what a layer of the model at hand has."""
+    """Returns whether a layer of the model has values from `adapt`."""
     if isinstance(layer, keras.layers.Normalization) and layer.variables:
         mean, variance = (tensors.to_numpy(v) for v in layer.variables[:2])
-        return bool(mean.any() or (variance != 1).any())  # it starts with 0 and 1
+        return bool(mean.any() or (variance != 1).any())  # a fresh layer has 0 and 1
     return hasattr(layer, "adapt")
 
 
 def _check_built(model: keras.Layer) -> None:
-    """Refuses a model that has no variables yet."""
+    """Checks that a model and its embeddings are built.
+
+    Raises:
+        WarmStartError: If the model or an embedding does not have variables yet.
+    """
     unbuilt = [
         path or layer.name
         for path, layer in keras_internals.walk(model)
@@ -322,6 +340,6 @@ def _check_built(model: keras.Layer) -> None:
     if unbuilt:
         raise WarmStartError(
             "A model that starts from a previous run must be built. Received: "
-            f"{unbuilt}, not built yet. Call the model on a batch first, or give it a "
-            "`keras.Input`."
+            f"{unbuilt}, not built yet. Call the model on a batch first, as "
+            "`model(batch)`, or build it with a `keras.Input`."
         )

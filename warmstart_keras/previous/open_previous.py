@@ -1,4 +1,4 @@
-"""Opening the previous run: a file, a directory of files, or a model at hand."""
+"""Opens a previous run: a file, a directory of files, or a live model."""
 
 import os
 from contextlib import ExitStack
@@ -34,24 +34,29 @@ def open_previous(
     """Opens the previous run.
 
     Args:
-        previous: Path of a `.keras` archive, a `.weights.h5` file, a checkpoint of
-            `tf.train.Checkpoint`, or a directory that has some of these: then the newest
-            of them. Or a `keras.Model`.
+        previous: The path of a `.keras` archive, a `.weights.h5` file, a checkpoint of
+            `tf.train.Checkpoint`, or a directory with such files. In a directory, the
+            newest file is opened. Or a `keras.Model`.
         missing_ok: Whether a missing file is allowed.
+
+    Raises:
+        WarmStartError: If `previous` is not a previous run, or cannot be read.
     """
     if isinstance(previous, keras.Model):
         return _live(previous)
     if not isinstance(previous, str | os.PathLike):
         raise WarmStartError(
-            "`previous` must be the path of a `.keras` or `.weights.h5` file, of a "
-            "TensorFlow checkpoint, or of a directory of these; or a `keras.Model`. "
-            f"Received: {previous!r} (of type {type(previous).__name__})"
+            "`previous` must be the path of a `.keras` file, a `.weights.h5` file, a "
+            "TensorFlow checkpoint or a directory with such files, or a `keras.Model`. "
+            f"Received: previous={previous!r} (of type {type(previous).__name__}). Pass "
+            "`previous='model.keras'`, for example."
         )
     text = os.fspath(previous)
     if not text or "://" in text:
         raise WarmStartError(
-            "`previous` must be a path of a local file system. "
-            f"Received: {text!r}. Copy the file first."
+            "`previous` must be a path in a local file system. Received: "
+            f"previous={text!r}. Copy the file to a local directory and pass its path: "
+            "`previous='model.keras'`."
         )
     path = _newest(Path(previous))
     if path is None:
@@ -59,9 +64,9 @@ def open_previous(
             nothing = SavedLayer("", "", "", {})
             return PreviousRun(nothing, f"'{previous}'", is_there=False)
         raise WarmStartError(
-            "`previous` must name a file, or a directory that has one. Received: "
-            f"'{os.fspath(previous)}', where there is none. If it is the first day, "
-            "pass `missing_ok=True`."
+            "`previous` must name an existing file, or a directory with such a file. "
+            f"Received: '{os.fspath(previous)}', which does not exist or does not have "
+            "such a file. If there may be no previous run yet, pass `missing_ok=True`."
         )
     with broken_if_unreadable(f"'{path}'"), ExitStack() as held:
         if path.is_dir():
@@ -74,9 +79,10 @@ def open_previous(
             run = read_tensorflow(str(path.with_suffix("")))
         else:
             raise WarmStartError(
-                "`previous` must be a `.keras` or `.weights.h5` file, a TensorFlow "
-                f"checkpoint, or a directory of these. Received: '{path}'. Load it as "
-                "Keras loads it, and pass the model, or save that as `.keras`."
+                "`previous` must be a `.keras` file, a `.weights.h5` file, a TensorFlow "
+                f"checkpoint or a directory with such files. Received: '{path}'. Load "
+                "the model with Keras and pass the model as `previous`, or save it with "
+                "`model.save('model.keras')`."
             )
         run.name = f"'{path}'"
         run.hold(held.pop_all())
@@ -84,7 +90,7 @@ def open_previous(
 
 
 def _newest(path: Path) -> Path | None:
-    """The file that is meant; of a directory, the one that was written last."""
+    """Finds the file at a path; in a directory, the file that was written last."""
     if path.is_file() or (path.is_dir() and is_saved_model(path)):
         return path
     if not path.is_dir():
@@ -100,7 +106,7 @@ def _newest(path: Path) -> Path | None:
 
 
 def _live(model: keras.Model) -> PreviousRun:
-    """A model at hand as the previous run."""
+    """Returns a live model as a previous run."""
     arrays: dict[int, LazyArray] = {}
 
     def stored(value: Value) -> LazyArray:

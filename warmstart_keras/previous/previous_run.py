@@ -1,4 +1,4 @@
-"""A previous run: its layers, its optimizer, and what its rows stood for."""
+"""Previous run: its layers, its optimizer state and its vocabularies."""
 
 import weakref
 import zipfile
@@ -18,53 +18,52 @@ from warmstart_keras.vocabulary import Vocabulary
 
 @dataclass(eq=False)
 class SavedOptimizer:
-    """An optimizer's state in a previous run."""
+    """Optimizer state of a previous run."""
 
     values: list[LazyArray]  # the arrays of its `variables`, in their order
-    # The arrays of the model's variables that it held, in its order; None if the file
-    # does not tell.
+    # The arrays of the model variables that it updated, in its order; None if unknown.
     trained: list[LazyArray] | None = None
-    kind: str | None = None  # the name of its class; None if the file does not tell
+    kind: str | None = None  # the name of its class; None if unknown
 
 
 @dataclass(eq=False)
 class PreviousRun:
-    """A run before, read when and where it is asked; it is never changed."""
+    """Previous run, which is read on demand and never changed."""
 
-    root: SavedLayer  # its layers
-    name: str = ""  # what it is, for messages
-    optimizer: SavedOptimizer | None = None  # its optimizer, if it has one
-    # Whether the layers are named by the paths of their variables, and not by where their
-    # parents hold them.
+    root: SavedLayer  # the tree of its layers
+    name: str = ""  # a description for messages
+    optimizer: SavedOptimizer | None = None  # the optimizer state; None without one
+    # True if layers are identified by the paths of their variables. Otherwise they are
+    # identified by their places in their parents.
     by_variable_path: bool = False
-    # For a layer and its number of rows, the paths of lookup layers that may have given
-    # it its ids, and what vocabularies these had, if that is known; with `in_graph=True`
-    # of those alone that feed it in the model's graph.
+    # For a layer and its number of rows, returns the lookup layers that may have fed the
+    # layer: the path and the vocabulary of each, or None if the vocabulary is unknown.
+    # With `in_graph=True`, only lookup layers that feed the layer in the graph.
     lookups: Callable[..., dict[str, Vocabulary | None]] = lambda *_, **__: {}
-    # Whether its file was not written again since.
+    # Returns whether the file was not written again after it was opened.
     is_unchanged: Callable[[], bool] = lambda: True
-    is_there: bool = True  # whether there is one: on the first day there is none
-    # A plan looks twice, and what a file says does not change: it is decoded once.
+    is_there: bool = True  # False if `missing_ok=True` allowed a missing run
+    # Decoded vocabularies. A plan needs each of them twice, and they do not change.
     _vocabularies: dict[SavedLayer, Vocabulary] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._close = weakref.finalize(self, ExitStack().close)
 
     def hold(self, held: ExitStack) -> None:
-        """Keeps what it is read from open: until `close`, or until it is forgotten."""
+        """Keeps the files open until `close` is called or the run is deleted."""
         self._close = weakref.finalize(self, held.close)
 
     @property
     def is_as_it_was(self) -> bool:
-        """Whether it can still be read, and its file was not written again since."""
+        """True if the run is still open and its file was not written again."""
         return self._close.alive and self.is_unchanged()
 
     def close(self) -> None:
-        """Closes its files; nothing can be read after that."""
+        """Closes the files; the run cannot be read after that."""
         self._close()
 
     def vocabulary(self, saved: SavedLayer, axis: str = "rows") -> Vocabulary | None:
-        """What one axis of one of its layers stands for, where the run itself says so."""
+        """Returns the vocabulary that the run records for an axis of a layer, or None."""
         if saved.layer is not None:
             return recorded_vocabulary(saved.layer, axis)
         if axis != "rows" or VOCABULARY_KEY not in saved.values:
@@ -79,33 +78,34 @@ class PreviousRun:
         return self._vocabularies[saved]
 
     def reading(self) -> AbstractContextManager[None]:
-        """Says which file is broken, if what is read in the block is."""
+        """Raises an error that names the file if reading in the block fails."""
         return broken_if_unreadable(self.name)
 
 
 @contextmanager
 def broken_if_unreadable(name: str) -> Iterator[None]:
-    """Says that a file is broken, for all that reading a broken file can raise."""
+    """Converts any error from reading a broken file to a `WarmStartError`."""
     try:
         yield
     except WarmStartError:
         raise
     except (
-        OSError,  # what HDF5 raises for nearly everything
+        OSError,  # raised by HDF5 in nearly all cases
         EOFError,
         LookupError,
         TypeError,
         ValueError,
-        RuntimeError,  # also of a ZIP archive with a password, or a deep configuration
+        RuntimeError,  # also for a ZIP archive with a password, or deep nesting
         MemoryError,
         zipfile.BadZipFile,
         zlib.error,
         _tensorflow_error(),
     ) as error:
         raise WarmStartError(
-            "The previous run must be a whole file, as Keras wrote it. Received: "
+            "`previous` must be a complete file that Keras wrote. Received: "
             f"{name}, which cannot be read: {str(error)[:300] or type(error).__name__}. "
-            "Use the file of the day before, or save it again. Nothing was changed."
+            "The model was not changed. Pass an older file as `previous`, or save the "
+            "file again."
         ) from error
 
 

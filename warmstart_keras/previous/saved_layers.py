@@ -1,9 +1,10 @@
-"""The layers of two runs, and which of one is which of the other.
+"""Matches the layers of two runs.
 
-A weights file is a tree of groups, named by class and a counter; a model is made into the
-same tree. Layers are matched by their names. Those that bear Keras's automatic names are
-matched by the attribute that holds them, or by their order among the layers of their
-class, and then only where both sides have the same number and shapes of them.
+A weights file is a tree of groups, which are named by class and a counter. A model is
+converted to the same tree. Layers are matched by name. Layers with automatic names of
+Keras are matched by the attribute of their parent. Otherwise they are matched by their
+order among the layers of their class, if both sides have the same number of them and the
+same shapes.
 """
 
 import re
@@ -18,56 +19,56 @@ from warmstart_keras.backend import LazyArray, Tensor
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.layers import VOCABULARY_KEY
 
-# For the `id` of a variable, the axes along which it may have a vocabulary.
+# Axes of each variable that may follow a vocabulary, by the variable's `id`.
 Axes = dict[int, frozenset[int]]
 
-# What a layer saves: in a run a `LazyArray`, of a model at hand what it has now.
+# A value that a layer saves: a `LazyArray` in a run, the present value in a live model.
 Value: TypeAlias = LazyArray | keras.Variable | Tensor
 
 
 @dataclass(eq=False)
 class SavedLayer:
-    """A layer as a run has saved it, or would save it."""
+    """Layer of a run, in the form that saving writes."""
 
     path: str  # path of names in the model; empty for the model itself
-    # Where its parent holds it: an attribute, or a container and in that the class and a
-    # counter (`layers/dense_1`); empty where that is not known.
+    # Its place in its parent: an attribute, or a container with the class and a counter
+    # (`layers/dense_1`). Empty if unknown.
     place: str
-    kind: str  # its class in snake case; empty where that is not known
-    values: dict[str, Value]  # what is saved of it, by key
-    layer: keras.Layer | None = None  # the layer itself; None in a file
+    kind: str  # its class in snake case; empty if unknown
+    values: dict[str, Value]  # its saved values, by key
+    layer: keras.Layer | None = None  # the layer object; None in a file
     group: str = ""  # path of its group in a file
-    # The layers inside it, those of one class in their order.
+    # The layers inside it. Layers of one class are in their order.
     children: list["SavedLayer"] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
+        """Last part of the path."""
         return self.path.rpartition("/")[2]
 
     @property
     def order(self) -> list:
-        """Sorts layers as a file numbers them: `dense_10` after `dense_9`."""
+        """Sort key in the order of a file's numbers: `dense_10` after `dense_9`."""
         return _in_order(self.group)
 
     @property
     def stem(self) -> str:
-        """What its class is called; an embedding of ours is in place of Keras's own."""
+        """Class in snake case; a `WarmStartEmbedding` counts as an `Embedding`."""
         kind = self.kind or re.sub(r"_\d+$", "", self.name)
         return "embedding" if kind == "warm_start_embedding" else kind
 
     @property
     def has_automatic_name(self) -> bool:
-        """Whether Keras made its name; False where its class is not known."""
+        """True if Keras generated the name; False if the class is unknown."""
         return bool(self.kind) and _is_automatic(self.name, self.kind)
 
     @property
     def arrays(self) -> dict[str, Value]:
-        """What is saved of it but the vocabulary of an embedding of ours."""
+        """Saved values without the vocabulary of a `WarmStartEmbedding`."""
         return {key: v for key, v in self.values.items() if key != VOCABULARY_KEY}
 
     def walk(self) -> Iterator["SavedLayer"]:
-        """Itself, and all inside it."""
+        """Yields the layer and all layers inside it."""
         yield self
         for child in self.children:
             yield from child.walk()
@@ -78,9 +79,11 @@ def _is_automatic(name: str, kind: str) -> bool:
 
 
 def tree(groups: dict[str, SavedLayer]) -> SavedLayer:
-    """Puts layers into their parents; `groups` by the path of their group in a file.
+    """Builds the tree of layers and returns its root.
 
-    A layer comes with its name as path, and without a place.
+    Args:
+        groups: The layers by the paths of their groups in a file. The path of each layer
+            is its name, and its place is empty. Both are set here.
     """
     root = groups.get("") or SavedLayer("", "", "", {})
     known: dict[str, SavedLayer] = {"": root}
@@ -100,7 +103,7 @@ def tree(groups: dict[str, SavedLayer]) -> SavedLayer:
 
 
 def _in_order(group: str) -> list:
-    """So that `dense_10` comes after `dense_9`, and a layer after its parent."""
+    """Returns a sort key: `dense_10` after `dense_9`, and a layer after its parent."""
     return [
         [int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", name))]
         for name in group.split("/")
@@ -110,9 +113,9 @@ def _in_order(group: str) -> list:
 def match(
     theirs: SavedLayer, ours: SavedLayer, axes: Axes
 ) -> list[tuple[SavedLayer, SavedLayer]]:
-    """Pairs of layers that are the same, each of a run with one of the model at hand.
+    """Pairs the layers of a run with the layers of a model.
 
-    Along `axes`, a variable of ours may have had another size.
+    A variable of the model may have had another size along its `axes`.
     """
     pairs: list[tuple[SavedLayer, SavedLayer]] = []
 
@@ -122,7 +125,7 @@ def match(
             pair(child, own)
 
     pair(theirs, ours)
-    # A layer that was moved into, or out of, another one.
+    # A layer may have been moved into or out of another layer.
     found = {id(layer) for both in pairs for layer in both}
     left, own = (
         _by_name([layer for layer in root.walk() if id(layer) not in found])
@@ -136,7 +139,7 @@ def match(
 
 
 def _by_name(layers: list[SavedLayer]) -> dict[str, SavedLayer]:
-    """Layers whose name was given to them, and is borne by no other."""
+    """Returns the layers that have a unique name from the user, by name."""
     names = Counter(layer.name for layer in layers)
     return {
         layer.name: layer
@@ -148,7 +151,7 @@ def _by_name(layers: list[SavedLayer]) -> dict[str, SavedLayer]:
 def _same(
     theirs: list[SavedLayer], ours: list[SavedLayer], axes: Axes
 ) -> list[tuple[SavedLayer, SavedLayer]]:
-    """Pairs among the children of one parent."""
+    """Pairs the layers inside two matched parents."""
     pairs = []
     left, own = list(theirs), list(ours)
 
@@ -194,19 +197,19 @@ def _is_in(group: tuple[str, str], layer: SavedLayer) -> bool:
 
 
 def _has_name_of(stem: str, layer: SavedLayer) -> bool:
-    """Whether the name may be an automatic one of that class."""
+    """Returns whether the name may be an automatic name of that class."""
     if layer.kind:
         return layer.has_automatic_name
     return _is_automatic(layer.name.removeprefix("warm_start_"), stem)
 
 
 def _both_named(one: SavedLayer, other: SavedLayer) -> bool:
-    """Whether the user gave a name to either of them: then these tell them apart."""
+    """Returns whether the user named both layers, so that they are different layers."""
     return not other.has_automatic_name and not _has_name_of(other.stem, one)
 
 
 def _is_like(one: SavedLayer, other: SavedLayer, axes: Axes) -> bool:
-    """Whether two layers have the same shapes, and so have all inside them."""
+    """Returns whether two layers, and all layers inside them, have the same shapes."""
     both = paired_arrays(one, other)
     if both is None or not all(
         _is_alike(stored, value, axes.get(id(value), ())) for stored, value in both
@@ -223,7 +226,7 @@ def _is_like(one: SavedLayer, other: SavedLayer, axes: Axes) -> bool:
 
 
 def _by_role(layer: SavedLayer) -> dict[str, list[SavedLayer]]:
-    """The layers inside it that have arrays: by their attribute, or by their class."""
+    """Groups the child layers that have arrays by their attribute or their class."""
     found: dict[str, list[SavedLayer]] = {}
     for child in layer.children:
         if any(inside.arrays for inside in child.walk()):
@@ -236,7 +239,7 @@ def _by_role(layer: SavedLayer) -> dict[str, list[SavedLayer]]:
 def paired_arrays(
     one: SavedLayer, other: SavedLayer
 ) -> list[tuple[LazyArray, keras.Variable | Tensor]] | None:
-    """What a run has of a layer, and what that layer has now; None if it has others."""
+    """Pairs the arrays of two layers, or returns None if their keys differ."""
     theirs, ours = one.arrays, other.arrays
     if theirs.keys() != ours.keys():
         return None
@@ -244,7 +247,7 @@ def paired_arrays(
 
 
 def _is_alike(before: LazyArray, now: keras.Variable, axes: Collection[int]) -> bool:
-    """Whether two arrays have the same shape but along some axes."""
+    """Returns whether two arrays have the same shape except along `axes`."""
     shapes = list(map(int, before.shape)), list(map(int, now.shape))
     return len(shapes[0]) == len(shapes[1]) and all(
         one == other or axis in axes
@@ -255,18 +258,23 @@ def _is_alike(before: LazyArray, now: keras.Variable, axes: Collection[int]) -> 
 def check_width(
     path: str, before: LazyArray, now: keras.Variable, axes: Collection[int]
 ) -> None:
-    """Refuses a table of another shape than it had, but for its size along `axes`."""
+    """Checks that a table has the shape that it had, except along `axes`.
+
+    Raises:
+        WarmStartError: If the shapes differ along another axis.
+    """
     if _is_alike(before, now, axes):
         return
     if set(axes) == {0}:
         raise WarmStartError(
-            f"Layer '{path}' must be as wide as it was in the previous run. Received: "
-            f"width {now.shape[-1]} now, width {before.shape[-1]} there. Build the model "
-            f"with `output_dim={before.shape[-1]}`, or give the layer another name to "
-            "start it anew."
+            f"Layer '{path}' must be as wide as in the previous run. Received: width "
+            f"{now.shape[-1]} now, width {before.shape[-1]} there. Build the model with "
+            f"`output_dim={before.shape[-1]}`. To start with fresh weights, give the "
+            "layer a new name: `name='new_name'`."
         )
     raise WarmStartError(
-        f"Layer '{path}' must have the shape that it had in the previous run, but for "
-        f"the vocabulary. Received: {tuple(now.shape)} now, {tuple(before.shape)} there. "
-        "Give the layer another name to start it anew."
+        f"Layer '{path}' must have the same shape as in the previous run, except along "
+        f"the vocabulary's axis. Received: {tuple(now.shape)} now, "
+        f"{tuple(before.shape)} there. To start with fresh weights, give the layer a new "
+        "name: `name='new_name'`."
     )

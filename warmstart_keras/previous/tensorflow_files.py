@@ -1,4 +1,4 @@
-"""What `tf.train.Checkpoint` has written: arrays by the names of variables."""
+"""Reads files of `tf.train.Checkpoint`, which store arrays by variable name."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _VARIABLE = "VARIABLE_VALUE"  # the name that TensorFlow gives a variable's valu
 
 
 def read_tensorflow(prefix: str) -> PreviousRun:
-    """Reads what `tf.train.Checkpoint` has written."""
+    """Reads the files that `tf.train.Checkpoint` wrote under a prefix."""
     import tensorflow as tf
     from tensorflow.core.protobuf import trackable_object_graph_pb2
 
@@ -58,7 +58,7 @@ def read_tensorflow(prefix: str) -> PreviousRun:
         if number not in own and "/" in name:
             _add(_at(layers, name, {}), name, array)
     if not layers:
-        raise ValueError("it has no variables of a Keras model")
+        raise ValueError("the checkpoint does not have variables of a Keras model")
     run = PreviousRun(tree(layers), by_variable_path=True)
     inner = {inside[number].get("inner_optimizer") for number in optimizers}
     outer = sorted(optimizers - inner)
@@ -73,7 +73,7 @@ def read_tensorflow(prefix: str) -> PreviousRun:
 
 
 def tree_by_variable_path(state: dict[str, keras_internals.Saved]) -> SavedLayer:
-    """The same, but with layers named by the paths of their variables."""
+    """Returns a model as a tree of layers, placed by the paths of their variables."""
     kinds = {saved.layer.name: kind_of(saved.layer) for saved in state.values()}
     layers: dict[str, SavedLayer] = {}
     for saved in state.values():
@@ -87,7 +87,7 @@ def tree_by_variable_path(state: dict[str, keras_internals.Saved]) -> SavedLayer
 
 
 def _at(layers: dict[str, SavedLayer], path: str, kinds: dict[str, str]) -> SavedLayer:
-    """The layer of a variable; it and those above it are made where they are missing."""
+    """Returns the layer of a variable, and creates it and its parents if needed."""
     parts = path.split("/")[:-1]
     for end in range(len(parts) + 1):
         name = parts[end - 1] if end else ""
@@ -100,9 +100,10 @@ def _add(layer: SavedLayer, path: str, value: Value) -> None:
     name = path.rpartition("/")[2]
     if name in layer.values:
         raise WarmStartError(
-            "A checkpoint of TensorFlow must have each layer under a name of its own. "
-            f"Received: '{path}' twice, as layers in lists of a subclassed model, layers "
-            "inside several models, and several models in one checkpoint are. Save the "
-            "model as `.keras` or `.weights.h5`, and name that."
+            "A TensorFlow checkpoint must store each layer under a unique name. "
+            f"Received: '{path}' twice. This happens for layers in lists of a subclassed "
+            "model, for layers inside several models, and for several models in one "
+            "checkpoint. Save the model with `model.save('model.keras')` and pass that "
+            "file as `previous`."
         )
     layer.values[name] = value
