@@ -279,7 +279,8 @@ def test_every_link_of_a_page_leads_somewhere(page):
         if not re.match(r"\w+:", link):
             target = page.parent / path if path else page
             assert target.exists(), link
-            assert not anchor or anchor in anchors(without_blocks(target)), link
+            if anchor and target.suffix == ".md":
+                assert anchor in anchors(without_blocks(target)), link
 
 
 ROOMS = [

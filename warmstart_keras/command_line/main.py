@@ -97,8 +97,9 @@ def _as_options(message: str) -> str:
         message = message.replace(f"`{argument}`", f"`{option}`")
     for words, others in (
         ("`min_kept=0`", "`--min-kept 0`"),
-        (" To start from it, pass it as `previous=`.", ""),
-        ("The previous run must be", "A saved model must be"),
+        (" To warm-start from this model, pass it as `previous`.", ""),
+        (" Pass an older file as `previous`, or save the file again.", ""),
+        ("`previous` must be", "A saved model must be"),
     ):
         message = message.replace(words, others)
     return one_line(message)

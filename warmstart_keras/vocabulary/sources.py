@@ -166,7 +166,7 @@ def _lines(path: Path) -> Tokens:
         raise WarmStartError(
             "A vocabulary file must be a text file with one token per line. "
             f"Received: {str(path)!r}, a saved model. To warm-start from this model, "
-            f"pass `previous={str(path)!r}`."
+            "pass it as `previous`."
         )
     try:
         data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
