@@ -188,12 +188,13 @@ def subword():
     run, about = results("subword"), load("subword")
     subword, zeros = (run["methods"][name] for name in ("subword", "zeros"))
     peak = subword["peak_mib"] * 2**20
+    peak_extra = f"{digits((peak - zeros['peak_mib'] * 2**20) / 1e6)} MB"
     return paragraph(f"""
         With {run["kept"]:,} kept words, {run["new"]:,} new words and a width of
         {run["width"]}, `"subword"` takes {duration(subword["seconds"])}. This includes
         {duration(zeros["seconds"])} for moving the kept rows, which every method does.
         The memory of the process peaks at {gigabytes(peak)}, which is
-        {gigabytes(peak - zeros["peak_mib"] * 2**20)} more than with `"zeros"`
+        {peak_extra} more than with `"zeros"`
         (`{about["command"]}`, {about["machine"]["cores"]} cores).
     """)
 
@@ -226,12 +227,16 @@ def kills():
     """docs/processes.md: what `kill -9` does to a job."""
     whole, in_place = results("kills"), results("kills_in_place")
     assert whole["failures"] == in_place["failures"] == []
+    starts = whole["starts"]
+    assert starts["broken file"] == 0
     broken = in_place["starts"]["broken file"]
     return paragraph(f"""
         `python benchmarks/kills.py` kills a job {whole["kills"]} times at a random
-        moment. {whole["while_saving"]} of the kills hit a save. Every next run started
-        from a whole file, and no saved day was lost. With `--in-place`, the job saves
-        as Keras does. Then {in_place["while_saving"]} of {in_place["kills"]} kills hit
-        a save, and {broken} times the next run found a broken file: it stopped with an
-        error that names the file, and did not train.
+        moment. {whole["while_saving"]} of the kills hit a save. Of all starts of the
+        job, {starts["whole file"]} found a whole file, and {starts["no file"]} found no
+        file, because no save was finished before. None found a broken file, and no
+        saved day was lost. With `--in-place`, the job saves as Keras does. Then
+        {in_place["while_saving"]} of {in_place["kills"]} kills hit a save, and {broken}
+        times the next start found a broken file: it stopped with an error that names
+        the file, and did not train.
     """)

@@ -39,8 +39,8 @@ def bullets(*texts):
 
 def _filled(text, first="", others=""):
     text = " ".join(text.split())
-    # Code stays on one line: its spaces are hidden while lines are filled.
-    text = re.sub(r"`[^`]+`", lambda code: code[0].replace(" ", "\0"), text)
+    # Spaces in code and before units are hidden, so that no line ends there.
+    text = re.sub(r"`[^`]+`|\d (%|(s|ms|MB|MiB|GB)\b)", _hidden, text)
     lines = textwrap.fill(
         text,
         100,
@@ -50,6 +50,10 @@ def _filled(text, first="", others=""):
         break_on_hyphens=False,
     )
     return lines.replace("\0", " ")
+
+
+def _hidden(found):
+    return found[0].replace(" ", "\0")
 
 
 def listed(items):
