@@ -32,7 +32,6 @@ from figures.accuracy import (
 from figures.cost import (
     command_line,
     command_line_table,
-    costs,
     files,
     kills,
     lookup_table,
@@ -47,7 +46,6 @@ from figures.cost import (
 )
 from figures.examples import (
     daily_retraining,
-    daily_retraining_table,
     language_model,
     recommender,
 )

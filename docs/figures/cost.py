@@ -139,24 +139,6 @@ def files():
     """)
 
 
-def costs():
-    """README.md: the main figures of docs/speed.md."""
-    fit, s = results("no_change"), (1_000_000, 64)
-    ours, recipe = (_seconds("lookup", way, *s) for way in ("ours", "recipe"))
-    wide = (1_000_000, 128)
-    matrix, tf_keras = (("lists", way, *wide) for way in ("ours", "tf_keras"))
-    return paragraph(f"""
-        If no vocabulary was rebuilt, the callback delays `fit` by
-        {duration(fit["median_ms"] / 1e3)} with {fit["tokens"]:,} tokens. After a
-        rebuild, it moves a table of {size(*s)} and Adam's two slots in
-        {duration(ours)}; Keras 2.15's recipe takes {duration(recipe)}.
-        `warmstart_embedding_matrix` takes {duration(_seconds(*matrix))} for a table of
-        {size(*wide)}; tf_keras's function takes {duration(_seconds(*tf_keras))} and
-        {_memory(*tf_keras) / _memory(*matrix):.1f} times the memory ([time and
-        memory](docs/speed.md)).
-    """)
-
-
 def command_line():
     """docs/command_line.md: what the table is about."""
     run, about = results("command_line"), load("command_line")
@@ -224,7 +206,7 @@ def sharded_memory():
 
 
 def kills():
-    """docs/processes.md: what `kill -9` does to a job."""
+    """docs/daily_job.md: what `kill -9` does to a job."""
     whole, in_place = results("kills"), results("kills_in_place")
     assert whole["failures"] == in_place["failures"] == []
     starts = whole["starts"]

@@ -1,4 +1,4 @@
-"""Texts about the examples, for README.md."""
+"""Texts about the examples, for README.md and docs/worth_it.md."""
 
 from statistics import mean
 
@@ -18,40 +18,28 @@ def _means():
     return {arm: mean(day[arm][0] for day in days) for arm in next(iter(days))}
 
 
-def daily_retraining_table():
-    """README.md: accuracy of each arm by day, and its training examples."""
-    days, means = _days(), _means()
-    rows = [
-        [str(d), *(f"{accuracy:.3f}" for accuracy, _ in days[d].values())] for d in days
-    ]
-    rows.append(["mean", *(f"**{value:.3f}**" for value in means.values())])
-    examples = [f"{number:,}" for _, number in days[max(days)].values()]
-    return table(["day", *means], [*rows, ["training examples, all days", *examples]])
-
-
 def daily_retraining():
     """README.md: what the example does, and what it shows."""
     run, days, means = load("daily_retraining"), _days(), _means()
     last = days[max(days)]
-    examples = last["warm start"][1] / last["all so far"][1]
-    return paragraph(f"""
-        A classifier learns from {run["first_reviews"]:,} short reviews of one site.
-        Then the reviews of another site arrive, {run["reviews_a_day"]} a day for
-        {run["days"]} days. Each day the vocabulary of {run["words"]:,} words is
-        rebuilt: {percent(run["new"])} of the words are new, and {percent(run["moved"])}
-        of the kept words move to another row. The mean accuracy on the *next* day's
-        reviews is {means["warm start"]:.3f} with a warm start,
-        {means["scrambled rows"]:.3f} if the same model is trained on without one,
-        {means["day only"]:.3f} for a new model trained on the day's reviews, and
-        {means["all so far"]:.3f} for a new model trained on all reviews so far. The
-        warm start uses {percent(examples)} of the training examples of the last one.
-        Before any retraining, the accuracy on the reviews of day 1 is
-        {run["before"]:.3f}.
+    times = last["all so far"][1] / last["warm start"][1]
+    setup = paragraph(f"""
+        A classifier of film reviews gets {run["reviews_a_day"]} new reviews a day for
+        {run["days"]} days. Its vocabulary of {run["words"]:,} words is rebuilt every
+        day, and {percent(run["moved"])} of the kept words move to another row. Mean
+        accuracy on the next day's reviews:
     """)
+    ways = {
+        "warm start": "warm start",
+        "rows left where they were": "scrambled rows",
+        "new model, that day's reviews": "day only",
+        f"new model, all reviews ({times:.0f} times as many examples)": "all so far",
+    }
+    return setup + table(list(ways), [[f"{means[way]:.3f}" for way in ways.values()]])
 
 
 def recommender():
-    """README.md: hits of the recommender."""
+    """docs/worth_it.md: hits of the recommender."""
     run = load("recommender")
     periods = run["periods"][1:]
     hits = {arm: f"{mean(period[arm] for period in periods):.3f}" for arm in periods[0]}
@@ -66,7 +54,7 @@ def recommender():
 
 
 def language_model():
-    """README.md: perplexity of the language model."""
+    """docs/worth_it.md: perplexity of the language model."""
     run = load("language_model")
     before, after, wrong = (
         f"{run['kept_words'][when]:,.0f}" for when in ("before", "after", "scrambled")
