@@ -507,10 +507,13 @@ def test_what_changes_each_logit_by_itself_is_followed_through(between):
 @pytest.mark.parametrize(
     ("behind", "message"),
     [
-        (lambda x: x + np.arange(8.0), r"a constant with one entry .*previous=this_m"),
+        (
+            lambda x: x + np.arange(8.0),
+            r"a constant with one entry .*\.output.*previous=this_m",
+        ),
         (
             lambda x: keras.layers.Rescaling(1.0, offset=list(range(8)))(x),
-            r"a constant with one entry per token.*previous=this_model",
+            r"a constant with one entry per token.*the part of it.*previous=this_model",
         ),
         (
             lambda x: keras.layers.Dense(2)(x[:, 1:]),

@@ -90,8 +90,9 @@ class RowVocabulary:
                 f"The vocabulary of the rows of layer '{self.name}' is unknown, because "
                 "the layer is "
                 f"{'a clone, or has no source' if self.built else 'not built'}. "
-                "Build the layer with `vocabulary=`, or pass the tokens of its rows: "
-                f"`warm_start(model, base_vocabularies={{'{self.name}': tokens}})`."
+                "Build the layer with `vocabulary=`, or pass a source and the tokens of "
+                f"its rows: `warm_start(model, {{'{self.name}': vectorizer}}, "
+                f"base_vocabularies={{'{self.name}': tokens}})`."
             )
         return self._rows.vocabulary.get_vocabulary(include_special_tokens)
 

@@ -211,7 +211,7 @@ def _vocabulary_axis(
             f"the width is part of its configuration. Received: {len(new)} tokens. Give "
             "the lookup layer a fixed width (`max_tokens=..., pad_to_max_tokens=True`), "
             "or build a new model for the new vocabulary and warm-start it from this "
-            f"one: `warm_start(new_model, vocabularies={{'{name}': vectorizer}}, "
+            "one with the same `vocabularies`: `warm_start(new_model, vocabularies, "
             "previous=this_model)`."
         )
     if not follows and len(new) > rows:

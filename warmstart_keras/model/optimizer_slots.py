@@ -90,7 +90,7 @@ def find_slots(optimizer: keras.optimizers.Optimizer, axes: dict[int, int]) -> l
                 f"Received: '{variable.path}' of shape {tuple(variable.shape)} in "
                 f"'{optimizer.name}' (of type {type(optimizer).__name__}), whose size "
                 "depends on the vocabulary in another way. Recompile with a fresh "
-                "optimizer: `model.compile(optimizer=...)`."
+                "optimizer: `model.compile(optimizer=..., loss=...)`."
             )
         if owner is None:
             continue

@@ -239,8 +239,9 @@ class VectorFlow:
                 "because a warm start cannot move the entries of a constant. Received: "
                 f"a constant of width {width} (in a layer of type "
                 f"{type(operation).__name__}) for vectors with one entry per token. "
-                "Build a new model for the new vocabulary and warm-start it from this "
-                "one: `warm_start(new_model, ..., previous=this_model)`."
+                "Build a new model for the new vocabulary, and warm-start the part of it "
+                "without this layer: `warm_start(keras.Model(new_model.inputs, "
+                "new_model.get_layer('head').output), ..., previous=this_model)`."
             )
         kind = type(operation).__name__
         if isinstance(operation, layers.Concatenate) or kind == "Concatenate":

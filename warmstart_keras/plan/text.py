@@ -67,8 +67,9 @@ def left_behind(heads: list[LayerAxis], plans: Sequence[AxisPlan]) -> list[str]:
                     f"layer '{head.path}' has {head.rows} outputs, as many as "
                     f"'{plan.name}' has tokens, but its outputs are not moved. If they "
                     "stand for the same tokens, the model will predict wrong tokens. "
-                    "Then name the layer: "
-                    f"`vocabularies={{'{head.layer.name}': ...}}`."
+                    "Then name the layer, with the tokens that its outputs stand for "
+                    f"now: `vocabularies={{'{head.layer.name}': vectorizer}}, "
+                    f"base_vocabularies={{'{head.layer.name}': old_tokens}}`."
                 )
                 break
     return notes

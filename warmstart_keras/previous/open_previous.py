@@ -80,9 +80,10 @@ def open_previous(
         else:
             raise WarmStartError(
                 "`previous` must be a `.keras` file, a `.weights.h5` file, a TensorFlow "
-                f"checkpoint or a directory with such files. Received: '{path}'. Load "
-                "the model with Keras and pass the model as `previous`, or save it with "
-                "`model.save('model.keras')`."
+                f"checkpoint or a directory with such files. Received: '{path}'. If "
+                "Keras can load the file, pass the loaded model and the tokens of its "
+                f"rows: `previous=keras.models.load_model('{path}', compile=False), "
+                "base_vocabularies={'words': old_tokens}`."
             )
         run.name = f"'{path}'"
         run.hold(held.pop_all())
