@@ -57,7 +57,7 @@ def test_each_process_finds_the_file_of_the_one_before(tmp_path):
     done = run("across_processes.py", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stdout.splitlines() if line.startswith(("Warm", "Day"))]
-    assert "there is no previous run at 'daily_job/model.keras' yet" in said[0]
+    assert "there is no previous run at 'daily_job/model.keras'" in said[0]
     for line in said[2], said[4]:
         assert re.match(r"Warm start: from 'daily_job/model.keras'; words: kept 2,", line)
     steps = [int(re.search(r"(\d+) steps so far", said[i])[1]) for i in (1, 3, 5)]
