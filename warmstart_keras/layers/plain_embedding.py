@@ -40,7 +40,9 @@ def _check_convertible(layer: keras.layers.Embedding) -> None:
             f"quantized. Received: built={layer.built}, "
             f"lora_enabled={layer.lora_enabled}, "
             f"quantization_mode={getattr(layer, 'quantization_mode', None)!r}. Call "
-            "`layer.build()` to build it. Save and load the model to merge LoRA factors."
+            "`layer.build()` to build it. To merge LoRA factors, copy the rows into a "
+            "plain layer: `keras.layers.Embedding(*layer.embeddings.shape, "
+            "weights=[layer.embeddings])`."
         )
 
 
