@@ -292,12 +292,12 @@ def ways():
 
 
 def training_summary():
-    """README.md: the main figures of docs/training_results.md."""
+    """docs/new_rows.md: the main figures of docs/training_results.md."""
     warm, full, _ = _by_part()
     loss = max(mean(_differences(full[part], warm[part])) for part in warm)
     return paragraph(f"""
-        `benchmarks/training.py` retrains a classifier on three streams of real texts
-        ([results](docs/training_results.md)). {_reaching()} {_scrambled()} The start of
+        `benchmarks/training.py` retrains a classifier on three streams of real texts.
+        {_reaching()} {_scrambled()} The start of
         the new rows matters little. Where a stream jumps to another topic, full
         retraining is up to {points(loss)} points better.
     """)

@@ -214,7 +214,7 @@ def kills():
     broken = in_place["starts"]["broken file"]
     return paragraph(f"""
         `python benchmarks/kills.py` kills a job {whole["kills"]} times at a random
-        moment. {whole["while_saving"]} of the kills hit a save. Of all starts of the
+        moment. {whole["while_saving"]} of the kills hit a save. Among the starts of the
         job, {starts["whole file"]} found a whole file, and {starts["no file"]} found no
         file, because no save was finished before. None found a broken file, and no
         saved day was lost. With `--in-place`, the job saves as Keras does. Then

@@ -507,7 +507,8 @@ def test_a_head_follows_where_it_is_named(run_json, capsys, tmp_path):
     printed = capsys.readouterr()
     json.loads(printed.out)
     assert printed.err.startswith("warmstart_keras: warning: layer 'head' has 7 outputs")
-    assert "name the layer: `--vocabulary head=NEW.txt`" in printed.err
+    assert "`--vocabulary head=NEW.txt`" in printed.err
+    assert "`--base-vocabulary head=OLD.txt`" in printed.err
 
 
 def test_a_plain_embedding_is_remapped_with_its_base(run_json, refused, tmp_path):

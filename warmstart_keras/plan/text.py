@@ -68,8 +68,8 @@ def left_behind(heads: list[LayerAxis], plans: Sequence[AxisPlan]) -> list[str]:
                     f"'{plan.name}' has tokens, but its outputs are not moved. If they "
                     "stand for the same tokens, the model will predict wrong tokens. "
                     "Then name the layer, with the tokens that its outputs stand for "
-                    f"now: `vocabularies={{'{head.layer.name}': vectorizer}}, "
-                    f"base_vocabularies={{'{head.layer.name}': old_tokens}}`."
+                    f"now: `vocabularies={{'{head.layer.name}': vectorizer}}` and "
+                    f"`base_vocabularies={{'{head.layer.name}': old_tokens}}`."
                 )
                 break
     return notes
