@@ -890,7 +890,9 @@ def test_a_source_that_is_no_run_is_an_error(tmp_path):
     with pytest.raises(WarmStartError, match=r"`previous` must be the path .*type int"):
         warm_start(model, previous=3)
     (tmp_path / "model.h5").write_bytes(b"")
-    with pytest.raises(WarmStartError, match=r"`previous` .*Received: .*model.h5.*Load"):
+    with pytest.raises(
+        WarmStartError, match=r"`previous` .*Received: .*model.h5.*load_model"
+    ):
         warm_start(model, previous=tmp_path / "model.h5")
 
 
