@@ -1,6 +1,6 @@
 """The JSON file of a benchmark's results, which pages of the documentation show.
 
-`docs/figures.py` makes tables and sentences from these files (`docs/figures/*.json`).
+`docs/figures/` makes tables and sentences from these files (`docs/figures/*.json`).
 """
 
 import datetime

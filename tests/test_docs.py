@@ -279,8 +279,10 @@ def test_every_link_of_a_page_leads_somewhere(page):
         if not re.match(r"\w+:", link):
             target = page.parent / path if path else page
             assert target.exists(), link
-            if anchor and target.suffix == ".md":
-                assert anchor in anchors(without_blocks(target)), link
+            # The theme shows an image with one of these on light or dark pages only.
+            if target.suffix == ".svg" and anchor in ("only-light", "only-dark"):
+                continue
+            assert not anchor or anchor in anchors(without_blocks(target)), link
 
 
 ROOMS = [

@@ -14,7 +14,6 @@ Each text begins and ends with an empty line, as Markdown needs beside a comment
 """
 
 from figures.accuracy import (
-    against_hand,
     new_rows,
     new_rows_table,
     newest_texts_table,

@@ -274,21 +274,21 @@ def _scrambled():
     return f"With scrambled rows, the best accuracy is {_from_to(below)} points lower."
 
 
-def against_hand():
-    """docs/comparison.md: the warm start against the recipe of Keras 2.15."""
+def _against_hand():
+    """The warm start against the recipe of Keras 2.15."""
     changes = [
         f"{points(_best(stream, WARM) - _best(stream, BY_HAND), '+')} ({stream})"
         for stream in STREAMS
     ]
-    return paragraph(f"""
+    return f"""
         The best accuracy of a warm start differs from that of Keras 2.15's recipe,
         whose `compile` resets the optimizer, by {listed(changes)} percentage points.
-    """)
+    """
 
 
 def ways():
     """docs/training_results.md: what the table of the ways shows."""
-    return paragraph(f"{_reaching()} {_scrambled()} {against_hand()}")
+    return paragraph(f"{_reaching()} {_scrambled()} {_against_hand()}")
 
 
 def training_summary():
