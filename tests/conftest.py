@@ -1,7 +1,7 @@
 """What all tests share: settings, and models that are small and quick to make."""
 
-import collections
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -13,7 +13,7 @@ os.environ["XLA_FLAGS"] = (
 import hypothesis
 import keras
 import pytest
-from models import TURN
+from dealing import is_dealt_here
 
 import warmstart_keras
 
@@ -34,12 +34,19 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
-def pytest_report_header():
-    folder = os.path.dirname(warmstart_keras.__file__)
-    return f"warmstart_keras of {folder} on {keras.backend.backend()}"
+# Tests that take long, by kind: without `--all` only the others run, the fast tier.
+SLOW_TIERS = {
+    "docs": "is about texts, figures and pages, or runs the Python that a page shows",
+    "examples": "runs an example or a benchmark",
+    "faults": "injects a fault at each step or line of what it tests",
+    "files": "writes and reads models, or fuzzes a file format",
+    "processes": "starts other processes",
+    "training": "trains long, or is compiled for long",
+}
 
 
 def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="run all tiers of tests")
     parser.addoption(
         "--every-case",
         action="store_true",
@@ -47,26 +54,44 @@ def pytest_addoption(parser):
     )
 
 
+def names_files(config):
+    """Whether files of tests, or tests, are named on the command line."""
+    return any(Path(name.partition("::")[0]).is_file() for name in config.args)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Starts no workers for a few tests, which are over before workers are ready."""
+    return 0 if names_files(config) else None
+
+
 def pytest_configure(config):
+    for name, text in SLOW_TIERS.items():
+        config.addinivalue_line("markers", f"{name}: {text}")
     config.addinivalue_line(
         "markers",
-        "dealt: its cases are dealt out among the three backends, one each in turn; "
-        "together they take all. A test without cases runs on each.",
+        "dealt: does not depend on the backend, or has cases enough that one backend "
+        "each will do; each case is run by one of the three, and together they run all.",
     )
+    is_narrowed = config.option.markexpr or names_files(config)
+    if not is_narrowed and not config.getoption("--all"):
+        config.option.markexpr = f"not ({' or '.join(SLOW_TIERS)})"
+
+
+def pytest_report_header(config):
+    folder = os.path.dirname(warmstart_keras.__file__)
+    where = f"warmstart_keras of {folder} on {keras.backend.backend()}"
+    is_fast = config.option.markexpr.startswith("not (docs or ")
+    return [where, "the fast tier; `--all` runs all tests"] if is_fast else where
 
 
 def pytest_collection_modifyitems(config, items):
     """Leaves those cases out that another backend takes."""
     if config.getoption("--every-case"):
         return
-    seen = collections.Counter()
     mine, others = [], []
     for item in items:
-        dealt = item.get_closest_marker("dealt") and hasattr(item, "callspec")
-        test = (item.path, item.originalname)
-        is_mine = not dealt or seen[test] % 3 == TURN
-        seen[test] += 1
-        (mine if is_mine else others).append(item)
+        dealt = item.get_closest_marker("dealt")
+        (mine if not dealt or is_dealt_here(item.name) else others).append(item)
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = mine

@@ -1,17 +1,67 @@
-"""Interrupts at any line of the package, for tests that nothing is left half done."""
+"""Faults at the steps of a transaction, and interrupts at any line of the package."""
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from models import BACKEND
 
 import warmstart_keras
+from warmstart_keras.backend import Transaction
+
+PACKAGE = Path(warmstart_keras.__file__).parent
+COMMIT = "commit"
 
 
 def storage(variable):
     """What must be the same object; on JAX every assignment makes another."""
     return None if BACKEND == "jax" else id(variable.value)
+
+
+@contextmanager
+def fault(at=None, error=KeyboardInterrupt):
+    """Raises at a step of the transactions in its block.
+
+    A step is the moment before a change is registered, the moment after that, when the
+    change is still to be made, and the one before all changes are kept.
+
+    Args:
+        at: The number of the step, from 1, or `COMMIT`. None: at no step.
+        error: What to raise.
+
+    Yields:
+        A list that gets the name of each step.
+    """
+    taken = []
+
+    def take(name):
+        taken.append(name)
+        if at in (len(taken), name):
+            raise error
+
+    register, commit = Transaction.callback, Transaction.commit
+
+    def faulty_register(self, function, *args, **kwargs):
+        take("before a change is registered")
+        registered = register(self, function, *args, **kwargs)
+        take("after a change is registered")
+        return registered
+
+    def faulty_commit(self):
+        take(COMMIT)
+        commit(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Transaction, "callback", faulty_register)
+        patch.setattr(Transaction, "commit", faulty_commit)
+        yield taken
+
+
+def let_fail(function, at=COMMIT, error=KeyboardInterrupt):
+    """Calls a function that must fail at a step."""
+    with fault(at, error), pytest.raises(error):
+        function()
 
 
 def interrupt(function, at=None):
@@ -25,13 +75,11 @@ def interrupt(function, at=None):
     Returns:
         For each line that was run, the number of visits; in order of the last ones.
     """
-    package = str(Path(warmstart_keras.__file__).parent)
     visits = {}
 
     def trace(frame, event, _):
-        if event == "call" and frame.f_code.co_name == "pop_all":
-            raise KeyboardInterrupt
-        if not frame.f_code.co_filename.startswith(package):
+        is_ours = frame.f_code.co_filename.startswith(str(PACKAGE))
+        if not is_ours or COMMIT in steps:  # what follows takes changes back
             return None
         if event == "line":
             line = (frame.f_code.co_filename, frame.f_lineno)
@@ -41,10 +89,10 @@ def interrupt(function, at=None):
         return trace
 
     outer = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        with pytest.raises(KeyboardInterrupt):
+    with fault(COMMIT) as steps, pytest.raises(KeyboardInterrupt):
+        sys.settrace(trace)
+        try:
             function()
-    finally:
-        sys.settrace(outer)
+        finally:
+            sys.settrace(outer)
     return visits

@@ -13,8 +13,6 @@ from warmstart_keras import WarmStartEmbedding, WarmStartError
 from warmstart_keras.backend import tensors
 
 BACKEND = keras.backend.backend()
-# Where cases are dealt out among the backends, which ones are this backend's.
-TURN = ("tensorflow", "jax", "torch").index(BACKEND)
 KERAS = tuple(map(int, keras.__version__.split(".")[:2]))
 on_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="is about TensorFlow itself: tf.function, export, ..."

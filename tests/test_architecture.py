@@ -11,11 +11,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from models import BACKEND
 
-pytestmark = pytest.mark.skipif(
-    BACKEND != "torch", reason="is about text; run on PyTorch, which starts quickest"
-)
+pytestmark = pytest.mark.dealt
 
 # A room may import those before it in this table, but for those beside its name.
 ROOMS = {

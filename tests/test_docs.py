@@ -32,9 +32,7 @@ MODULES = [
 EXAMPLES = 142  # lines of examples in docstrings when this was written
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
-about_text = pytest.mark.skipif(
-    BACKEND != "torch", reason="is about text; run on PyTorch, which starts quickest"
-)
+pytestmark = pytest.mark.docs
 
 
 # --- docstrings ---
@@ -94,13 +92,13 @@ def arguments(name):
     ]
 
 
-@about_text
+@pytest.mark.dealt
 @pytest.mark.parametrize("name", NAMES)
 def test_every_public_name_says_what_it_is(name):
     assert inspect.getdoc(public(name))
 
 
-@about_text
+@pytest.mark.dealt
 @pytest.mark.parametrize("name", warmstart_keras.__all__)
 def test_every_public_name_shows_an_example_where_the_site_looks_for_it(name):
     assert ">>> " in section(name, "Examples")
@@ -110,7 +108,7 @@ def test_every_public_name_shows_an_example_where_the_site_looks_for_it(name):
 WITH_ARGUMENTS = [n for n in NAMES if n not in ("WarmStartError", "WarmStartPlan")]
 
 
-@about_text
+@pytest.mark.dealt
 @pytest.mark.parametrize("name", WITH_ARGUMENTS)
 def test_every_argument_is_described_in_its_order(name):
     title = "Attributes" if dataclasses.is_dataclass(public(name)) else "Args"
@@ -127,7 +125,7 @@ def raises(name):
     return "raise WarmStartError" in source
 
 
-@about_text
+@pytest.mark.dealt
 @pytest.mark.parametrize("name", [name for name in NAMES if raises(name)])
 def test_what_raises_says_when(name):
     assert section(name, "Raises")
@@ -141,7 +139,7 @@ DIRECTIVES = re.findall(
 )
 
 
-@about_text
+@pytest.mark.dealt
 def test_every_public_name_is_on_an_api_page_once():
     # `remap` bears the name of its module, and is asked for as `remap.remap`.
     shown = [name.rpartition(".")[2] for name, _ in DIRECTIVES]
@@ -149,7 +147,7 @@ def test_every_public_name_is_on_an_api_page_once():
     assert len(set(shown)) == len(shown)
 
 
-@about_text
+@pytest.mark.dealt
 @pytest.mark.parametrize(("name", "options"), DIRECTIVES, ids=lambda value: value[:30])
 def test_the_members_that_an_api_page_asks_for_are_there_and_described(name, options):
     for names in re.findall(r" members: \[(.*)\]", options):
@@ -208,7 +206,7 @@ def test_the_python_blocks_of_a_page_run_and_print_what_is_shown(
     run_blocks(blocks, page)
 
 
-@about_text
+@pytest.mark.dealt
 def test_a_page_that_shows_what_is_not_printed_fails():
     page = "```python\nprint('a', 1.5)\n```\n\n```text\na {}\n```\n"
     run_blocks(BLOCK.finditer(page.format("...")), "page.md")
@@ -216,7 +214,7 @@ def test_a_page_that_shows_what_is_not_printed_fails():
         run_blocks(BLOCK.finditer(page.format("2")), "page.md")
 
 
-@about_text
+@pytest.mark.dealt
 def test_the_report_shows_itself_in_a_notebook_as_its_page_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keras.utils.clear_session(free_memory=False)
@@ -231,7 +229,7 @@ def test_the_report_shows_itself_in_a_notebook_as_its_page_says(tmp_path, monkey
 # --- figures of benchmarks ---
 
 
-@about_text
+@pytest.mark.dealt
 def test_the_figures_on_the_pages_come_from_the_files_of_the_benchmarks():
     pages = ["README.md", *(f"docs/{page.name}" for page in sorted(DOCS.glob("*.md")))]
     command = [sys.executable, "-m", "cogapp", "--check", "--diff", "--verbosity=1"]
@@ -240,7 +238,7 @@ def test_the_figures_on_the_pages_come_from_the_files_of_the_benchmarks():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@about_text
+@pytest.mark.dealt
 @pytest.mark.parametrize(
     "file", sorted(DOCS.glob("figures/*.json")), ids=lambda f: f.stem
 )
@@ -268,7 +266,7 @@ def anchors(text):
     }
 
 
-@about_text
+@pytest.mark.dealt
 @pytest.mark.parametrize(
     "page", [*ROOT.glob("*.md"), *DOCS.rglob("*.md")], ids=lambda page: page.stem
 )
@@ -292,7 +290,7 @@ ROOMS = [
 ]
 
 
-@about_text
+@pytest.mark.dealt
 @pytest.mark.parametrize("room", ROOMS)
 def test_the_page_on_how_it_works_has_every_room(room):
     page = (DOCS / "how_it_works.md").read_text("utf-8")
@@ -303,7 +301,7 @@ MESSAGES = [text for source in texts.MODULES.values() for text in texts.strings(
 QUOTES = re.findall(r"^> (.*)$", PAGES["docs/troubleshooting.md"], re.MULTILINE)
 
 
-@about_text
+@pytest.mark.dealt
 @pytest.mark.parametrize("quote", QUOTES)
 def test_a_message_that_the_page_on_troubleshooting_quotes_is_one_of_the_package(quote):
     pattern = ".*".join(re.escape(part) for part in quote.split("..."))

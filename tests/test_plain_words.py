@@ -5,12 +5,9 @@ import re
 
 import pytest
 import textstat
-from models import BACKEND
 from texts import MODULES, PAGES, comments, docstrings, prose, strings, without_code
 
-pytestmark = pytest.mark.skipif(
-    BACKEND != "torch", reason="is about text; run on PyTorch, which starts quickest"
-)
+pytestmark = [pytest.mark.docs, pytest.mark.dealt]
 
 # Each is a habit that made texts of this package hard to read.
 OWN = r"(one's|your|their|its|my|an|user's|users') own"

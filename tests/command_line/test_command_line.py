@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from models import BACKEND, array, over_texts, with_strings_in_model
+from models import array, over_texts, with_strings_in_model
 from runs import BASE, KEY, NEW, Day, bits, build, lookup, rewritten, train
 
 from warmstart_keras import Vocabulary, WarmStartEmbedding, warm_start
@@ -21,9 +21,6 @@ from warmstart_keras.command_line import main
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "command_line.md"
-on_one = pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="reads files, as on every backend: run on one"
-)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +97,7 @@ def remapped(run_json, old, new, *files, extra=()):
 # --- inspect ---
 
 
-@on_one
+@pytest.mark.dealt
 @pytest.mark.parametrize("name", ["old.keras", "old.weights.h5"])
 def test_inspect_says_what_the_rows_of_an_embedding_stand_for(name, run_json):
     said = run_json("inspect", name)
@@ -128,7 +125,7 @@ def test_inspect_says_what_the_rows_of_an_embedding_stand_for(name, run_json):
     }
 
 
-@on_one
+@pytest.mark.dealt
 def test_inspect_shows_a_table_and_the_ends_of_each_vocabulary(run):
     text = run("inspect", "old.keras")
     print_ = Vocabulary(["[UNK]", *BASE]).fingerprint
@@ -140,7 +137,7 @@ def test_inspect_shows_a_table_and_the_ends_of_each_vocabulary(run):
     assert re.search(r"\(tokens\) +- +- +21 +mask 0 ", text)
 
 
-@on_one
+@pytest.mark.dealt
 def test_inspect_finds_the_folder_of_a_model(run_json, tmp_path):
     Day().model.save(tmp_path / "model", zipped=False)
     said = run_json("inspect", tmp_path / "model")
@@ -163,7 +160,7 @@ def test_inspect_tells_a_plain_embedding_by_the_lookup_that_feeds_it(run, run_js
     )
 
 
-@on_one
+@pytest.mark.dealt
 def test_inspect_says_what_is_not_known(run, run_json):
     ids = keras.Input((3,), dtype="int32")
     plain = keras.layers.Embedding(6, 2, name="positions")(ids)
@@ -175,7 +172,7 @@ def test_inspect_says_what_is_not_known(run, run_json):
     assert "has no embedding" in run("inspect", "dense.keras")
 
 
-@on_one
+@pytest.mark.dealt
 def test_no_token_and_no_name_reaches_the_terminal_as_it_is(run, run_json):
     ids = keras.Input((1,), dtype="int32")
     words = ["\x1b[2Jred", "two\u2028lines", b"\xff", "x" * 99]
@@ -189,7 +186,7 @@ def test_no_token_and_no_name_reaches_the_terminal_as_it_is(run, run_json):
     assert first[:3] == [r"\x1b[2Jred", r"two\u2028lines", r"b'\xff'"]
 
 
-@on_one
+@pytest.mark.dealt
 def test_code_in_a_file_is_not_run_by_inspect_or_diff(run_json, tmp_path):
     with zipfile.ZipFile("old.keras") as archive:
         config = json.loads(archive.read("config.json"))
@@ -201,7 +198,7 @@ def test_code_in_a_file_is_not_run_by_inspect_or_diff(run_json, tmp_path):
     assert run_json("diff", path, "old.keras")["same"]
 
 
-@on_one
+@pytest.mark.dealt
 def test_more_tokens_than_rows_are_refused(refused, tmp_path):
     path = shutil.copy("old.weights.h5", tmp_path)
     with h5py.File(path, "a") as file:
@@ -214,7 +211,7 @@ def test_more_tokens_than_rows_are_refused(refused, tmp_path):
 # --- diff ---
 
 
-@on_one
+@pytest.mark.dealt
 @pytest.mark.parametrize("old", ["old.txt", "old.keras", "old.weights.h5"])
 @pytest.mark.parametrize("new", ["new.txt", "new.keras"])
 def test_diff_says_what_became_of_the_words(old, new, run_json):
@@ -233,7 +230,7 @@ def test_diff_says_what_became_of_the_words(old, new, run_json):
     assert change["first_moved"][0] == {"token": "g", "from": 6 + shift, "to": shift}
 
 
-@on_one
+@pytest.mark.dealt
 def test_diff_shows_a_table_and_the_first_words_of_each_kind(run):
     text = run("diff", "old.keras", "new.keras", status=1)
     assert text.startswith("old.keras -> new.keras\n")
@@ -242,7 +239,7 @@ def test_diff_shows_a_table_and_the_first_words_of_each_kind(run):
     assert "words, first dropped: d, e, f\n" in text
 
 
-@on_one
+@pytest.mark.dealt
 def test_diff_of_the_same_is_0(run, run_json):
     assert run_json("diff", "old.keras", "old.weights.h5")["same"]
     assert run_json("diff", "old.keras", "old.txt")["same"]
@@ -252,14 +249,14 @@ def test_diff_of_the_same_is_0(run, run_json):
     assert "first" not in text
 
 
-@on_one
+@pytest.mark.dealt
 def test_diff_sees_special_rows(run):
     lines("special.txt", ["", "[UNK]", *BASE])
     text = run("diff", "old.keras", "special.txt", status=1)
     assert "words, special rows: OOV 0 -> mask 0, OOV 1\n" in text
 
 
-@on_one
+@pytest.mark.dealt
 def test_diff_names_layers_that_one_model_has_alone(run, run_json):
     def made(*names):
         ids = keras.Input((1,), dtype="int32")
@@ -278,7 +275,7 @@ def test_diff_names_layers_that_one_model_has_alone(run, run_json):
     assert "Layers with a vocabulary only in other.keras: shops\n" in text
 
 
-@on_one
+@pytest.mark.dealt
 def test_diff_compares_integers_with_a_file_of_integers(run_json, refused):
     ids = keras.Input((1,), dtype="int32")
     layer = WarmStartEmbedding(output_dim=2, vocabulary=[7, 5, 9], name="ids")
@@ -291,7 +288,7 @@ def test_diff_compares_integers_with_a_file_of_integers(run_json, refused):
     assert "must have one integer per line. Received: 'old.txt'" in line
 
 
-@on_one
+@pytest.mark.dealt
 def test_diff_of_a_model_that_knows_no_vocabulary_is_refused(refused):
     ids = keras.Input((3,), dtype="int32")
     keras.Model(ids, keras.layers.Embedding(6, 2, name="p")(ids)).save("plain.keras")
@@ -343,7 +340,7 @@ def variables_of(model):
     return [*model.weights, *model.optimizer.variables]
 
 
-@on_one
+@pytest.mark.dealt
 def test_remap_says_what_it_did(run, tmp_path):
     text = run(
         "remap", "old.keras", "--vocabulary", "new.txt", "-o", tmp_path / "x.keras"
@@ -353,7 +350,7 @@ def test_remap_says_what_it_did(run, tmp_path):
     assert text.endswith(f"\nWritten: {tmp_path / 'x.keras'}\n")
 
 
-@on_one
+@pytest.mark.dealt
 def test_new_rows_and_seed_are_as_in_python(run_json, tmp_path):
     extra = ("--new-rows", "zeros", "--min-kept", "0.5", "--seed", "3")
     _, model = remapped(
@@ -588,7 +585,7 @@ def test_a_lookup_whose_followers_are_not_known_is_refused(refused):
     assert re.search(r"No layer .* follow the lookup layers \['lookup'\]", line)
 
 
-@on_one
+@pytest.mark.dealt
 def test_code_in_a_file_is_run_with_consent_alone(refused, run_json, tmp_path):
     ids = keras.Input((1,), dtype="int32")
     words = WarmStartEmbedding(output_dim=2, vocabulary=BASE, name="words")
@@ -601,7 +598,7 @@ def test_code_in_a_file_is_run_with_consent_alone(refused, run_json, tmp_path):
     assert run_json(*arguments, tmp_path / "x.keras", "--unsafe")["changed"]
 
 
-@on_one
+@pytest.mark.dealt
 def test_classes_of_a_module_are_found_by_import(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("my_layers.py").write_text(
@@ -642,7 +639,7 @@ def process(*arguments):
     )
 
 
-@on_one
+@pytest.mark.dealt
 def test_a_module_that_is_not_there_is_refused(refused):
     line = refused("inspect", "old.keras", "--import", "no_such_module")
     assert "`--import` must name a module. Received: 'no_such_module'" in line
@@ -651,14 +648,14 @@ def test_a_module_that_is_not_there_is_refused(refused):
 # --- whole or not at all ---
 
 
-@on_one
+@pytest.mark.dealt
 def test_the_output_may_be_the_input(run_json, tmp_path):
     path = shutil.copy("old.keras", tmp_path)
     _, model = remapped(run_json, path, path, "new.txt")
     assert model.get_layer("words").get_vocabulary() == ["[UNK]", *NEW]
 
 
-@on_one
+@pytest.mark.dealt
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), OSError("disk full")])
 def test_interrupted_writing_leaves_the_old_file(raised, tmp_path, monkeypatch, capsys):
     path = shutil.copy("old.keras", tmp_path)
@@ -678,7 +675,7 @@ def test_interrupted_writing_leaves_the_old_file(raised, tmp_path, monkeypatch, 
     assert os.listdir(tmp_path) == ["old.keras"]
 
 
-@on_one
+@pytest.mark.dealt
 def test_an_optimizer_that_would_be_lost_is_refused(refused, tmp_path):
     path = tmp_path / "x.keras"
     with zipfile.ZipFile("old.keras") as archive:
@@ -693,7 +690,7 @@ def test_an_optimizer_that_would_be_lost_is_refused(refused, tmp_path):
 # --- refusals ---
 
 
-@on_one
+@pytest.mark.dealt
 @pytest.mark.parametrize("command", ["inspect", "diff", "remap"])
 @pytest.mark.parametrize("broken", ["empty", "cut", "no archive", "missing", "a folder"])
 @pytest.mark.parametrize("name", ["x.keras", "x.weights.h5"])
@@ -715,7 +712,7 @@ def test_a_broken_file_is_refused_in_one_line(command, broken, name, refused, tm
     assert not (tmp_path / "y.keras").exists()
 
 
-@on_one
+@pytest.mark.dealt
 @pytest.mark.parametrize(
     ("content", "match"), [(b"", "at least one token"), (b"\xff\xfe", "must be UTF-8")]
 )
@@ -728,7 +725,7 @@ def test_a_broken_file_of_tokens_is_refused(content, match, refused, tmp_path):
     assert match in refused("remap", "old.keras", "--vocabulary", path, *output)
 
 
-@on_one
+@pytest.mark.dealt
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
@@ -763,7 +760,7 @@ def test_what_cannot_be_meant_is_refused(arguments, match, refused):
     assert not Path("x.keras").exists()
 
 
-@on_one
+@pytest.mark.dealt
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
@@ -782,7 +779,7 @@ def test_arguments_that_do_not_fit_are_refused_with_the_usage(arguments, match, 
 # --- the terminal ---
 
 
-@on_one
+@pytest.mark.dealt
 def test_progress_is_shown_on_a_terminal_and_taken_away(run, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main(["diff", "old.keras", "old.txt"]) == 0
@@ -795,7 +792,7 @@ def test_progress_is_shown_on_a_terminal_and_taken_away(run, monkeypatch, capsys
     assert printed.err.rpartition("\r\x1b[K")[2].startswith("warmstart_keras: error: ")
 
 
-@on_one
+@pytest.mark.dealt
 @pytest.mark.parametrize("command", [[], ["inspect"], ["diff"], ["remap"]])
 def test_help_has_a_description_and_examples(command, capsys):
     with pytest.raises(SystemExit) as info:
@@ -806,7 +803,7 @@ def test_help_has_a_description_and_examples(command, capsys):
     assert max(map(len, text.splitlines())) <= 100
 
 
-@on_one
+@pytest.mark.dealt
 def test_a_process_answers_with_one_document_or_one_line():
     done = process("-m", "warmstart_keras", "inspect", "old.keras", "--json")
     assert done.returncode == 0, done.stderr
@@ -819,7 +816,7 @@ def test_a_process_answers_with_one_document_or_one_line():
     assert "Traceback" not in failed.stderr
 
 
-@on_one
+@pytest.mark.dealt
 def test_the_page_shows_what_is_printed(tmp_path, monkeypatch, capsys):
     """Its blocks of a shell, run in order after its Python; times may differ."""
     monkeypatch.chdir(tmp_path)

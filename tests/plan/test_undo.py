@@ -4,31 +4,29 @@ import copy
 import dataclasses
 import functools
 import inspect
-import sys
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from faults import interrupt, storage
+from dealing import is_dealt_here
+from faults import COMMIT, PACKAGE, fault, interrupt, let_fail, storage
 from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.utils.tracking import is_tracking_enabled
-from models import BACKEND, TURN, array
+from models import BACKEND, array
 
 from warmstart_keras import (
     VocabularyWarmStart,
     WarmStartEmbedding,
     WarmStartError,
-    keras_internals,
     plan_warm_start,
     warm_start,
 )
-from warmstart_keras.backend import Transaction, tensors
+from warmstart_keras.backend import tensors
 from warmstart_keras.layers import recorded_vocabulary
-from warmstart_keras.model import VocabularyAxis, optimizer_keys
-from warmstart_keras.new_rows.initializers import KerasRows
-from warmstart_keras.rows import MoveRows, arrays
+from warmstart_keras.rows import MoveRows
 
 WIDTH = 6
 LAYERS = ("words", "users", "items")
@@ -173,99 +171,31 @@ def subject(request):
 # --- faults ----------------------------------------------------------------------------
 
 
-class Faulty:
-    """A function that raises at one of its calls, before or after doing its work."""
-
-    def __init__(self, function, call=0, when="before", error=None):
-        self.function, self.call, self.when, self.error = function, call, when, error
-        self.calls = 0
-
-    def __call__(self, *args, **kwargs):
-        self.calls += 1
-        due = self.calls == self.call
-        if due and self.when == "before":
-            raise self.error
-        made = self.function(*args, **kwargs)
-        if due:
-            raise self.error
-        return made
-
-    def __get__(self, instance, owner=None):
-        """A method, where it stands in a class."""
-        return self if instance is None else lambda *a, **k: self(instance, *a, **k)
-
-
-# Steps that do something, and can fail before or after having done it.
-DOING = {
-    "a variable is assigned": (keras.Variable, "assign"),
-    "storage is allocated": (keras.Variable, "__init__"),
-    "storage is replaced": (keras_internals, "replace_storage"),
-    "old storage is let go": (keras_internals, "let_go"),
-    "a gradient is forgotten": (keras_internals, "clear_gradient"),
-    "rows are moved": (MoveRows, "apply"),
-    "a key is replaced": (optimizer_keys, "replace_key"),
-    "an attribute is set": (Transaction, "set_attribute"),
-    "compiled functions are renewed": (keras_internals, "renew_compiled_functions"),
-    "the train function is made": (keras.Model, "make_train_function"),
-    "a vocabulary is recorded": (VocabularyAxis, "record"),
-    "the report is printed": (keras_internals, "print_message"),
-}
-# Steps that only work something out.
-ASKING = {
-    "new rows are made": (KerasRows, "_ask"),
-    "a variable is read": (tensors, "to_numpy"),
-    "rows are put in order": (arrays, "move_rows"),
-    "an old key is looked up": (keras_internals, "stale_key"),
-    "a new key is looked up": (keras_internals, "variable_key"),
-}
-STEPS = DOING | ASKING
-
-
-def put_in_place(patch, step, function):
-    """Puts `function` in place of a step's, also where a module imports that by name."""
-    owner, name = STEPS[step]
-    own = getattr(owner, name)
-    patch.setattr(owner, name, function)
-    for path, module in sys.modules.items():
-        if path.startswith("warmstart_keras.") and vars(module).get(name) is own:
-            patch.setattr(module, name, function)
-
-
 @functools.cache
-def calls_of_steps(rebuild):
-    """How often each step is taken when a plan is applied and nothing fails."""
+def steps_of(rebuild):
+    """The names of the steps when a plan is applied and nothing fails."""
     planned = Subject(rebuild, eager=True).plan()
-    with pytest.MonkeyPatch.context() as patch:
-        counters = {name: Faulty(getattr(*step)) for name, step in STEPS.items()}
-        for name, counter in counters.items():
-            put_in_place(patch, name, counter)
+    with fault() as steps:
         planned.apply()
-    return {name: counter.calls for name, counter in counters.items()}
+    return steps
 
 
-def let_fail(planned, step, call, when="before", error=KeyboardInterrupt):
-    with pytest.MonkeyPatch.context() as patch:
-        put_in_place(patch, step, Faulty(getattr(*STEPS[step]), call, when, error))
-        with pytest.raises((error, WarmStartError)):
-            planned.apply()
-
-
-def assert_undone(subject, step, when):
-    """Lets each call of a step fail, one after the other."""
-    planned = subject.plan()
-    for call in range(1, calls_of_steps(subject.rebuild)[step] + 1):
-        let_fail(planned, step, call, when)
-        assert subject.changed() == [], f"interrupted {when} call {call}"
+def numbers_of_steps(rebuild):
+    return range(1, len(steps_of(rebuild)) + 1)
 
 
 @pytest.mark.parametrize("rebuild", REBUILDS)
-def test_every_step_is_taken(rebuild):
-    missing = {step for step, calls in calls_of_steps(rebuild).items() if not calls}
-    of_size = {"storage is allocated", "storage is replaced"}
-    expected = of_size if rebuild == "same size" else set()
-    if rebuild == "same size" or BACKEND != "tensorflow":
-        expected |= {"old storage is let go"}
-    assert missing == expected
+def test_a_fault_is_injected_around_each_change(rebuild):
+    subject = Subject(rebuild, eager=True)
+    subject.plan().apply()
+    values = [name for name in subject.changed() if name.startswith("value of")]
+    *steps, last = steps_of(rebuild)
+    assert last == COMMIT
+    assert len(steps) % 2 == 0
+    assert set(steps[::2]) == {"before a change is registered"}
+    assert set(steps[1::2]) == {"after a change is registered"}
+    # At least one change for each value, vocabulary and size, and for each function.
+    assert len(steps) / 2 > len(values) + len(LAYERS) + 3
 
 
 def test_a_plan_is_a_value_that_applying_it_does_not_change():
@@ -293,38 +223,39 @@ def test_what_a_warm_start_changes_is_seen(rebuild):
     assert expected <= seen
 
 
-@pytest.mark.dealt
-@pytest.mark.parametrize("step", STEPS)
-def test_an_interrupt_before_any_step_leaves_all_as_it_was(subject, step):
-    assert_undone(subject, step, "before")
-
-
-@pytest.mark.dealt
-@pytest.mark.parametrize("step", DOING)
-def test_an_interrupt_after_any_step_leaves_all_as_it_was(subject, step):
-    assert_undone(subject, step, "after")
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_an_error_at_the_last_call_of_any_step_leaves_all_as_it_was(subject, when):
+@pytest.mark.faults
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_fault_at_any_step_leaves_all_as_it_was(subject, error):
     planned = subject.plan()
-    for step, calls in calls_of_steps(subject.rebuild).items():
-        if calls:
-            let_fail(planned, step, calls, when, RuntimeError)
-            assert subject.changed() == [], f"{when} {step}"
+    for step in numbers_of_steps(subject.rebuild):
+        let_fail(planned.apply, step, error)
+        assert subject.changed() == [], f"at step {step}"
+
+
+@pytest.mark.parametrize("when", [1, 2, -2, -1])
+def test_a_fault_at_the_first_or_last_steps_leaves_all_as_it_was(subject, when):
+    step = numbers_of_steps(subject.rebuild)[when]
+    let_fail(subject.plan().apply, step)
+    assert subject.changed() == []
 
 
 @pytest.mark.parametrize("rebuild", REBUILDS)
 def test_on_an_accelerator_a_fault_leaves_all_as_it_was(rebuild, monkeypatch):
     monkeypatch.setattr(tensors, "is_on_host", lambda variable: False)
     subject = Subject(rebuild, eager=True)
-    planned, calls = subject.plan(), calls_of_steps.__wrapped__(rebuild)
-    for step in DOING:
-        for call in range(1, calls[step] + 1, 5):
-            let_fail(planned, step, call, ("before", "after")[call % 2])
-            assert subject.changed() == [], f"{step} {call}"
+    planned = subject.plan()
+    with fault(COMMIT) as steps, pytest.raises(KeyboardInterrupt):
+        planned.apply()
+    for step in range(1, len(steps) + 1):
+        let_fail(planned.apply, step)
+        assert subject.changed() == [], f"at step {step}"
 
 
+# Their lines are not the same on each backend.
+OF_BACKENDS = ("backend/", "keras_internals/", "rows/")
+
+
+@pytest.mark.faults
 def test_an_interrupt_at_any_line_leaves_all_as_it_was(subject):
     planned = subject.plan()
     interrupt(planned.apply)  # from now on all vocabularies have been read
@@ -332,18 +263,18 @@ def test_an_interrupt_at_any_line_leaves_all_as_it_was(subject):
     assert subject.changed() == []
     files = [file for file, _ in visits]
     first = files.index(inspect.getfile(MoveRows))
-    # Each backend is interrupted at every third line: all three together at each.
-    for place in list(visits.items())[first + TURN :: 3]:
-        interrupt(planned.apply, place)
-        assert subject.changed() == [], f"interrupted at {place}"
+    for (file, line), visit in list(visits.items())[first:]:
+        name = Path(file).relative_to(PACKAGE).as_posix()
+        if name.startswith(OF_BACKENDS) or is_dealt_here(f"{name}:{line}"):
+            interrupt(planned.apply, ((file, line), visit))
+            assert subject.changed() == [], f"interrupted at {file}:{line}"
 
 
 @pytest.mark.parametrize("rebuild", REBUILDS)
 def test_after_faults_a_warm_start_succeeds_and_trains_as_if_none_had_been(rebuild):
     failed, other = Subject(rebuild), Subject(rebuild)
-    for step, calls in calls_of_steps(rebuild).items():
-        if calls:
-            let_fail(failed.plan(), step, calls)
+    for step in numbers_of_steps(rebuild)[::5]:
+        let_fail(failed.plan().apply, step)
     results = []
     for subject in (failed, other):
         subject.plan().apply()
@@ -364,11 +295,10 @@ def test_a_fault_leaves_other_models_and_optimizers_as_they_were(rebuild):
     subject.remember()
     other.remember()
     planned = subject.plan(also=other.model)
-    for step, calls in calls_of_steps(rebuild).items():
-        if calls:
-            let_fail(planned, step, calls)
-            assert subject.changed() == [], step
-            assert other.changed() == [], step
+    for step in numbers_of_steps(rebuild)[::3]:
+        let_fail(planned.apply, step)
+        assert subject.changed() == [], step
+        assert other.changed() == [], step
 
 
 # --- what users pass, and when ---------------------------------------------------------

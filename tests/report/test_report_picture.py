@@ -31,10 +31,6 @@ from warmstart_keras.layers import layer_axes_of
 from warmstart_keras.report import VariableChange, VocabularyChange, samples, tensorboard
 from warmstart_keras.report.notebook import COLOURS
 
-once = pytest.mark.skipif(
-    BACKEND != "torch", reason="is the same on all backends: run on the fastest to start"
-)
-
 BASE = list("abcdefgh")
 NEW = list("hxcaeybgzdw")
 KEPT = [token for token in NEW if token in BASE]
@@ -117,7 +113,7 @@ def text_of(shown):
     return " ".join(Reader(shown._repr_html_()).text.split())
 
 
-@once
+@pytest.mark.dealt
 def test_the_html_is_well_formed():
     noted = report(notes=["Mind the gap."], unchecked=["encoder"], previous="'a.keras'")
     for shown in (noted, WarmStartReport(changed=False, notes=["a & b"])):
@@ -125,7 +121,7 @@ def test_the_html_is_well_formed():
         assert (root.tag, root.get("class")) == ("div", "warmstart-report")
 
 
-@once
+@pytest.mark.dealt
 def test_the_html_says_every_number_and_every_name():
     change = words(kept=1234567, moved=7654, new=89, dropped=101112)
     noted = report(
@@ -154,7 +150,7 @@ def test_the_html_says_every_number_and_every_name():
         assert part in text
 
 
-@once
+@pytest.mark.dealt
 def test_each_layer_has_a_bar_for_each_number_to_one_scale():
     html = report(words(kept=40, new=10, dropped=0))._repr_html_()
     bars = re.findall(r'style="width:([\d.]+)%;background:(#\w+)"', html)
@@ -164,7 +160,7 @@ def test_each_layer_has_a_bar_for_each_number_to_one_scale():
 HOSTILE = '<script>alert("&")</script>'
 
 
-@once
+@pytest.mark.dealt
 def test_nothing_that_is_named_becomes_html():
     change = VocabularyChange.between(
         HOSTILE, RowMap([HOSTILE, "a"], ["a", HOSTILE[::-1]])
@@ -178,7 +174,7 @@ def test_nothing_that_is_named_becomes_html():
     assert HOSTILE[::-1] in reader.text
 
 
-@once
+@pytest.mark.dealt
 def test_the_html_has_no_script_and_asks_for_nothing_from_elsewhere():
     reader = Reader(report(notes=["Mind the gap."])._repr_html_())
     assert not {"script", "link", "img", "iframe"} & set(reader.tags)
@@ -194,7 +190,7 @@ def test_the_html_has_no_script_and_asks_for_nothing_from_elsewhere():
     assert "url(" not in report()._repr_html_()
 
 
-@once
+@pytest.mark.dealt
 def test_a_report_that_nothing_changed_shows_its_line_and_its_notes():
     shown = WarmStartReport(changed=False, notes=["Mind the gap."])
     assert text_of(shown) == "Warm start: no vocabulary changed. Note: Mind the gap."
@@ -207,7 +203,7 @@ def luminance(colour):
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 
-@once
+@pytest.mark.dealt
 @pytest.mark.parametrize("page", ["#ffffff", "#1e1e1e", "#111111"])
 def test_bars_stand_out_from_light_and_from_dark_pages(page):
     for colour in COLOURS.values():
@@ -272,7 +268,7 @@ onload = () => {{
 THEMES = {"light": ("#ffffff", "#111111"), "dark": ("#111111", "#eeeeee")}
 
 
-@once
+@pytest.mark.dealt
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium, which is not installed")
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("width", [400, 1400])
@@ -413,7 +409,7 @@ def test_the_rows_are_no_part_of_the_plain_data(started):
     assert copy.deepcopy(found) == found
 
 
-@once
+@pytest.mark.dealt
 @pytest.mark.parametrize("number", [0, 1, 999, 1000, 1001, 123457])
 def test_of_many_words_a_thousand_are_taken_at_equal_distances(number):
     rows = np.arange(number) * 3
@@ -424,7 +420,7 @@ def test_of_many_words_a_thousand_are_taken_at_equal_distances(number):
     assert number < 2 or steps.max() - steps.min() <= 3
 
 
-@once
+@pytest.mark.dealt
 def test_of_wide_tables_fewer_rows_are_held(started, monkeypatch):
     model, _ = started
     monkeypatch.setattr(samples, "_NUMBERS", 2 * (WIDTH + 3 * WIDTH) * 2)
@@ -557,35 +553,35 @@ def test_a_figure_is_none_of_pyplot_and_shows_itself_in_a_notebook(started):
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 
-@once
+@pytest.mark.dealt
 def test_one_layer_alone_can_be_drawn():
     other = words(layer="model/tags")
     figure = report(words(), other).plot("model/tags")
     assert [part.get_suptitle() for part in figure.subfigs] == ["model/tags"]
 
 
-@once
+@pytest.mark.dealt
 def test_a_layer_that_did_not_change_cannot_be_drawn():
     message = r"`layer` must be .*Received: layer='tags'.*\['model/words'\]"
     with pytest.raises(WarmStartError, match=message):
         report().plot("tags")
 
 
-@once
+@pytest.mark.dealt
 def test_of_many_layers_the_first_eight_are_drawn_and_the_title_says_so():
     figure = report(*[words(layer=f"words{i}") for i in range(10)]).plot()
     assert len(figure.subfigs) == 8
     assert "first 8 of 10 layers; pass `layer=`" in figure.get_suptitle()
 
 
-@once
+@pytest.mark.dealt
 def test_a_report_that_nothing_changed_is_drawn_as_such(tmp_path):
     figure = WarmStartReport(changed=False).plot()
     assert figure.get_suptitle() == "Warm start: no vocabulary changed"
     assert drawn(figure, tmp_path)
 
 
-@once
+@pytest.mark.dealt
 def test_a_report_without_rows_says_so_where_they_would_be(tmp_path):
     figure = report(words(layer="$a_{")).plot()  # no formula
     said = [text.get_text() for axes in axes_of(figure)[1:] for text in axes.texts]
@@ -593,7 +589,7 @@ def test_a_report_without_rows_says_so_where_they_would_be(tmp_path):
     assert drawn(figure, tmp_path)
 
 
-@once
+@pytest.mark.dealt
 @pytest.mark.parametrize(
     ("kept", "new", "expected"),
     [
@@ -623,7 +619,7 @@ def test_rows_of_any_values_are_drawn(started, tmp_path, kept, new, expected):
     assert drawn(figure, tmp_path)
 
 
-@once
+@pytest.mark.dealt
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
     monkeypatch.delitem(sys.modules, "warmstart_keras.report.plot", raising=False)
@@ -708,7 +704,7 @@ def test_a_warm_start_is_written_for_tensorboard_once_with_all_its_values(tmp_pa
     [("logs", NEW, True), ("logs", BASE, False), (None, NEW, False)],
     ids=["changed", "not changed", "not asked to"],
 )
-@once
+@pytest.mark.dealt
 def test_files_are_written_only_if_asked_and_if_something_changed(
     tmp_path, monkeypatch, folder, new, writes
 ):
@@ -734,7 +730,7 @@ def test_of_several_processes_the_first_one_writes(
     assert (tmp_path / "logs").exists() == writes
 
 
-@once
+@pytest.mark.dealt
 def test_values_that_are_not_finite_are_left_out_of_a_histogram(tmp_path, started):
     pytest.importorskip("tensorboard")
     model, found = started
@@ -744,7 +740,7 @@ def test_values_that_are_not_finite_are_left_out_of_a_histogram(tmp_path, starte
     assert written[0][1][:, 2].sum() == len(KEPT) - 1
 
 
-@once
+@pytest.mark.dealt
 def test_a_folder_that_cannot_be_written_is_warned_of_and_training_goes_on(tmp_path):
     pytest.importorskip("tensorboard")
     (tmp_path / "logs").write_text("a file")
@@ -753,13 +749,13 @@ def test_a_folder_that_cannot_be_written_is_warned_of_and_training_goes_on(tmp_p
     assert callback.report.changed
 
 
-@once
+@pytest.mark.dealt
 def test_a_folder_that_is_no_path_is_refused():
     with pytest.raises(WarmStartError, match=r"`log_dir` must be the path.*of type int"):
         VocabularyWarmStart(log_dir=3)
 
 
-@once
+@pytest.mark.dealt
 def test_without_tensorboard_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(tensorboard, "find_spec", lambda name: None)
     with pytest.raises(WarmStartError, match=r"not installed.*'logs'.*`pip install"):
