@@ -59,9 +59,10 @@ def fault(at=None, error=KeyboardInterrupt):
 
 
 def let_fail(function, at=COMMIT, error=KeyboardInterrupt):
-    """Calls a function that must fail at a step."""
-    with fault(at, error), pytest.raises(error):
+    """Calls a function that must fail at a step; returns the names of the steps."""
+    with fault(at, error) as steps, pytest.raises(error):
         function()
+    return steps
 
 
 def interrupt(function, at=None):
@@ -88,11 +89,14 @@ def interrupt(function, at=None):
                 raise KeyboardInterrupt
         return trace
 
-    outer = sys.gettrace()
-    with fault(COMMIT) as steps, pytest.raises(KeyboardInterrupt):
+    def traced():
+        outer = sys.gettrace()
         sys.settrace(trace)
         try:
             function()
         finally:
             sys.settrace(outer)
+
+    with fault(COMMIT) as steps, pytest.raises(KeyboardInterrupt):
+        traced()
     return visits

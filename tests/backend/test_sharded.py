@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from faults import let_fail
 from models import BACKEND, WIDTH, array, rows_by_token, variables
 
 from warmstart_keras import (
@@ -14,7 +15,6 @@ from warmstart_keras import (
     plan_warm_start,
     warm_start,
 )
-from warmstart_keras.model import VocabularyAxis
 
 if BACKEND != "jax":
     pytest.skip("keras.distribution works on JAX alone", allow_module_level=True)
@@ -257,17 +257,10 @@ def test_oov_rows_that_mean_something_else_start_from_the_mean():
 
 @pytest.mark.usefixtures("rows_sharded")
 @pytest.mark.parametrize("rebuild", REBUILDS)
-def test_an_interrupt_leaves_every_shard_as_it_was(rebuild, monkeypatch):
+def test_an_interrupt_leaves_every_shard_as_it_was(rebuild):
     model = trained()
     before = values(model)
-    plan = plan_warm_start(model, REBUILDS[rebuild])
-
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(VocabularyAxis, "record", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        plan.apply()
+    let_fail(plan_warm_start(model, REBUILDS[rebuild]).apply)
     for old, variable in zip(before, variables(model), strict=True):
         assert array(variable).tobytes() == old.tobytes(), variable.path
 
@@ -437,9 +430,6 @@ def test_what_fails_halfway_is_taken_back_on_every_device(rows_sharded, tmp_path
     tuesday = build(REBUILDS["grown"])
     before = [v.tobytes() for v in values(tuesday)]
     plan = plan_warm_start(tuesday, previous=tmp_path / "run.keras", verbose=0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warmstart_keras.keras_internals.renew_compiled_functions", None)
-        with pytest.raises(TypeError):
-            plan.apply()
+    let_fail(plan.apply)
     assert [v.tobytes() for v in values(tuesday)] == before
     plan.apply()
