@@ -5,7 +5,7 @@ import os
 import keras
 import numpy as np
 import pytest
-from models import BACKEND, array, benchmark, variables
+from models import array, benchmark, variables
 
 from warmstart_keras import (
     WarmStartEmbedding,
@@ -190,10 +190,8 @@ def kills():
     return benchmark("kills")
 
 
-@pytest.mark.skipif(
-    BACKEND != "jax",
-    reason="the same file is written on all backends; JAX starts fastest",
-)
+@pytest.mark.processes
+@pytest.mark.dealt
 def test_a_job_that_is_killed_goes_on_from_a_whole_file(kills, tmp_path):
     counts, failures = kills.kills(tmp_path, 3, seed=0)
     assert failures == []

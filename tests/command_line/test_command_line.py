@@ -598,6 +598,7 @@ def test_code_in_a_file_is_run_with_consent_alone(refused, run_json, tmp_path):
     assert run_json(*arguments, tmp_path / "x.keras", "--unsafe")["changed"]
 
 
+@pytest.mark.processes
 @pytest.mark.dealt
 def test_classes_of_a_module_are_found_by_import(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -803,6 +804,7 @@ def test_help_has_a_description_and_examples(command, capsys):
     assert max(map(len, text.splitlines())) <= 100
 
 
+@pytest.mark.processes
 @pytest.mark.dealt
 def test_a_process_answers_with_one_document_or_one_line():
     done = process("-m", "warmstart_keras", "inspect", "old.keras", "--json")
@@ -816,7 +818,8 @@ def test_a_process_answers_with_one_document_or_one_line():
     assert "Traceback" not in failed.stderr
 
 
-@pytest.mark.dealt
+@with_strings_in_model
+@pytest.mark.docs
 def test_the_page_shows_what_is_printed(tmp_path, monkeypatch, capsys):
     """Its blocks of a shell, run in order after its Python; times may differ."""
     monkeypatch.chdir(tmp_path)

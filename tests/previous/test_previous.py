@@ -921,11 +921,16 @@ print("state", digest, train(model, 9, seed=1))
 """
 
 
-@pytest.mark.dealt
-@pytest.mark.parametrize("kind", [SOURCES[-1], "archive", "weights"])
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("archive", marks=pytest.mark.dealt),
+        pytest.param("weights", marks=pytest.mark.dealt),
+        pytest.param("tensorflow directory", marks=on_tensorflow),
+    ],
+)
 def test_another_process_comes_to_the_same(kind, tmp_path):
-    if kind == "live":
-        kind = "weights"
     monday = Day()
     previous = saved(monday.model, kind, tmp_path)
     said = subprocess.run(

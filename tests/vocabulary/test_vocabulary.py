@@ -929,9 +929,8 @@ def test_the_fingerprint_of_these_tokens_stays_for_ever(fingerprint, tokens):
     assert Vocabulary(tokens).fingerprint == fingerprint
 
 
-@pytest.mark.skipif(
-    models.BACKEND != "jax", reason="is the same on all backends; JAX starts fastest"
-)
+@pytest.mark.processes
+@pytest.mark.dealt
 def test_the_fingerprint_is_the_same_in_a_process_of_another_hash_seed():
     code = (
         "import ast, sys\n"
