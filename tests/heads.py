@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 import pytest
-from models import array
+from models import JIT, array
 
 from warmstart_keras import Binding, WarmStartEmbedding
 
@@ -85,7 +85,7 @@ class Kind:
             optimizer or keras.optimizers.Adam(0.1, name="adam"),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             run_eagerly=eager,
-            jit_compile=keras.backend.backend() == "jax" and not eager,
+            jit_compile=JIT and not eager,
         )
         return model
 

@@ -13,6 +13,9 @@ from warmstart_keras import WarmStartEmbedding, WarmStartError
 from warmstart_keras.backend import tensors
 
 BACKEND = keras.backend.backend()
+# On TensorFlow and PyTorch it takes seconds to compile what runs for milliseconds; on JAX
+# nothing else is compiled.
+JIT = BACKEND == "jax"
 KERAS = tuple(map(int, keras.__version__.split(".")[:2]))
 on_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="is about TensorFlow itself: tf.function, export, ..."
@@ -83,7 +86,7 @@ def over_texts(layer, embedding, optimizer=None, **compile_args):
     texts = keras.Input((), dtype="string")
     hidden = keras.layers.Flatten()(embedding(layer(texts)))
     model = keras.Model(texts, keras.layers.Dense(1, name="score")(hidden))
-    model.compile(optimizer or adam(), "mse", **compile_args)
+    model.compile(optimizer or adam(), "mse", **{"jit_compile": JIT} | compile_args)
     return model
 
 
@@ -92,7 +95,7 @@ def on_ids(embedding, optimizer=None, **compile_args):
     ids = keras.Input((LENGTH,), dtype="int32")
     hidden = keras.layers.Flatten()(embedding(ids))
     model = keras.Model(ids, keras.layers.Dense(1, name="score")(hidden))
-    model.compile(optimizer or adam(), "mse", **compile_args)
+    model.compile(optimizer or adam(), "mse", **{"jit_compile": JIT} | compile_args)
     return model
 
 

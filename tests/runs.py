@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from models import BACKEND, array, optimizer, variables
+from models import BACKEND, JIT, array, optimizer, variables
 
 from warmstart_keras import WarmStartEmbedding, warm_start
 
@@ -37,8 +37,7 @@ def build(source, embedding=WarmStartEmbedding, *, extra=False, width=4, made="A
         hidden = keras.layers.Dense(5, name="one more")(hidden)
         hidden = keras.layers.Dense(5, name="and another")(hidden)
     model = keras.Model(ids, keras.layers.Dense(1, name="last")(hidden))
-    # On TensorFlow XLA takes seconds to compile what runs for milliseconds.
-    model.compile(optimizer(made, 0.01), "mse", jit_compile=BACKEND == "jax")
+    model.compile(optimizer(made, 0.01), "mse", jit_compile=JIT)
     return model
 
 

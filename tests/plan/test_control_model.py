@@ -264,18 +264,6 @@ def assert_trains_as_control(warm, control, new, rtol=1e-5, atol=1e-6):
 # --- the tests -------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compiled_quickly():
-    if BACKEND != "jax":
-        yield
-        return
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_goes_on_as_that_of_a_control(optimizer):
     new = REBUILDS["words-shrink"]

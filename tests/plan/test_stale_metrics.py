@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from faults import let_fail
-from models import array
+from models import JIT, array
 
 from warmstart_keras import VocabularyWarmStart, WarmStartError, warm_start
 
@@ -31,7 +31,7 @@ def classifier(loss="categorical_crossentropy", metrics=()):
         keras.optimizers.Adam(0.1),
         loss,
         metrics=list(metrics),
-        jit_compile=keras.backend.backend() == "jax",
+        jit_compile=JIT,
     )
     return model
 

@@ -15,7 +15,7 @@ from dealing import is_dealt_here
 from faults import COMMIT, PACKAGE, fault, interrupt, let_fail, storage
 from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.utils.tracking import is_tracking_enabled
-from models import BACKEND, array
+from models import BACKEND, JIT, array
 
 from warmstart_keras import (
     VocabularyWarmStart,
@@ -94,7 +94,7 @@ class Subject:
             0.1, weight_decay=0.1, use_ema=True, ema_overwrite_frequency=2
         )
         optimizer.exclude_from_weight_decay([t.embeddings for t in self.tables[:2]])
-        jit = BACKEND == "jax" and not eager  # there nothing is compiled without
+        jit = JIT and not eager
         model.compile(optimizer, "mse", jit_compile=jit, run_eagerly=eager)
         return model
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 from faults import let_fail
-from models import BACKEND, array, on_tensorflow, optimizer, variables
+from models import JIT, array, on_tensorflow, optimizer, variables
 from runs import (
     BASE,
     LENGTH,
@@ -327,7 +327,7 @@ def test_layers_that_are_frozen_on_one_day_have_slots_on_the_other(
     for model, when in ((monday, "then"), (tuesday, "now")):
         if frozen in (when, "both"):
             model.get_layer("first").trainable = False
-            model.compile(optimizer("Adam", 0.01), "mse", jit_compile=BACKEND == "jax")
+            model.compile(optimizer("Adam", 0.01), "mse", jit_compile=JIT)
     train(monday, 8)
     report = warm_start(tuesday, previous=saved(monday, kind, tmp_path), verbose=0)
     before, after = (
