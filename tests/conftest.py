@@ -11,8 +11,10 @@ os.environ["XLA_FLAGS"] = (
 )
 # What JAX has compiled once is shared by all tests, workers and later runs: most models
 # of the tests have the same few shapes.
-CACHE = Path(__file__).parents[1] / ".pytest_cache" / "d" / "jax"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    str(Path(__file__).parents[1] / ".pytest_cache" / "d" / "jax"),
+)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
