@@ -9,12 +9,13 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
-# What JAX has compiled once is shared by all tests, workers and later runs: most models
-# of the tests have the same few shapes.
+# JAX compiles quickly, and what it has compiled once is shared by all tests, workers and
+# later runs: most models of the tests have the same few shapes.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     str(Path(__file__).parents[1] / ".pytest_cache" / "d" / "jax"),
 )
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 

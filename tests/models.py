@@ -13,9 +13,9 @@ from warmstart_keras import WarmStartEmbedding, WarmStartError
 from warmstart_keras.backend import tensors
 
 BACKEND = keras.backend.backend()
-# On TensorFlow and PyTorch it takes seconds to compile what runs for milliseconds; on JAX
-# nothing else is compiled.
-JIT = BACKEND == "jax"
+# On TensorFlow XLA takes seconds to compile what runs for milliseconds; on JAX nothing is
+# compiled without it.
+JIT = "auto" if BACKEND == "jax" else False
 KERAS = tuple(map(int, keras.__version__.split(".")[:2]))
 on_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="is about TensorFlow itself: tf.function, export, ..."

@@ -1,6 +1,8 @@
 """One of several processes that train a model together; run by `test_processes.py`.
 
-python tests/two_processes.py FOLDER PORT NUMBER PROCESS LAYOUT SCENARIO...
+python tests/two_processes.py FOLDER PORT NUMBER PROCESS SCENARIOS
+
+SCENARIOS is a document of JSON: of each layout the names of its scenarios.
 """
 
 import json
@@ -8,7 +10,7 @@ import os
 import pathlib
 import sys
 
-folder, port, number, process, layout, *scenarios = sys.argv[1:]
+folder, port, number, process, scenarios = sys.argv[1:]
 number, process = int(number), int(process)
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={4 // number}"
@@ -16,7 +18,6 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
 
-keras.utils.set_random_seed(7)  # before Keras agrees on one with the other process
 if number > 1:
     keras.distribution.initialize(f"127.0.0.1:{port}", number, process)
 
@@ -48,7 +49,7 @@ AGAIN = [*SHUFFLED, "z", "x", "o", "p"]
 CUTS = {"rows": ("model", None), "width": (None, "model")}
 
 
-def distribution():
+def distribution(layout):
     devices = keras.distribution.list_devices()
     if layout == "data":
         return DataParallel(devices=devices, auto_shard_dataset=False)
@@ -72,11 +73,12 @@ def build(source):
 
 
 def fit(model, rows, seed, callbacks=()):
+    layout = keras.distribution.distribution()
     rng = np.random.default_rng(seed)
     x = rng.integers(0, rows, (5, 8, 3)).astype("int32")
     y = rng.normal(size=(5, 8, 1)).astype("float32")
     size = 8
-    if layout == "data":  # of each batch every process is given its part
+    if isinstance(layout, DataParallel):  # of each batch every process is given its part
         size //= number
         x, y = (a[:, process * size : (process + 1) * size] for a in (x, y))
     x, y = x.reshape(-1, 3), y.reshape(-1, 1)
@@ -239,11 +241,12 @@ def late():
 
 def alone():
     """A model of one process alone needs no other process."""
+    layout = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     model = build(BASE)
     if process == 0:
         warm_start(model, GROWN, verbose=0)
-    keras.distribution.set_distribution(distribution())
+    keras.distribution.set_distribution(layout)
     return {"message": "", "losses": []}
 
 
@@ -279,8 +282,11 @@ def other_file():
     return refused(SHUFFLED, previous=pathlib.Path(folder, name))
 
 
-keras.distribution.set_distribution(distribution())
-results = [globals()[scenario]() for scenario in scenarios]
+results = {}
+for layout, names in json.loads(scenarios).items():
+    keras.utils.set_random_seed(7)  # before Keras agrees on one with the other process
+    keras.distribution.set_distribution(distribution(layout))
+    results[layout] = {name: globals()[name]() for name in names}
 pathlib.Path(folder, f"{process}.json").write_text(json.dumps(results))
 if number > 1:
     jax.distributed.shutdown()

@@ -1,5 +1,6 @@
 """Two JAX processes that train one model together, over loopback."""
 
+import functools
 import json
 import os
 import re
@@ -18,7 +19,40 @@ from warmstart_keras import WarmStartEmbedding
 if BACKEND != "jax":
     pytest.skip("several processes train together on JAX alone", allow_module_level=True)
 
+pytestmark = pytest.mark.processes
+
 SCRIPT = Path(__file__).parents[1] / "two_processes.py"
+DIFFERENT = "The processes disagree.*"
+# What the error says in each of two processes.
+REFUSED = {
+    "rows": {
+        "differ": [DIFFERENT + "layer 'words'"] * 2,
+        "fail": ["an error in process 1", "Too few words of layer 'words'"],
+        "ask": ["across processes.*row-wise.*Received: .*Pass `new_emb"] * 2,
+        "initializers": [DIFFERENT + "rows of 'words/embeddings'"] * 2,
+        "broken_initializer": ["which raised", "an error in process 0"],
+        "broken_vectors": ["vectors of one length", "an error in process 0"],
+        "late": [
+            "no more disk and no more disk",
+            "finish a warm.*process 0.* and .*finish a warm.*process 0",
+        ],
+        "no_file": ["an error in process 1", "which does not exist"],
+        "other_file": [DIFFERENT + "value of '"] * 2,
+    },
+    "data": {
+        "differ": [DIFFERENT + "layer 'words'"] * 2,
+        "random_rows": [DIFFERENT + "new rows"] * 2,
+        "initializers": [DIFFERENT + "rows of 'words/embeddings'"] * 2,
+        "late": ["no more disk", "finish a warm"],
+        "alone": ["", ""],
+    },
+}
+BOTH = ["train", "methods"]
+SCENARIOS = {
+    "data": [*BOTH, *REFUSED["data"]],
+    "rows": [*BOTH, *REFUSED["rows"], "from_file"],
+    "width": BOTH,
+}
 
 
 def free_port():
@@ -27,31 +61,22 @@ def free_port():
         return one.getsockname()[1]
 
 
-def run(folder, processes, layout, *scenarios):
-    """What each process has found in each scenario."""
-    port = str(free_port())
+def run(folder, processes, scenarios):
+    """What each process has found in each layout and scenario."""
+    arguments = [SCRIPT, folder, str(free_port()), str(processes)]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     started = [
         subprocess.Popen(
-            [
-                sys.executable,
-                SCRIPT,
-                folder,
-                port,
-                f"{processes}",
-                f"{i}",
-                layout,
-                *scenarios,
-            ],
+            [sys.executable, *arguments, str(process), json.dumps(scenarios)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for i in range(processes)
+        for process in range(processes)
     ]
     try:
-        said = [process.communicate(timeout=240)[0] for process in started]
+        said = [process.communicate(timeout=400)[0] for process in started]
     finally:
         for process in started:
             process.kill()
@@ -63,64 +88,12 @@ def run(folder, processes, layout, *scenarios):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """What one process finds; how its four devices share the work makes no difference."""
-    (found,) = run(tmp_path_factory.mktemp("alone"), 1, "data", "train", "methods")
-    return found
+    (found,) = run(tmp_path_factory.mktemp("alone"), 1, {"data": BOTH})
+    return found["data"]
 
 
-@pytest.mark.parametrize("layout", ["data", "rows", "width"])
-def test_two_processes_come_to_the_same_as_one(tmp_path, alone, layout):
-    one, other = run(tmp_path, 2, layout, "train", "methods")
-    assert one == other
-    (trained, made), (trained_alone, made_alone) = one, alone
-    np.testing.assert_allclose(trained["losses"], trained_alone["losses"], rtol=1e-5)
-    np.testing.assert_allclose(
-        trained["table"], trained_alone["table"], rtol=1e-5, atol=1e-6
-    )
-    np.testing.assert_allclose(made["tables"], made_alone["tables"], rtol=1e-5, atol=1e-6)
-
-
-DIFFERENT = "The processes disagree.*"
-
-
-@pytest.mark.parametrize(
-    ("layout", "scenarios"),
-    [
-        (
-            "rows",
-            {
-                "differ": [DIFFERENT + "layer 'words'"] * 2,
-                "fail": ["an error in process 1", "Too few words of layer 'words'"],
-                "ask": ["across processes.*row-wise.*Received: .*Pass `new_emb"] * 2,
-                "initializers": [DIFFERENT + "rows of 'words/embeddings'"] * 2,
-                "broken_initializer": ["which raised", "an error in process 0"],
-                "broken_vectors": ["vectors of one length", "an error in process 0"],
-                "late": [
-                    "no more disk and no more disk",
-                    "finish a warm.*process 0.* and .*finish a warm.*process 0",
-                ],
-            },
-        ),
-        (
-            "data",
-            {
-                "differ": [DIFFERENT + "layer 'words'"] * 2,
-                "random_rows": [DIFFERENT + "new rows"] * 2,
-                "initializers": [DIFFERENT + "rows of 'words/embeddings'"] * 2,
-                "late": ["no more disk", "finish a warm"],
-                "alone": ["", ""],
-            },
-        ),
-    ],
-)
-def test_what_differs_between_processes_is_an_error_in_both(tmp_path, layout, scenarios):
-    found = run(tmp_path, 2, layout, *scenarios)
-    for messages, one, other in zip(scenarios.values(), *found, strict=True):
-        for result, message in zip((one, other), messages, strict=True):
-            assert re.search(message, result["message"]), result["message"]
-        assert one["losses"] == other["losses"]  # training goes on
-
-
-def test_two_processes_start_from_a_file_of_one(tmp_path):
+def save_runs(folder):
+    """Writes the files of two days, and the tables of the second one."""
     words = [f"w{i}" for i in range(16)]
     ids = keras.Input((3,), dtype="int32")
     table = WarmStartEmbedding(output_dim=4, vocabulary=words, name="words")
@@ -129,15 +102,43 @@ def test_two_processes_start_from_a_file_of_one(tmp_path):
     model.compile(keras.optimizers.Adam(0.01), "mse")
     for name in ("other", "run"):
         model.train_on_batch(np.ones((2, 3), "int32"), np.ones((2, 1)))
-        model.save(tmp_path / f"{name}.keras")
+        model.save(folder / f"{name}.keras")
     tables = [v for v in variables(model) if v.shape == (16, 4)]
-    np.savez(tmp_path / "run.npz", *[array(v) for v in tables])
-    scenarios = ["from_file", "no_file", "other_file"]
-    found = run(tmp_path, 2, "rows", *scenarios)
-    for one, other in zip(*found, strict=True):
-        assert one["losses"] == other["losses"]
-    (_, one, third), (_, other, fourth) = found
-    assert "an error in process 1" in one["message"]
-    assert "which does not exist" in other["message"]
-    for differing in (third, fourth):
-        assert re.search(DIFFERENT + "value of '", differing["message"])
+    np.savez(folder / "run.npz", *[array(v) for v in tables])
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """What each of two processes finds."""
+    folder = tmp_path_factory.mktemp("together")
+    save_runs(folder)
+    return run(folder, 2, SCENARIOS)
+
+
+@pytest.mark.parametrize("layout", SCENARIOS)
+def test_two_processes_come_to_the_same_as_one(together, alone, layout):
+    one, other = (found[layout] for found in together)
+    for name in BOTH:
+        assert one[name] == other[name]
+    same = functools.partial(np.testing.assert_allclose, rtol=1e-5)
+    same(one["train"]["losses"], alone["train"]["losses"])
+    same(one["train"]["table"], alone["train"]["table"], atol=1e-6)
+    same(one["methods"]["tables"], alone["methods"]["tables"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layout", "scenario"),
+    [(layout, scenario) for layout in REFUSED for scenario in REFUSED[layout]],
+)
+def test_what_differs_between_processes_is_an_error_in_both(together, layout, scenario):
+    messages = REFUSED[layout][scenario]
+    results = [found[layout][scenario] for found in together]
+    for result, message in zip(results, messages, strict=True):
+        assert re.search(message, result["message"]), result["message"]
+    assert results[0]["losses"] == results[1]["losses"]  # training goes on
+
+
+def test_two_processes_start_from_a_file_of_one(together):
+    one, other = (found["rows"]["from_file"] for found in together)
+    assert one["losses"] == other["losses"]
+    assert len(one["losses"]) > 0
