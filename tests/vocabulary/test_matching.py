@@ -175,12 +175,10 @@ def test_tokens_that_share_a_hash_are_told_apart_by_their_bytes(others):
     same = match_tokens.Bytes.of(Tokens.of(SAME_HASH))
     assert len(set(match_tokens.hashes(same, np.arange(3)))) == 1
     (a, b, c), others = SAME_HASH, list(map(str, range(others)))
-    rows = [*range(len(others))]
-    assert RowMap([*others, a], [*others, b]).indices.tolist() == [*rows, -1]
-    assert RowMap([*others, a, b], [*others, c, b]).indices[-2:].tolist() == [
-        -1,
-        len(rows) + 1,
-    ]
+    one = RowMap([*others, a], [*others, b])
+    assert one.indices.tolist() == [*range(len(others)), -1]
+    two = RowMap([*others, a, b], [*others, c, b])
+    assert two.indices[-2:].tolist() == [-1, len(others) + 1]
 
 
 def test_very_long_tokens_are_matched_without_hashing_them(monkeypatch):
