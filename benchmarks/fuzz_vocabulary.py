@@ -289,17 +289,17 @@ def fuzz(inputs, seed, read=Vocabulary.from_bytes, progress=iter):
     return counts["decoded"], counts["refused"], failures
 
 
-def main():
+def main(arguments=None, read=Vocabulary.from_bytes):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     try:
         from tqdm import tqdm as progress
     except ImportError:
         progress = iter
     start = time.perf_counter()
-    decoded, refused, failures = fuzz(arguments.inputs, arguments.seed, progress=progress)
+    decoded, refused, failures = fuzz(arguments.inputs, arguments.seed, read, progress)
     for seed, why, data in failures[:SHOWN]:
         print(f"seed {seed}: {why}\n    {data[:1000]!r}")
     print(

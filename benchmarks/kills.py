@@ -77,12 +77,12 @@ def digest(model):
     return total.hexdigest()
 
 
-def build():
+def build(size=WORDS):
     import keras
 
     from warmstart_keras import WarmStartEmbedding
 
-    words = ["[UNK]", *(f"word{i}" for i in range(WORDS))]
+    words = ["[UNK]", *(f"word{i}" for i in range(size))]
     model = keras.Sequential(
         [
             keras.Input((8,), dtype="int32"),

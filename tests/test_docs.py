@@ -202,7 +202,7 @@ def where(page):
     return pytest.param(page, marks=skip)
 
 
-@pytest.mark.parametrize("page", map(where, WITH_PYTHON))
+@pytest.mark.parametrize("page", [where(page) for page in WITH_PYTHON])
 def test_the_python_blocks_of_a_page_run_and_print_what_is_shown(
     page, tmp_path, monkeypatch
 ):

@@ -199,13 +199,12 @@ def test_a_job_that_is_killed_goes_on_from_a_whole_file(kills, tmp_path):
 
 
 @both_endings
-def test_a_start_that_is_not_right_would_be_seen(kills, name, tmp_path, monkeypatch):
-    monkeypatch.setattr(kills, "WORDS", 50)
+def test_a_start_that_is_not_right_would_be_seen(kills, name, tmp_path):
     path = tmp_path / name
-    model = kills.build()
+    model = kills.build(50)
 
     def how():
-        how, day, _ = kills.start(kills.build(), tmp_path, path)
+        how, day, _ = kills.start(kills.build(50), tmp_path, path)
         return how, day
 
     assert how() == ("no file", 0)

@@ -23,6 +23,7 @@ import jax
 from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParallel
 
 from warmstart_keras.backend import sharded
+from warmstart_keras.new_rows.start import PART
 
 BASE = list("abcdefghijklmnop")
 REBUILDS = {
@@ -166,18 +167,17 @@ def test_a_fit_with_the_callback_is_as_without_distribution():
 
 
 @pytest.mark.usefixtures("rows_sharded")
-@pytest.mark.parametrize("part", [3, 2**16])
-def test_new_rows_do_not_depend_on_how_a_table_is_sharded(part, monkeypatch):
-    monkeypatch.setattr("warmstart_keras.new_rows.start._PART", part)
-    new = [f"n{i}" for i in range(8)] + BASE[:8]
+@pytest.mark.parametrize("number", [8, PART + 8])
+def test_new_rows_do_not_depend_on_how_a_table_is_sharded(number):
+    new = [f"n{i}" for i in range(number)] + BASE[:8]
     tables = []
     for layout in ("rows", "width", None):
         keras.distribution.set_distribution(layout and distribution(layout))
         model = build(BASE)
         warm_start(model, new, seed=3, verbose=0)
-        tables.append(array(model.get_layer("words").embeddings)[:8])
+        tables.append(array(model.get_layer("words").embeddings)[:number])
     assert tables[0].tobytes() == tables[1].tobytes() == tables[2].tobytes()
-    assert len(np.unique(tables[0], axis=0)) == 8
+    assert len(np.unique(tables[0], axis=0)) == number
 
 
 @pytest.mark.parametrize(
@@ -341,9 +341,7 @@ CUTS = [cut for _, cut in LAYOUTS.values()] + [(AXES, None), (AXES[::-1], None)]
 @pytest.mark.parametrize("block", [40, 2**26])
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
-def test_rows_move_bit_for_bit(dtype, cut, block, monkeypatch):
-    monkeypatch.setattr(sharded, "_BLOCK", block)
-    sharded._merge.cache_clear()
+def test_rows_move_bit_for_bit(dtype, cut, block):
     dtype = np.dtype(jax.numpy.dtype(dtype))
     rng = np.random.default_rng(0)
     raw = rng.bytes(16 * 6 * dtype.itemsize)  # NaN of every kind among them
@@ -357,8 +355,8 @@ def test_rows_move_bit_for_bit(dtype, cut, block, monkeypatch):
     made = sharded.stacked(array, 0, len(new), lambda part, rest: rows[(part, *rest)])
     places = np.full(20, -1)
     places[new] = np.arange(len(new))
-    start = sharded.merged(sharded.full(array, 0, 20, 0), made, places, 0)
-    moved = sharded.merged(start, array, indices, 0)
+    start = sharded.merged(sharded.full(array, 0, 20, 0), made, places, 0, block)
+    moved = sharded.merged(start, array, indices, 0, block)
     expected = before[indices]
     expected[new] = rows
     assert np.asarray(moved).tobytes() == expected.tobytes()

@@ -29,7 +29,7 @@ from warmstart_keras import (
     remap,
     warm_start,
 )
-from warmstart_keras.new_rows import context, pretrained, subword
+from warmstart_keras.new_rows import BaseRows, NewRows, context, pretrained, subword
 
 BASE = ["", "[UNK]", "film", "films", "plot", "bad"]
 NEW = ["", "[UNK]", "plot", "filmed", "bad", "xyz", "film"]
@@ -408,14 +408,14 @@ def test_subword_rows_are_those_of_the_slow_way(tokens, most):
     if len(set(words)) < len(words) or len(base) == len(new):
         return
     matrix = np.random.default_rng(len(words)).normal(size=(len(base), 2))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subword, "_MOST", most)
-        patch.setattr(subword, "_PART", 2)
-        row_map = RowMap.entry_by_entry(base, new)
-        moved = remap(matrix, row_map, new_embeddings_initializer="subword")
+    row_map = RowMap.entry_by_entry(base, new)
+    of_base = BaseRows(row_map.base, lambda: matrix)
+    shape, number = (len(new), 2), len(row_map.new_rows)
+    asked = NewRows(SubwordRows(), row_map, shape, matrix.dtype, of_base, seed=())
+    learned = subword.learn(asked, most=most, part=2)
     wanted = slow_subword(base, new, matrix, most)
-    for row in row_map.new_rows:
-        np.testing.assert_allclose(moved[row], wanted[new[row]], atol=1e-9)
+    for row, made in zip(row_map.new_rows, learned.rows(0, number, ()), strict=True):
+        np.testing.assert_allclose(made, wanted[new[row]], atol=1e-9)
 
 
 def test_subword_rows_of_many_words():
@@ -504,14 +504,19 @@ SENTENCES = [
 ]
 
 
+# More texts than are read at a time. The one at the end is so long that it is processed
+# alone if rows have 128 numbers, and so are those that are read with it.
+LONG_TEXT = " ".join(["film the xyz bad filmed"] * (context.NUMBERS // 128 // 5 + 1))
+MANY = [*SENTENCES * (context.TEXTS // len(SENTENCES) + 1), LONG_TEXT]
+
+
 @pytest.mark.parametrize("window", [1, 2, 9])
-@pytest.mark.parametrize("numbers", [1, 2**22], ids=["a text at a time", "all at once"])
-def test_context_rows_are_those_of_the_slow_way(window, numbers, monkeypatch):
-    monkeypatch.setattr(context, "_NUMBERS", numbers)
-    monkeypatch.setattr(context, "_TEXTS", 2)
-    method = ContextRows(SENTENCES, vectorizer(), window=window, verbose=0)
-    found = new_rows(method)
-    wanted = slow_context(SENTENCES, NEW, window)
+@pytest.mark.parametrize("texts", [SENTENCES, MANY], ids=["few", "many"])
+def test_context_rows_are_those_of_the_slow_way(window, texts):
+    matrix = np.random.default_rng(0).normal(size=(len(BASE), 128))
+    method = ContextRows(texts, vectorizer(), window=window, verbose=0)
+    found = new_rows(method, matrix=matrix)
+    wanted = slow_context(texts, NEW, window, matrix=matrix)
     assert set(wanted) == {"filmed", "xyz"}
     for word, row in wanted.items():
         np.testing.assert_allclose(found[word], row, atol=1e-8)
@@ -701,10 +706,19 @@ def slow_pretrained(vectors, base, new, matrix):
 
 
 @pytest.mark.parametrize("nearest", [1, 2, 7, 256])
-@pytest.mark.parametrize("numbers", [1, 2**23], ids=["a word at a time", "all at once"])
-def test_pretrained_rows_are_those_of_the_slow_way(nearest, numbers, monkeypatch):
-    monkeypatch.setattr(pretrained, "_NEAREST", nearest)
-    monkeypatch.setattr(pretrained, "_NUMBERS", numbers)
+def test_mixtures_are_those_of_the_slow_way(nearest):
+    random = np.random.default_rng(0)
+    vectors, others = random.normal(size=(30, 6)), random.normal(size=(40, 6))
+    for each in (vectors, others):
+        each /= np.linalg.norm(each, axis=1, keepdims=True)
+    used, weights = pretrained.mixtures(vectors, others, nearest)
+    found = np.zeros((30, 40))
+    found[:, used] = weights
+    wanted = [slow_sparsemax(cosines) for cosines in vectors @ others.T]
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_pretrained_rows_are_those_of_the_slow_way():
     random = np.random.default_rng(0)
     base = ["[UNK]", *(f"kept{i}" for i in range(40))]
     new = ["[UNK]", *base[:5:-1], *(f"new{i}" for i in range(30))]
@@ -721,6 +735,16 @@ def test_pretrained_rows_are_those_of_the_slow_way(nearest, numbers, monkeypatch
     lowest, highest = matrix[6:].min(axis=0), matrix[6:].max(axis=0)
     assert (some >= lowest - 1e-6).all()  # a convex combination
     assert (some <= highest + 1e-6).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 256])
+def test_words_with_a_vector_get_a_row_and_all_others_the_mean(size):
+    random = np.random.default_rng(0)
+    place, matrix = random.integers(-1, 9, 30), random.normal(size=(9, 3))
+    mean = matrix.mean(axis=0)
+    made = pretrained.filled(mean, place, lambda places: matrix[places], size)
+    wanted = [mean if row == -1 else matrix[row] for row in place[4:27]]
+    np.testing.assert_array_equal(made(4, 27, ()), wanted)
 
 
 def test_the_nearest_word_alone_counts_where_no_other_is_near():

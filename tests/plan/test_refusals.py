@@ -266,9 +266,9 @@ class Encoder(keras.layers.Layer):
         return {**super().get_config(), "size": size, "follows": self.follows}
 
 
-def encoder_model(**kwargs):
+def encoder_model(kind=Encoder, **kwargs):
     layer = models.vectorizer()
-    encoder = Encoder(layer.vocabulary_size(), name="encoder", **kwargs)
+    encoder = kind(layer.vocabulary_size(), name="encoder", **kwargs)
     model = models.in_model(layer, encoder)
     model.fit(texts(MONDAY), LABELS, verbose=0)
     old = layer.get_vocabulary()
@@ -302,9 +302,8 @@ class Nameless(Encoder):
         raise NotImplementedError
 
 
-def test_a_parent_without_a_configuration_is_named_in_the_report(monkeypatch):
-    monkeypatch.setattr(Encoder, "get_config", Nameless.get_config)
-    model, new, old = encoder_model()
+def test_a_parent_without_a_configuration_is_named_in_the_report():
+    model, new, old = encoder_model(Nameless)
     report = warm_start(model, new, base_vocabularies=old, verbose=0)
     assert report.unchecked == ["encoder"]
     assert "no check of the configuration was possible for ['encoder']" in str(report)

@@ -1,7 +1,8 @@
 """Rows that move in blocks, by threads, from file to file, or where they live."""
 
 import io
-from contextlib import redirect_stdout
+import resource
+from contextlib import contextmanager, redirect_stdout
 
 import h5py
 import keras
@@ -19,24 +20,29 @@ from warmstart_keras import (
     warmstart_embedding_matrix,
 )
 from warmstart_keras.backend import tensors, threads
-from warmstart_keras.report import samples
-from warmstart_keras.rows import arrays, files
+from warmstart_keras.new_rows import BaseRows, NewRows, initializers
+from warmstart_keras.rows import move_rows
+from warmstart_keras.rows.arrays import Steps
+from warmstart_keras.rows.files import move_to_file
 
 ROWS = 101
 OLD = [f"w{i}" for i in range(ROWS)]
 NEW = [f"w{i * 7 % ROWS}" for i in range(80)] + [f"x{i}" for i in range(40)]
 ROW_MAP = RowMap(OLD, NEW)
 TABLE = np.arange(ROWS * 6, dtype="float32").reshape(ROWS, 6)
+# Many blocks, each of several pieces, of any small table here.
+SMALL = {"block": 7 * 24, "piece": 2 * 24}
 
 
-@pytest.fixture(params=["one thread", "threads"])
-def in_pieces(request, monkeypatch):
-    """Blocks and pieces so small that there are many."""
-    monkeypatch.setattr(arrays, "_BLOCK", 7 * 24)
-    monkeypatch.setattr(arrays, "_PIECE", 2 * 24)
-    monkeypatch.setattr(threads, "_ENOUGH", 0)
-    count = 1 if request.param == "one thread" else 3
-    monkeypatch.setattr(threads, "cores", lambda: count)
+@pytest.fixture(params=[1, 3], ids=["one thread", "threads"])
+def steps(request):
+    return Steps(**SMALL, threads=request.param)
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A table whose rows are moved in two blocks, by threads if there are cores."""
+    return np.arange(ROWS * 2**17, dtype="float32").reshape(ROWS, 2**17)
 
 
 def slowly(table, row_map, fresh):
@@ -45,37 +51,38 @@ def slowly(table, row_map, fresh):
     return np.stack([table[i] if i >= 0 else next(fresh) for i in row_map.indices])
 
 
+def start_of(initializer, table, axis=0):
+    """What new rows start from, if those of the base lie along an axis."""
+    base = BaseRows(ROW_MAP.base, lambda: table)
+    shape = len(ROW_MAP), *table.shape[1:]
+    found = initializers.get(initializer)
+    return found.start(NewRows(found, ROW_MAP, shape, table.dtype, base, (4,), axis))
+
+
 # --- in blocks and by threads ----------------------------------------------------------
 
 
-@pytest.mark.usefixtures("in_pieces")
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("start", ["uniform", "orthogonal", "mean", "oov", "gaussian"])
-def test_pieces_make_the_same_as_the_whole(axis, start, request):
+def test_pieces_make_the_same_as_the_whole(axis, start, steps):
     table = np.random.default_rng(0).normal(size=(ROWS, 3, 2)).astype("float32")
     if start == "orthogonal":
         table = table[:, :, 0]
         axis = min(axis, 1)
-    moved = remap(
-        np.moveaxis(table, 0, axis),
-        ROW_MAP,
-        axis=axis,
-        new_embeddings_initializer=start,
-        seed=4,
-    )
-    request.getfixturevalue("monkeypatch").undo()
-    whole = remap(table, ROW_MAP, new_embeddings_initializer=start, seed=4)
+    along = np.moveaxis(table, 0, axis)
+    start_along = start_of(start, table, axis)
+    moved = move_rows(along, ROW_MAP, start_along, axis=axis, steps=steps)
+    whole = move_rows(table, ROW_MAP, start_of(start, table))
     assert moved.tobytes() == np.ascontiguousarray(np.moveaxis(whole, 0, axis)).tobytes()
     assert np.array_equal(whole, slowly(table, ROW_MAP, whole[ROW_MAP.new_rows]))
 
 
-@pytest.mark.usefixtures("in_pieces")
-def test_averaged_rows_lie_in_any_block():
+def test_averaged_rows_lie_in_any_block(steps):
     base = Vocabulary(OLD, mask=True, oov=2)
     new = Vocabulary(NEW, mask=True, oov=30)
     table = np.random.default_rng(0).normal(size=(len(base), 6)).astype("float32")
     row_map = RowMap(base, new)
-    moved = remap(table, row_map, new_embeddings_initializer="zeros")
+    moved = move_rows(table, row_map, 0, steps=steps)
     assert row_map.averaged_rows == range(1, 31)
     mean = table[1:3].astype("float64").mean(axis=0).astype("float32")
     for row, source in enumerate(row_map.indices):
@@ -84,10 +91,10 @@ def test_averaged_rows_lie_in_any_block():
         assert moved[row].tobytes() == expected.tobytes()
 
 
-@pytest.mark.usefixtures("in_pieces")
-def test_the_core_function_moves_in_pieces_too():
-    moved = array(warmstart_embedding_matrix(OLD, NEW, TABLE, "uniform"))
-    assert np.array_equal(moved, slowly(TABLE, ROW_MAP, moved[ROW_MAP.new_rows]))
+def test_the_core_function_moves_in_pieces_too(large):
+    moved = array(warmstart_embedding_matrix(OLD, NEW, large, "uniform"))
+    assert moved.nbytes > max(Steps().block, threads.ENOUGH)
+    assert np.array_equal(moved, slowly(large, ROW_MAP, moved[ROW_MAP.new_rows]))
     assert np.all(np.abs(moved[ROW_MAP.new_rows]) <= 0.05)
 
 
@@ -102,21 +109,20 @@ def test_no_more_threads_than_the_process_may_use(monkeypatch):
 
 
 @pytest.fixture(params=["path", "memmap", "h5py"])
-def source(request, tmp_path):
-    np.save(tmp_path / "old.npy", TABLE)
+def source(request, tmp_path, large):
+    np.save(tmp_path / "old.npy", large)
     if request.param == "path":
         yield tmp_path / "old.npy"
     elif request.param == "memmap":
         yield np.load(tmp_path / "old.npy", mmap_mode="r")
     else:
         with h5py.File(tmp_path / "old.h5", "w") as file:
-            yield file.create_dataset("table", data=TABLE)
+            yield file.create_dataset("table", data=large)
 
 
-@pytest.mark.usefixtures("in_pieces")
 @pytest.mark.parametrize("out", ["path", "memmap", "h5py"])
-def test_a_table_goes_from_file_to_file(source, out, tmp_path):
-    expected = remap(TABLE, ROW_MAP, seed=1)
+def test_a_table_goes_from_file_to_file(source, out, large, tmp_path):
+    expected = remap(large, ROW_MAP, seed=1)
     path = tmp_path / "new.npy"
     how = {"seed": 1, "verbose": 0}
     if out == "path":
@@ -134,37 +140,38 @@ def test_a_table_goes_from_file_to_file(source, out, tmp_path):
     assert moved.tobytes() == expected.tobytes()
 
 
-@pytest.mark.usefixtures("in_pieces")
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int32", "complex64"])
-def test_a_file_has_the_dtype_and_the_axis(tmp_path, axis, dtype):
+def test_a_file_has_the_dtype_and_the_axis(tmp_path, axis, dtype, steps):
     table = TABLE.astype(tensors.bfloat16() if dtype == "bfloat16" else dtype)
     table = np.moveaxis(table, 0, axis)
-    how = {"axis": axis, "new_embeddings_initializer": "ones"}
-    moved = remap(table, ROW_MAP, out=tmp_path / "new.npy", **how, verbose=0)
+    moved = move_to_file(tmp_path / "new.npy", table, ROW_MAP, 1, axis, steps)
     assert moved.dtype == table.dtype
+    how = {"axis": axis, "new_embeddings_initializer": "ones"}
     assert moved.tobytes() == remap(table, ROW_MAP, **how).tobytes()
 
 
-@pytest.mark.usefixtures("in_pieces")
-@pytest.mark.parametrize("call", [0, 1, -1])
-def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch, call):
-    own, calls, failing = files.NpyRows._write, [], []
+@contextmanager
+def room_for(size):
+    """A disk on which a file can have no more bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    def write(self, rows):
-        calls.append(len(calls))
-        if calls[-1:] == failing:
-            raise OSError(28, "No space left on device")
-        own(self, rows)
 
-    monkeypatch.setattr(files.NpyRows, "_write", write)
-    remap(TABLE, ROW_MAP, out=tmp_path / "whole.npy", verbose=0)
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, large, share):
+    path, table, calls = tmp_path / "new.npy", large[:, : 2**13], []
+    steps = Steps(block=2**18, after_block=calls.append)  # above the buffer of a file
+    size = move_to_file(path, table, ROW_MAP, 0, 0, steps).nbytes
     assert len(calls) > 3
-    failing.append(calls[call])
-    calls.clear()
-    with pytest.raises(OSError, match="No space left"):
-        remap(TABLE, ROW_MAP, out=tmp_path / "new.npy", verbose=0)
-    assert [file.name for file in tmp_path.iterdir()] == ["whole.npy"]
+    path.unlink()
+    with room_for(int(share * size)), pytest.raises(OSError, match="File too large"):
+        move_to_file(path, table, ROW_MAP, 0, 0, steps)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_may_be_written_over_by_what_is_made_of_it(tmp_path):
@@ -174,21 +181,20 @@ def test_a_file_may_be_written_over_by_what_is_made_of_it(tmp_path):
     assert np.array_equal(moved, slowly(TABLE, ROW_MAP, np.zeros((40, 6))))
 
 
-@pytest.mark.usefixtures("in_pieces")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_what_is_interrupted_leaves_no_half_of_a_file(tmp_path, monkeypatch, error):
+def test_what_is_interrupted_leaves_no_half_of_a_file(tmp_path, error):
     path = tmp_path / "new.npy"
     np.save(path, TABLE[:2])
     calls = []
 
-    def fail_in_the_middle(self, done, *args, **kwargs):
+    def fail_in_the_middle(done):
         calls.append(done)
         if done > len(NEW) // 2:
             raise error
 
-    monkeypatch.setattr(keras.utils.Progbar, "update", fail_in_the_middle)
+    steps = Steps(**SMALL, after_block=fail_in_the_middle)
     with pytest.raises(error):
-        remap(TABLE, ROW_MAP, out=path)
+        move_to_file(path, TABLE, ROW_MAP, 0, 0, steps)
     assert len(calls) > 2
     assert calls[-1] < len(NEW)
     assert np.load(path).tobytes() == TABLE[:2].tobytes()
@@ -275,19 +281,21 @@ def test_a_dataset_that_does_not_fit_is_refused(tmp_path):
 def test_on_an_accelerator_rows_move_where_they_live(rebuild, dtype, monkeypatch):
     read = []
     monkeypatch.setattr(tensors, "is_on_host", lambda variable: False)
-    monkeypatch.setattr(samples, "_ROWS", 2)  # that a report samples
     to_numpy = tensors.to_numpy
     monkeypatch.setattr(tensors, "to_numpy", lambda v: read.append(v) or to_numpy(v))
-    words = WarmStartEmbedding(output_dim=512, vocabulary=BASE, dtype=dtype)
+    more = [f"w{i}" for i in range(1100)]  # more words than a report samples
+    base, new = BASE + more, REBUILDS[rebuild] + more
+    words = WarmStartEmbedding(output_dim=512, vocabulary=base, dtype=dtype)
     words.build()
-    raw = np.random.default_rng(0).integers(2**16, size=(8, 1024), dtype="uint16")
+    size = len(base), 1024
+    raw = np.random.default_rng(0).integers(2**16, size=size, dtype="uint16")
     before = raw.view(array(words.embeddings).dtype)[:, :512]
     words.embeddings.assign(tensors.to_tensor(np.ascontiguousarray(before)))
     read.clear()
-    warm_start(words, REBUILDS[rebuild], verbose=0)
-    assert not any(len(v.shape) and v.shape[0] == len(BASE) for v in read)
+    warm_start(words, new, verbose=0)
+    assert not any(len(v.shape) and v.shape[0] == len(base) for v in read)
     after = array(words.embeddings)
-    expected = rows_by_token(before, BASE, REBUILDS[rebuild], otherwise=after)
+    expected = rows_by_token(before, base, new, otherwise=after)
     assert after.tobytes() == expected.tobytes()
 
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import strategies
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import BACKEND
 
 from warmstart_keras import RowMap, Vocabulary
 from warmstart_keras.backend import threads
 from warmstart_keras.vocabulary import match_tokens, tokens
-from warmstart_keras.vocabulary.match_tokens import match, match_by_dict
+from warmstart_keras.vocabulary.match_tokens import match, match_by_dict, match_hashes
 from warmstart_keras.vocabulary.tokens import Tokens, normalized
 
 if BACKEND != "jax":
@@ -25,44 +25,23 @@ LONG = [
     "a" * 100,
     "\x00" * 9,
 ]
-
-
-# What a fixture changes stays so for all examples.
-with_fixtures = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+# Found by a search: the hash of each is the same.
+SAME_HASH = ["abcdefghijklmnop", "avsjkapued5cadnX", "bpkzddvsnKhguMES"]
 
 
 def some_tokens():
     longer = st.sampled_from(LONG) | st.text("ab\x00", max_size=20)
     return st.one_of(
         st.lists(strategies.tokens() | longer, max_size=12),
+        st.lists(st.sampled_from(SAME_HASH) | longer, max_size=12),
         st.lists(st.integers(-3, 3) | strategies.integers(), max_size=12),
     )
 
 
-@pytest.fixture
-def small_chunks(monkeypatch):
-    """Pieces of work so small that there are several, and threads for them."""
-    monkeypatch.setattr(tokens, "_CHUNK", 2)
-    monkeypatch.setattr(match_tokens, "_CHUNK", 2)
-    monkeypatch.setattr(threads, "_ENOUGH", 0)
-    monkeypatch.setattr(threads, "cores", lambda: 2)
-
-
-@pytest.fixture(params=["as they are", "all equal", "few", "in the low bits"])
-def hashes(request, monkeypatch):
-    """Hashes that many tokens share, or that differ in their low bits alone."""
-    own = match_tokens.hashes
-
-    def changed(some, places):
-        found = own(some, places)
-        return {
-            "as they are": found,
-            "all equal": found * np.uint64(0),
-            "few": found % np.uint64(3),
-            "in the low bits": found % np.uint64(16),
-        }[request.param]
-
-    monkeypatch.setattr(match_tokens, "hashes", changed)
+def hashes():
+    """Hashes that are shared, that differ in their low bits alone, or of any bits."""
+    some = st.integers(0, 2) | st.integers(0, 15) | st.integers(0, 2**64 - 1)
+    return st.lists(some, min_size=1, max_size=12)
 
 
 def one_by_one(base, base_places, new, new_places):
@@ -114,11 +93,11 @@ def test_some_can_be_nameless(given_tokens, nameless):
     assert kept.blanked([i for i, t in enumerate(expected) if t is None]) == blank
 
 
-@pytest.mark.usefixtures("small_chunks")
-@with_fixtures
-@given(some_tokens())
-def test_pieces_are_put_together_again(given_tokens):
-    assert list(Tokens.of(given_tokens)) == normalized(given_tokens)
+@given(some_tokens().filter(len), st.integers(0, 12))
+def test_pieces_are_put_together_again(given_tokens, in_first):
+    """With a few of the tokens in the first piece, the others are in the second."""
+    many = given_tokens[:1] * (tokens.CHUNK - in_first) + given_tokens
+    assert list(Tokens.of(many)) == normalized(many)
 
 
 @pytest.mark.parametrize("place", [3, -4])
@@ -140,8 +119,7 @@ def test_what_looks_alike_in_bytes_is_not_equal():
 # --- found again -----------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("hashes")
-@with_fixtures
+@settings(max_examples=400)
 @given(some_tokens(), some_tokens(), st.data())
 def test_every_token_is_found_where_it_is(base, new, data):
     new = [*new, *data.draw(st.lists(st.sampled_from(base), max_size=5))] if base else new
@@ -161,37 +139,46 @@ def test_every_token_is_found_where_it_is(base, new, data):
     assert match_by_dict(*arguments).tolist() == expected
 
 
-@pytest.mark.usefixtures("small_chunks")
+@given(hashes(), hashes())
+def test_each_hash_is_found_where_it_is(base, new):
+    base, new = np.array(base, np.uint64), np.array(new, np.uint64)
+    places, is_repeated = match_hashes(base, new)
+    for place, value in zip(places, new, strict=True):
+        same = np.flatnonzero(base == value)
+        assert place in same if len(same) else place == -1
+        assert (is_repeated[same] == (len(same) > 1)).all()
+
+
 def test_many_tokens_are_found_in_pieces_and_by_threads():
-    rng = np.random.default_rng(0)
-    base = [f"w{'x' * (i % 30)}{i}" for i in rng.permutation(3000)]
-    new = [base[i] for i in rng.integers(0, 3000, 2500)] + ["new", "é" * 20]
+    rng, number = np.random.default_rng(0), 2 * match_tokens.CHUNK + 1000
+    base = [f"w{'x' * (i % 300)}{i}" for i in rng.permutation(number)]
+    new = [base[i] for i in rng.integers(0, number, number - 500)] + ["new", "é" * 20]
+    assert sum(map(len, base + new)) > threads.ENOUGH  # threads, if there are cores
     rows = {token: row for row, token in enumerate(base)}
     row_map = RowMap(Vocabulary(base, oov=0), Vocabulary(new, oov=0))
     assert row_map.indices.tolist() == [rows.get(token, -1) for token in new]
 
 
-@pytest.mark.usefixtures("small_chunks")
-def test_repeated_tokens_among_many_are_found_in_pieces_and_by_threads():
-    rng = np.random.default_rng(0)
-    base = Tokens.of([f"w{i}" for i in rng.integers(0, 1000, 1500)])
-    new = Tokens.of([f"w{i}" for i in rng.integers(0, 1200, 2000)])
-    arguments = base, np.arange(3, 1500), new, np.arange(2000)
+def test_repeated_tokens_among_many_are_found_in_pieces():
+    rng, number = np.random.default_rng(0), match_tokens.CHUNK
+    base = Tokens.of([f"w{i}" for i in rng.integers(0, number, 3 * number // 2)])
+    new = Tokens.of([f"w{i}" for i in rng.integers(0, 2 * number, 2 * number + 10)])
+    arguments = base, np.arange(3, len(base)), new, np.arange(len(new))
     expected = match_by_dict(*arguments)
     assert match(*arguments).tolist() == expected.tolist()
     assert (expected >= 3).any()
     assert (expected < 0).any()
 
 
-def test_tokens_that_share_a_hash_are_told_apart_by_their_bytes(monkeypatch):
-    asked = []
-    slowly = match_tokens.match_by_dict
-    monkeypatch.setattr(match_tokens, "hashes", lambda _, p: np.zeros(len(p), np.uint64))
-    monkeypatch.setattr(
-        match_tokens, "match_by_dict", lambda *args: asked.append(1) or slowly(*args)
-    )
-    assert RowMap(["a", "b", "c"], ["c", "x", "a"]).indices.tolist() == [2, -1, 0]
-    assert asked
+@pytest.mark.parametrize("others", [1, match_tokens.CHUNK])
+def test_tokens_that_share_a_hash_are_told_apart_by_their_bytes(others):
+    same = match_tokens.Bytes.of(Tokens.of(SAME_HASH))
+    assert len(set(match_tokens.hashes(same, np.arange(3)))) == 1
+    (a, b, c), others = SAME_HASH, list(map(str, range(others)))
+    one = RowMap([*others, a], [*others, b])
+    assert one.indices.tolist() == [*range(len(others)), -1]
+    two = RowMap([*others, a, b], [*others, c, b])
+    assert two.indices[-2:].tolist() == [-1, len(others) + 1]
 
 
 def test_very_long_tokens_are_matched_without_hashing_them(monkeypatch):

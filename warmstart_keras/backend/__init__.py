@@ -1,7 +1,7 @@
 """Values of variables and tensors on any backend, device and process."""
 
 from warmstart_keras.backend import sharded, tensors
-from warmstart_keras.backend.processes import agreement, number_of_processes
+from warmstart_keras.backend.processes import agreement
 from warmstart_keras.backend.tensors import Array, LazyArray, Tensor
 from warmstart_keras.backend.threads import workers
 from warmstart_keras.backend.transaction import Transaction

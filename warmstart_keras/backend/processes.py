@@ -18,18 +18,13 @@ _LENGTH = 4096  # bytes of the message from a process to the others
 _FAILED = b"failed"
 
 
-def number_of_processes() -> int:
-    """Returns how many processes train together; 1 on all backends except JAX."""
+def is_shared(model: keras.Layer) -> bool:
+    """Returns whether several processes train this model together, on JAX alone."""
     if keras.backend.backend() != "jax":
-        return 1
+        return False
     import jax
 
-    return jax.process_count()
-
-
-def is_shared(model: keras.Layer) -> bool:
-    """Returns whether several processes train this model together."""
-    return number_of_processes() > 1 and any(
+    return jax.process_count() > 1 and any(
         not variable.value.is_fully_addressable for variable in model.variables
     )
 

@@ -20,8 +20,7 @@ from warmstart_keras.backend.tensors import Tensor
 if TYPE_CHECKING:
     import jax
 
-# Bytes of a neighbor's shard that a device holds at a time.
-_BLOCK = 8 * 2**20
+_BLOCK = 8 * 2**20  # bytes of a neighbor's shard that a device holds at a time
 
 
 def sharding_of(variable: keras.Variable) -> "jax.sharding.NamedSharding | None":
@@ -112,7 +111,9 @@ def stacked(like: Tensor, axis: int, rows: int, values: Callable) -> Tensor:
     return jax.make_array_from_callback(shape, like.sharding, shard)
 
 
-def merged(into: Tensor, source: Tensor, indices: np.ndarray, axis: int) -> Tensor:
+def merged(
+    into: Tensor, source: Tensor, indices: np.ndarray, axis: int, block: int = _BLOCK
+) -> Tensor:
     """Copies rows of `source` into the array `into`.
 
     Args:
@@ -121,6 +122,7 @@ def merged(into: Tensor, source: Tensor, indices: np.ndarray, axis: int) -> Tens
         indices: For each row of `into`, the row of `source` that replaces it; -1 keeps
             the row.
         axis: The axis of the rows.
+        block: Bytes of a neighbor's shard that a device holds at a time.
 
     Returns:
         The array with the copied rows.
@@ -134,7 +136,7 @@ def merged(into: Tensor, source: Tensor, indices: np.ndarray, axis: int) -> Tens
         jax.sharding.NamedSharding(mesh, names),
         lambda place: indices[place].astype(np.int32),
     )
-    return _merge(mesh, _spec(into), spec, axis)(into, places, source)
+    return _merge(mesh, _spec(into), spec, axis, block)(into, places, source)
 
 
 def merged_at(
@@ -197,7 +199,11 @@ def _size(mesh: "jax.sharding.Mesh", names: str | Sequence[str] | None) -> int:
 
 @lru_cache(maxsize=64)
 def _merge(
-    mesh: "jax.sharding.Mesh", into_spec: tuple, source_spec: tuple, axis: int
+    mesh: "jax.sharding.Mesh",
+    into_spec: tuple,
+    source_spec: tuple,
+    axis: int,
+    block: int = _BLOCK,
 ) -> Callable:
     """Creates the compiled function that does the work of `merged`.
 
@@ -218,7 +224,7 @@ def _merge(
         wide = [1] * into.ndim
         wide[axis] = places.shape[0]
 
-        def block(into: Tensor, passing: Tensor) -> Tensor:
+        def pass_on(into: Tensor, passing: Tensor) -> Tensor:
             def step(_: Tensor, state: tuple) -> tuple:
                 into, passing, owner = state
                 local = places - owner * size
@@ -234,7 +240,7 @@ def _merge(
 
             return jax.lax.fori_loop(0, parts, step, (into, passing, mine))[0]
 
-        return _by_blocks(block, into, source, axis) if size else into
+        return _by_blocks(pass_on, into, source, axis, block) if size else into
 
     @partial(jax.jit, donate_argnums=0)
     def merge(into: Tensor, places: Tensor, source: Tensor) -> Tensor:
@@ -250,23 +256,25 @@ def _merge(
     return merge
 
 
-def _by_blocks(block: Callable, into: Tensor, source: Tensor, axis: int) -> Tensor:
-    """Applies `block` to blocks of columns, so that a shard is sent in small parts."""
+def _by_blocks(
+    pass_on: Callable, into: Tensor, source: Tensor, axis: int, block: int
+) -> Tensor:
+    """Applies `pass_on` to blocks of columns, so that a shard is sent in small parts."""
     import jax
 
     others = [i for i in range(source.ndim) if i != axis]
-    if not others or source.nbytes <= _BLOCK:
-        return block(into, source)
+    if not others or source.nbytes <= block:
+        return pass_on(into, source)
     cut = max(others, key=lambda i: source.shape[i])
     width = source.shape[cut]
-    step = max(1, min(width, width * _BLOCK // source.nbytes))
+    step = max(1, min(width, width * block // source.nbytes))
 
     def one(number: Tensor, into: Tensor) -> Tensor:
         # The last block can overlap the previous block, and writes the same rows again.
         start = jax.numpy.minimum(number * step, width - step)
         part = jax.lax.dynamic_slice_in_dim(into, start, step, cut)
         passing = jax.lax.dynamic_slice_in_dim(source, start, step, cut)
-        part = block(part, passing)
+        part = pass_on(part, passing)
         return jax.lax.dynamic_update_slice_in_dim(into, part, start, cut)
 
     return jax.lax.fori_loop(0, -(-width // step), one, into)

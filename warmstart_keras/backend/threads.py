@@ -5,17 +5,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-_ENOUGH = 2**25  # bytes; threads are used for more
+ENOUGH = 2**25  # bytes; threads are used for more
 _MOST = 8  # threads
 
 
 @contextmanager
-def workers(size: int) -> Iterator[Callable]:
-    """Yields a `map` for pieces of work, with threads if `size` (in bytes) is large."""
-    if size <= _ENOUGH or cores() == 1:
+def workers(size: int, threads: int | None = None) -> Iterator[Callable]:
+    """Yields a `map` for pieces of work.
+
+    If `threads` is None, the number of threads depends on `size` (in bytes).
+    """
+    if threads is None:
+        threads = min(cores(), _MOST) if size > ENOUGH else 1
+    if threads == 1:
         yield map
         return
-    with ThreadPoolExecutor(min(cores(), _MOST)) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         yield pool.map
 
 

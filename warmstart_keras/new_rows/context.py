@@ -14,8 +14,8 @@ from warmstart_keras.new_rows.methods import LearningMethod, without
 from warmstart_keras.new_rows.start import Fitted, NewRows
 from warmstart_keras.vocabulary import NEW, Token, read
 
-_TEXTS = 256  # texts that are vectorized at a time
-_NUMBERS = 2**20  # numbers in the rows that are processed at a time
+TEXTS = 256  # texts that are vectorized at a time
+NUMBERS = 2**20  # numbers in the rows that are processed at a time
 _WORDS = 2**14  # words whose contexts are processed at a time
 _RIDGE = 1e-3
 _NO_IDS = (
@@ -177,7 +177,7 @@ class ContextRows(LearningMethod):
             total = len(self.texts) if isinstance(self.texts[0], str | bytes) else None
         bar = keras.utils.Progbar(total, verbose=self.verbose, unit_name="text")
         number, each = 0, _each(self.texts)
-        while texts := list(islice(each, _TEXTS)):
+        while texts := list(islice(each, TEXTS)):
             ids = self.vectorizer(np.array(texts, dtype=object))
             ids = ids.to_tensor() if hasattr(ids, "to_tensor") else ids  # ragged
             found = tensors.data_to_numpy(ids)
@@ -208,7 +208,7 @@ class _Contexts:
     def add(self, words: np.ndarray) -> None:
         """Adds the contexts of all places in some texts; -1 stands for any other word."""
         numbers = words.shape[1] * self._rows.shape[1]
-        for places in parts(np.arange(len(words)), max(1, _NUMBERS // max(1, numbers))):
+        for places in parts(np.arange(len(words)), max(1, NUMBERS // max(1, numbers))):
             self._add(words[places])
 
     def _add(self, words: np.ndarray) -> None:

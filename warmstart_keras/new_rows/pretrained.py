@@ -111,7 +111,7 @@ class PretrainedRows(LearningMethod):
                     "mixtures of the rows of kept words."
                 )
             return Fitted(
-                _filled(mean, place, lambda rows: matrix[rows]),
+                filled(mean, place, lambda rows: matrix[rows]),
                 without(words, place != NEW, "they have no vector"),
             )
 
@@ -126,16 +126,16 @@ class PretrainedRows(LearningMethod):
         others = matrix[near]
 
         def mixed(places: np.ndarray) -> np.ndarray:
-            used, weights = _mixtures(matrix[places], others)
+            used, weights = mixtures(matrix[places], others)
             return weights @ base.rows(old_rows[used])
 
         return Fitted(
-            _filled(mean, place, mixed, max(1, _NUMBERS // max(1, len(near)))),
+            filled(mean, place, mixed, max(1, _NUMBERS // max(1, len(near)))),
             without(words, place != NEW, "they have no vector, or no kept word has one"),
         )
 
 
-def _filled(
+def filled(
     mean: np.ndarray, place: np.ndarray, rows_of: ReadRows, size: int = 2**16
 ) -> Callable[[int, int, tuple], np.ndarray]:
     """Returns a function that makes new rows: the mean for words without a place."""
@@ -149,19 +149,24 @@ def _filled(
     return made
 
 
-def _mixtures(vectors: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Selects the unit vectors that are mixed, and their weights for each vector."""
+def mixtures(
+    vectors: np.ndarray, others: np.ndarray, nearest: int = _NEAREST
+) -> tuple[np.ndarray, np.ndarray]:
+    """Selects the unit vectors that are mixed, and their weights for each vector.
+
+    The `nearest` ones are tried first, and more of them until one has the weight 0.
+    """
     cosines = vectors @ others.T
     weights = np.zeros_like(cosines)
     open_ = np.arange(len(vectors))
-    number = min(_NEAREST, len(others))
+    number = min(nearest, len(others))
     while len(open_):
-        nearest = np.argpartition(-cosines[open_], number - 1, axis=1)[:, :number]
-        values = np.take_along_axis(cosines[open_], nearest, axis=1)
+        near = np.argpartition(-cosines[open_], number - 1, axis=1)[:, :number]
+        values = np.take_along_axis(cosines[open_], near, axis=1)
         found = sparsemax(values)
         # If one vector here has weight 0, all vectors that are further away have it too.
         enough = (found == 0).any(axis=1) | (number == len(others))
-        weights[open_[enough][:, None], nearest[enough]] = found[enough]
+        weights[open_[enough][:, None], near[enough]] = found[enough]
         open_, number = open_[~enough], min(2 * number, len(others))
     used = np.flatnonzero(weights.any(axis=0))
     return used, weights[:, used]

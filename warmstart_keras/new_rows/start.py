@@ -17,7 +17,7 @@ from warmstart_keras.vocabulary import RowMap, Token
 
 # New rows are made in parts of this size. Each part has its own seed. So the values do
 # not depend on the process that makes them, or on how a table is sharded.
-_PART = 2**16
+PART = 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,11 +109,11 @@ class NewRows(Start):
             return rows[(part, *others)]
         start, stop, _ = part.indices(self._count)
         pieces = []
-        for first in range(start // _PART * _PART, stop, _PART):
-            within = slice(max(start - first, 0), min(stop - first, _PART))
+        for first in range(start // PART * PART, stop, PART):
+            within = slice(max(start - first, 0), min(stop - first, PART))
             if first not in self._last_part:
                 self._last_part.clear()
-                last = min(first + _PART, self._count)
+                last = min(first + PART, self._count)
                 self._last_part[first] = self._part(first, last)
             pieces.append(self._last_part[first][(within, *others)])
         if len(pieces) == 1:
@@ -141,7 +141,7 @@ class NewRows(Start):
         fitted, count = self.fitted(), self._count
         rows = np.empty((count, *self.shape[1:]), self.dtype)
         is_cut = self.in_parts or self.initializer.learns
-        step = _PART if is_cut else max(count, 1)
+        step = PART if is_cut else max(count, 1)
         for first in range(0, count, step):
             stop = min(first + step, count)
             rows[first:stop] = fitted._part(first, stop)
@@ -159,7 +159,7 @@ class NewRows(Start):
         return len(self.row_map.new_rows)
 
     def _part(self, start: int, stop: int) -> np.ndarray:
-        learned, number = self.fitted().learned, start // _PART
+        learned, number = self.fitted().learned, start // PART
         assert learned is not None
         made = learned.rows(start, stop, (*self.seed, number) if number else self.seed)
         made = made.reshape(stop - start, *self.shape[1:])

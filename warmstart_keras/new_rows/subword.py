@@ -51,44 +51,55 @@ class SubwordRows(LearningMethod):
 
     def fit(self, new: NewRows) -> Fitted:
         """Learns the vectors of the n-grams that occur in new words."""
-        row_map, base = new.row_map, new.base
-        words = row_map.new_words
-        owners, hashes = _ngrams(words)
-        grams, gram_of = np.unique(hashes, return_inverse=True)
-        mean = base.mean_of_words()
-        learned = _Learned(grams, mean, base.rows([]).dtype)
-        for rows in parts(row_map.kept_words, _PART):
-            learned.add(row_map.new.some(rows), base, row_map.indices[rows])
-        counts, vectors = learned.counts, learned.vectors()
+        return learn(new)
 
-        known = counts[gram_of] > 0
-        gram_of, owners = gram_of[known], owners[known]
-        firsts = np.searchsorted(owners, np.arange(len(words) + 1))
-        weights = 1 / np.sqrt(np.maximum(counts, 1), dtype=vectors.dtype)
 
-        def made(start: int, stop: int, seed: tuple) -> np.ndarray:
-            rows = np.tile(mean.astype(vectors.dtype), (stop - start, 1))
-            for place in parts(np.arange(start, stop), _PART):
-                first, last = firsts[place[0]], firsts[place[-1] + 1]
-                used = gram_of[first:last]
-                if len(used):
-                    has, cuts = runs(owners[first:last])
-                    weight = weights[used, None]
-                    total = np.add.reduceat(vectors[used] * weight, cuts)
-                    rows[has - start] += total / np.add.reduceat(weight, cuts)
-            return rows
+def learn(new: NewRows, most: int = _MOST, part: int = _PART) -> Fitted:
+    """Learns the vectors of n-grams, and returns how new rows are made from them.
 
-        found = np.diff(firsts) > 0
-        because = "they share no n-gram with a kept word"
-        return Fitted(made, without(words, found, because))
+    An n-gram is learned from its first `most` occurrences in kept words. `part` is the
+    number of words per step, at most the default.
+    """
+    row_map, base = new.row_map, new.base
+    words = row_map.new_words
+    owners, hashes = _ngrams(words)
+    grams, gram_of = np.unique(hashes, return_inverse=True)
+    mean = base.mean_of_words()
+    learned = _Learned(grams, mean, base.rows([]).dtype, most)
+    for rows in parts(row_map.kept_words, part):
+        learned.add(row_map.new.some(rows), base, row_map.indices[rows])
+    counts, vectors = learned.counts, learned.vectors()
+
+    known = counts[gram_of] > 0
+    gram_of, owners = gram_of[known], owners[known]
+    firsts = np.searchsorted(owners, np.arange(len(words) + 1))
+    weights = 1 / np.sqrt(np.maximum(counts, 1), dtype=vectors.dtype)
+
+    def made(start: int, stop: int, seed: tuple) -> np.ndarray:
+        rows = np.tile(mean.astype(vectors.dtype), (stop - start, 1))
+        for place in parts(np.arange(start, stop), part):
+            first, last = firsts[place[0]], firsts[place[-1] + 1]
+            used = gram_of[first:last]
+            if len(used):
+                has, cuts = runs(owners[first:last])
+                weight = weights[used, None]
+                total = np.add.reduceat(vectors[used] * weight, cuts)
+                rows[has - start] += total / np.add.reduceat(weight, cuts)
+        return rows
+
+    found = np.diff(firsts) > 0
+    because = "they share no n-gram with a kept word"
+    return Fitted(made, without(words, found, because))
 
 
 class _Learned:
     """Vectors of some n-grams, learned from kept words in parts."""
 
-    def __init__(self, grams: np.ndarray, mean: np.ndarray, dtype: np.dtype) -> None:
+    def __init__(
+        self, grams: np.ndarray, mean: np.ndarray, dtype: np.dtype, most: int
+    ) -> None:
         self.counts = np.zeros(len(grams), np.int64)  # all occurrences
-        self._grams, self._mean = grams, mean  # hashes, ascending
+        self._grams, self._mean, self._most = grams, mean, most  # hashes, ascending
         self._totals = np.zeros((len(grams), len(mean)), dtype)
 
     def add(self, words: list[Token], base: BaseRows, rows: np.ndarray) -> None:
@@ -107,8 +118,8 @@ class _Learned:
         grams, firsts = runs(gram)
         sizes = np.diff(firsts, append=len(gram))
         turn = np.arange(len(gram)) - np.repeat(firsts, sizes)
-        # Occurrences beyond the first `_MOST` are counted, but not learned from.
-        learned = np.flatnonzero(turn + self.counts[gram] < _MOST)
+        # Occurrences beyond the first ones are counted, but not learned from.
+        learned = np.flatnonzero(turn + self.counts[gram] < self._most)
         self.counts[grams] += sizes
         if not len(learned):
             return
@@ -122,7 +133,7 @@ class _Learned:
     def vectors(self) -> np.ndarray:
         """Returns the average difference from the mean, reduced for rare n-grams."""
         counts, totals = self.counts[:, None], self._totals
-        totals /= np.clip(counts, 1, _MOST).astype(totals.dtype)
+        totals /= np.clip(counts, 1, self._most).astype(totals.dtype)
         totals -= self._mean.astype(totals.dtype)
         totals *= (counts / (counts + 1)).astype(totals.dtype)
         return totals

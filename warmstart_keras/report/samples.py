@@ -78,14 +78,16 @@ class RowSample:
         return both[: len(self.kept)], both[len(self.kept) :]
 
 
-def sampled(tables: Sequence[tuple[LayerAxis, RowMap]]) -> list[RowSample]:
-    """Takes a sample of each table; all samples together have a limited size."""
+def sampled(
+    tables: Sequence[tuple[LayerAxis, RowMap]], numbers: int = _NUMBERS
+) -> list[RowSample]:
+    """Takes a sample of each table; all samples together have at most `numbers`."""
     width = 0
     for layer_axis, _ in tables:
         shape = list(map(int, layer_axis.bindings[0].variable.shape))
         del shape[layer_axis.bindings[0].axis]
         width += math.prod(shape)
-    most = _NUMBERS // (2 * max(1, width))
+    most = numbers // (2 * max(1, width))
     return [RowSample(*table, max(1, min(_ROWS, most))) for table in tables]
 
 

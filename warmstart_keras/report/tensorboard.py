@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 
+import keras
 import numpy as np
 from keras.optimizers import Optimizer
 
-from warmstart_keras.backend import number_of_processes, tensors
+from warmstart_keras.backend import tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.report.report import WarmStartReport
 
@@ -109,7 +110,7 @@ def _histogram(tag: str, values: np.ndarray, step: int) -> None:
 
 
 def _is_first_process() -> bool:
-    if number_of_processes() == 1:
+    if keras.backend.backend() != "jax":  # on others, each process trains alone
         return True
     import jax
 

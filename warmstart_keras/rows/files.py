@@ -13,6 +13,8 @@ import numpy as np
 
 from warmstart_keras.backend import Array, tensors
 from warmstart_keras.errors import WarmStartError
+from warmstart_keras.rows.arrays import RowSink, StartsFrom, Steps, move_rows
+from warmstart_keras.vocabulary import RowMap
 
 _CHUNK = 2**14  # rows that are copied at a time
 
@@ -197,3 +199,28 @@ def written_atomically(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def move_to_file(
+    path: Path,
+    values: np.ndarray,
+    row_map: RowMap,
+    start: StartsFrom,
+    axis: int,
+    steps: Steps,
+) -> np.memmap:
+    """Moves the rows of an array to a `.npy` file, and opens it; see `move_rows`.
+
+    If anything is raised, an existing file stays unchanged.
+    """
+    shape = (*values.shape[:axis], len(row_map), *values.shape[axis + 1 :])
+    with ExitStack() as stack:
+        partial = stack.enter_context(written_atomically(path))
+        out: np.ndarray | RowSink
+        if axis:  # other axes are not written row by row
+            out = np.lib.format.open_memmap(partial, "w+", values.dtype, shape)
+        else:
+            out = stack.enter_context(NpyRows(partial, shape, values.dtype))
+        move_rows(values, row_map, start, axis=axis, out=out, steps=steps)
+    # `.npy` has no name for bfloat16 and similar dtypes, and loads them as raw bytes.
+    return np.load(path, mmap_mode="r").view(values.dtype)

@@ -12,15 +12,14 @@ import numpy as np
 from warmstart_keras.backend import Array, Tensor, tensors
 from warmstart_keras.errors import WarmStartError
 from warmstart_keras.new_rows import BaseRows, NewRows, NewRowsInitializer, initializers
-from warmstart_keras.rows.arrays import RowSink, move_rows
+from warmstart_keras.rows.arrays import RowSink, Steps, move_rows
 from warmstart_keras.rows.files import (
-    NpyRows,
     check_out,
     check_path,
+    move_to_file,
     numeric,
     opened,
     read_only,
-    written_atomically,
 )
 from warmstart_keras.vocabulary import RowMap, Vocabulary, VocabularySource
 
@@ -187,14 +186,10 @@ def remap(
                 "vocabulary that the array was trained with."
             )
         shape = (*values.shape[:axis], len(row_map), *values.shape[axis + 1 :])
-        path: Path | None = None
-        into: np.ndarray | RowSink | None = None
         if isinstance(out, str | os.PathLike):
-            path = Path(out)
-            check_path(path)
+            check_path(Path(out))
         elif out is not None:
             check_out(out, shape, values, axis)
-            into = out
         initializer = initializers.get(new_embeddings_initializer)
         rows = NewRows(
             initializer,
@@ -205,17 +200,10 @@ def remap(
             seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
             axis=axis,
         )
-        shows = path is not None if verbose == "auto" else bool(verbose)
+        shows = isinstance(out, str | os.PathLike) if verbose == "auto" else bool(verbose)
         bar = keras.utils.Progbar(shape[0], unit_name="row") if shows else None
-        if path is not None:
-            partial = stack.enter_context(written_atomically(path))
-            if axis:  # other axes are not written row by row
-                into = np.lib.format.open_memmap(partial, "w+", values.dtype, shape)
-            else:
-                into = stack.enter_context(NpyRows(partial, shape, values.dtype))
-        start, update = initializer.start(rows), bar.update if bar else None
-        moved = move_rows(values, row_map, start, axis=axis, out=into, after_block=update)
-    if path is None:
-        return moved
-    # `.npy` has no name for bfloat16 and similar dtypes, and loads them as raw bytes.
-    return np.load(path, mmap_mode="r").view(values.dtype)
+        steps = Steps(after_block=bar.update if bar else None)
+        start = initializer.start(rows)
+        if isinstance(out, str | os.PathLike):
+            return move_to_file(Path(out), values, row_map, start, axis, steps)
+        return move_rows(values, row_map, start, axis=axis, out=out, steps=steps)

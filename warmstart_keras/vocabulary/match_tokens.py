@@ -10,7 +10,7 @@ from warmstart_keras.backend import workers
 from warmstart_keras.vocabulary.tokens import Tokens
 
 NO_MATCH = -1
-_CHUNK = 2**16  # tokens per step: few enough to stay in the CPU cache
+CHUNK = 2**16  # tokens per step: few enough to stay in the CPU cache
 _LONGEST = 2**16  # bytes
 _EIGHT = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # the low n bytes
 _ODD, _OTHER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
@@ -41,9 +41,9 @@ def match(
     if max(base.lengths.max(), new.lengths.max()) > _LONGEST:
         return match_by_dict(base, base_places, new, new_places)
     with workers(len(base.blob) + len(new.blob) + 32 * len(found)) as each:
-        both = tuple(each(_Bytes.of, (base, new)))
+        both = tuple(each(Bytes.of, (base, new)))
         base_hashes, new_hashes = each(hashes, both, (base_places, new_places))
-        places, is_repeated = _match_hashes(base_hashes, new_hashes, each)
+        places, is_repeated = match_hashes(base_hashes, new_hashes, each)
         is_there = places != NO_MATCH
         is_again = is_there & is_repeated[places]
         matched = np.flatnonzero(is_there ^ is_again)
@@ -74,8 +74,8 @@ def match_by_dict(
     return np.array(found, np.int64)
 
 
-def _match_hashes(
-    base: np.ndarray, new: np.ndarray, each: Callable
+def match_hashes(
+    base: np.ndarray, new: np.ndarray, each: Callable = map
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds the place of each new hash in the base, or -1; and the repeated base hashes.
 
@@ -129,10 +129,10 @@ def _match_hashes(
 
 
 def _chunks(some: np.ndarray) -> list[np.ndarray]:
-    return [some[first : first + _CHUNK] for first in range(0, len(some), _CHUNK)]
+    return [some[first : first + CHUNK] for first in range(0, len(some), CHUNK)]
 
 
-class _Bytes(NamedTuple):
+class Bytes(NamedTuple):
     """View of tokens that is read eight bytes at a time.
 
     Attributes:
@@ -150,7 +150,8 @@ class _Bytes(NamedTuple):
     marks: np.ndarray
 
     @classmethod
-    def of(cls, tokens: Tokens) -> "_Bytes":
+    def of(cls, tokens: Tokens) -> "Bytes":
+        """Views the bytes of tokens."""
         padded = np.frombuffer(tokens.blob + bytes(8), np.uint8)
         words = np.ndarray((len(tokens.blob) + 1,), "<u8", padded, strides=(1,))
         marks = np.empty(0, np.uint64)
@@ -161,12 +162,12 @@ class _Bytes(NamedTuple):
         return cls(words, tokens.starts, tokens.ends, marks)
 
 
-def hashes(tokens: _Bytes, places: np.ndarray) -> np.ndarray:
+def hashes(tokens: Bytes, places: np.ndarray) -> np.ndarray:
     """Hashes some tokens to 64 bits: uint64 array of shape `(len(places),)`."""
     words, all_starts, all_ends, marks = tokens
     found = np.empty(len(places), np.uint64)
-    for start in range(0, len(places), _CHUNK):
-        chunk = places[start : start + _CHUNK]
+    for start in range(0, len(places), CHUNK):
+        chunk = places[start : start + CHUNK]
         starts = all_starts[chunk]
         left = all_ends[chunk] - starts
         part = left.astype(np.uint64) * _OTHER
@@ -178,19 +179,19 @@ def hashes(tokens: _Bytes, places: np.ndarray) -> np.ndarray:
             part[rows] = mixed ^ (mixed >> _HALF)
             rows, starts, left = _longer(rows, starts, left)
         part *= _OTHER
-        found[start : start + _CHUNK] = part ^ (part >> _THIRD)
+        found[start : start + CHUNK] = part ^ (part >> _THIRD)
     return found
 
 
 def _are_equal(
-    both: tuple[_Bytes, ...], pairs: tuple[np.ndarray, ...], each: Callable
+    both: tuple[Bytes, ...], pairs: tuple[np.ndarray, ...], each: Callable
 ) -> bool:
     """Returns whether the two tokens of every pair are the same, byte by byte."""
     (words, base_starts, base_ends, marks), new = both
     others, new_starts, new_ends, new_marks = new
 
     def are_equal(first: int) -> bool:
-        a, b = (places[first : first + _CHUNK] for places in pairs)
+        a, b = (places[first : first + CHUNK] for places in pairs)
         starts, other_starts = base_starts[a], new_starts[b]
         left = base_ends[a] - starts
         if not np.array_equal(left, new_ends[b] - other_starts):
@@ -208,7 +209,7 @@ def _are_equal(
             rows, starts, left = _longer(rows, starts, left)
         return True
 
-    return all(each(are_equal, range(0, len(pairs[0]), _CHUNK)))
+    return all(each(are_equal, range(0, len(pairs[0]), CHUNK)))
 
 
 def _longer(

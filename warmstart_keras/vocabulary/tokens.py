@@ -11,7 +11,7 @@ from warmstart_keras.errors import WarmStartError
 # Text, bytes that are not UTF-8, an integer, or None for an OOV row without a name.
 Token = str | bytes | int | None
 _NO_ROWS = np.empty(0, np.int64)
-_CHUNK = 2**13  # tokens converted at a time, to or from a list
+CHUNK = 2**13  # tokens converted at a time, to or from a list
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -69,9 +69,9 @@ class Tokens:
     ) -> "Tokens | None":
         """Stores a list of only `str`, only UTF-8 bytes or only `int`; otherwise None."""
         found, blobs, sizes = None, [], [_NO_ROWS]
-        for first in range(start, len(tokens), _CHUNK):
+        for first in range(start, len(tokens), CHUNK):
             # A chunk of tokens stays in the CPU cache; each token is read several times.
-            chunk = tokens[first : first + _CHUNK]
+            chunk = tokens[first : first + CHUNK]
             kind, joined = _joined(chunk)
             if kind is None or found not in (None, kind):
                 return None
@@ -193,8 +193,8 @@ class Tokens:
         return self.some(np.array([range(len(self))[place]]))[0]
 
     def __iter__(self) -> Iterator[Token]:
-        for start in range(0, len(self), _CHUNK):
-            part = self.part(start, start + _CHUNK)
+        for start in range(0, len(self), CHUNK):
+            part = self.part(start, start + CHUNK)
             yield from part.some(np.arange(len(part)))
 
     def __eq__(self, other: object) -> bool:
