@@ -450,7 +450,7 @@ def test_rows_that_are_cut_over_devices_are_found(cut):
         np.testing.assert_allclose(np.concatenate(sample.since()), 2, rtol=1e-5)
 
 
-@once
+@pytest.mark.dealt
 def test_a_table_that_no_process_holds_is_left_out_and_the_figure_says_so():
     layer = WarmStartEmbedding(output_dim=WIDTH, vocabulary=BASE, name="words")
     layer.build()
