@@ -16,6 +16,9 @@ BACKEND = keras.backend.backend()
 # On TensorFlow XLA takes seconds to compile what runs for milliseconds; on JAX nothing is
 # compiled without it.
 JIT = "auto" if BACKEND == "jax" else False
+# On TensorFlow a step of training is traced in a second, so most models over ids run
+# eagerly there. Models over texts are traced.
+EAGER = BACKEND == "tensorflow"
 KERAS = tuple(map(int, keras.__version__.split(".")[:2]))
 on_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="is about TensorFlow itself: tf.function, export, ..."
@@ -95,7 +98,8 @@ def on_ids(embedding, optimizer=None, **compile_args):
     ids = keras.Input((LENGTH,), dtype="int32")
     hidden = keras.layers.Flatten()(embedding(ids))
     model = keras.Model(ids, keras.layers.Dense(1, name="score")(hidden))
-    model.compile(optimizer or adam(), "mse", **{"jit_compile": JIT} | compile_args)
+    compile_args = {"jit_compile": JIT, "run_eagerly": EAGER} | compile_args
+    model.compile(optimizer or adam(), "mse", **compile_args)
     return model
 
 

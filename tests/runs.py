@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from models import BACKEND, JIT, array, optimizer, variables
+from models import BACKEND, EAGER, JIT, array, optimizer, variables
 
 from warmstart_keras import WarmStartEmbedding, warm_start
 
@@ -23,7 +23,15 @@ def lookup(words=BASE):
     return keras.layers.StringLookup(vocabulary=list(words))
 
 
-def build(source, embedding=WarmStartEmbedding, *, extra=False, width=4, made="Adam"):
+def build(
+    source,
+    embedding=WarmStartEmbedding,
+    *,
+    extra=False,
+    width=4,
+    made="Adam",
+    eager=EAGER,
+):
     """ids -> embedding -> scores; `extra` puts two layers more before the last."""
     if embedding is WarmStartEmbedding:
         words = WarmStartEmbedding(output_dim=width, vocabulary=source, name="words")
@@ -37,7 +45,7 @@ def build(source, embedding=WarmStartEmbedding, *, extra=False, width=4, made="A
         hidden = keras.layers.Dense(5, name="one more")(hidden)
         hidden = keras.layers.Dense(5, name="and another")(hidden)
     model = keras.Model(ids, keras.layers.Dense(1, name="last")(hidden))
-    model.compile(optimizer(made, 0.01), "mse", jit_compile=JIT)
+    model.compile(optimizer(made, 0.01), "mse", jit_compile=JIT, run_eagerly=eager)
     return model
 
 

@@ -38,7 +38,7 @@ def averaging_adam():
 def scorer(layer, optimizer=models.adam, capacity=None):
     """A new model for the tokens of a vocabulary layer; its embedding."""
     words = WarmStartEmbedding(capacity, WIDTH, vocabulary=layer, name="words")
-    model = models.in_model(layer, words, optimizer())
+    model = models.in_model(layer, words, optimizer(), run_eagerly=models.EAGER)
     model.optimizer.build(model.trainable_variables)
     return model, words
 

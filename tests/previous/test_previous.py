@@ -106,7 +106,7 @@ def test_optimizers_in_optimizers_and_averages_come_over(made, tmp_path):
 def test_in_fit_it_is_done_once(tmp_path):
     monday = Day()
     path = saved(monday.model, "archive", tmp_path)
-    tuesday = build(lookup(NEW))
+    tuesday = build(lookup(NEW), eager=False)
     callback = VocabularyWarmStart(previous=path, verbose=0)
     x, y = np.zeros((4, LENGTH), "int32"), np.ones((4, 1))
     tuesday.fit(x, y, verbose=0, callbacks=[callback])
