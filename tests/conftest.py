@@ -45,13 +45,15 @@ hypothesis.settings.load_profile("tests")
 
 # Tests that take long, by kind: without `--all` only the others run, the fast tier.
 SLOW_TIERS = {
+    "compiling": "compiles for long",
+    "devices": "trains on several devices",
     "docs": "is about texts, figures and pages, or runs the Python that a page shows",
     "examples": "runs an example or a benchmark",
     "faults": "injects a fault at each step or line of what it tests",
     "files": "writes and reads models, or fuzzes a file format",
     "processes": "starts other processes",
-    "training": "trains long, or is compiled for long",
 }
+FAST = f"not ({' or '.join(SLOW_TIERS)})"
 
 
 def pytest_addoption(parser):
@@ -83,13 +85,13 @@ def pytest_configure(config):
     )
     is_narrowed = config.option.markexpr or names_files(config)
     if not is_narrowed and not config.getoption("--all"):
-        config.option.markexpr = f"not ({' or '.join(SLOW_TIERS)})"
+        config.option.markexpr = FAST
 
 
 def pytest_report_header(config):
     folder = os.path.dirname(warmstart_keras.__file__)
     where = f"warmstart_keras of {folder} on {keras.backend.backend()}"
-    is_fast = config.option.markexpr.startswith("not (docs or ")
+    is_fast = config.option.markexpr == FAST
     return [where, "the fast tier; `--all` runs all tests"] if is_fast else where
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from models import BACKEND
 
+pytestmark = pytest.mark.examples
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 DOCS = Path(__file__).parent.parent / "docs"

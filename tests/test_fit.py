@@ -133,7 +133,7 @@ def test_predictions_on_kept_words_are_what_they_were():
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is:DeprecationWarning")
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.compiling)])
 def test_evaluate_in_the_same_fit_sees_the_new_vocabulary(jit):
     layer = models.vectorizer()
     embedding = WarmStartEmbedding(output_dim=WIDTH, vocabulary=layer, name="words")
@@ -309,6 +309,7 @@ np.testing.assert_allclose(served, np.load("expected.npy"), rtol=1e-5)
 """
 
 
+@pytest.mark.compiling
 @pytest.mark.filterwarnings("ignore:.*native_serialization:DeprecationWarning")  # of JAX
 def test_exported_after_a_warm_start_it_serves_without_this_package(tmp_path):
     model, layer, _ = models.trained_in_model()

@@ -15,6 +15,8 @@ from warmstart_keras import (
     plan_warm_start,
 )
 
+pytestmark = pytest.mark.files
+
 in_both_orders = pytest.mark.parametrize("order", ["ours first", "ours last"])
 after_rebuilds = pytest.mark.parametrize(
     "new_texts",

@@ -14,6 +14,8 @@ from warmstart_keras import (
     warm_start,
 )
 
+pytestmark = pytest.mark.files
+
 WORDS = ["[UNK]", *"abcdef"]
 both_endings = pytest.mark.parametrize("name", ["today.keras", "today.weights.h5"])
 

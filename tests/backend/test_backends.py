@@ -267,6 +267,7 @@ def test_a_float64_table_can_be_resized():
     np.testing.assert_array_equal(after[1:], before)
 
 
+@pytest.mark.compiling
 @on_torch
 def test_a_model_compiled_by_torch_sees_the_new_rows():
     import torch

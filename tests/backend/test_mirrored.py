@@ -18,6 +18,8 @@ if BACKEND != "tensorflow":
 
 import tensorflow as tf
 
+pytestmark = pytest.mark.devices
+
 
 @pytest.fixture
 def strategy():

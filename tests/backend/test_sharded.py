@@ -25,6 +25,8 @@ from keras.distribution import DataParallel, DeviceMesh, LayoutMap, ModelParalle
 from warmstart_keras.backend import sharded
 from warmstart_keras.new_rows.start import PART
 
+pytestmark = pytest.mark.devices
+
 BASE = list("abcdefghijklmnop")
 REBUILDS = {
     "same size": list("jdTapoUVhgfecbXi"),

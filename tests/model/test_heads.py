@@ -131,6 +131,7 @@ def assert_moved(model, kind, before, new):
         np.testing.assert_array_equal(value, wanted, path, strict=True)
 
 
+@pytest.mark.devices
 @pytest.mark.skipif(BACKEND != "jax", reason="keras.distribution works on JAX alone")
 @pytest.mark.parametrize(
     ("kind", "new"),
@@ -173,6 +174,7 @@ def test_a_head_that_is_cut_into_shards(kind, new):
         model.fit(*pairs_of(source), verbose=0)
 
 
+@pytest.mark.devices
 @on_tensorflow
 @pytest.mark.parametrize(("kind", "rebuild"), [("dense", "grown"), ("tied", "same size")])
 def test_a_head_that_is_mirrored(kind, rebuild):

@@ -345,6 +345,7 @@ def test_compiled_training_goes_on_as_that_of_a_control(rebuild):
     assert_trains_as_control(warm, control, new)
 
 
+@pytest.mark.compiling
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -373,6 +374,7 @@ def _traced_by_torch(monkeypatch):
 
 
 # What PyTorch warns of while it traces, as an error, makes `torch.compile` fail.
+@pytest.mark.compiling
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("_traced_by_torch")
 def test_training_compiled_by_xla_goes_on_as_that_of_a_control():

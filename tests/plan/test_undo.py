@@ -239,6 +239,7 @@ def test_a_fault_at_the_first_or_last_steps_leaves_all_as_it_was(subject, when):
     assert subject.changed() == []
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("rebuild", REBUILDS)
 def test_on_an_accelerator_a_fault_leaves_all_as_it_was(rebuild, monkeypatch):
     monkeypatch.setattr(tensors, "is_on_host", lambda variable: False)
@@ -268,6 +269,7 @@ def test_an_interrupt_at_any_line_leaves_all_as_it_was(subject):
             assert subject.changed() == [], f"interrupted at {file}:{line}"
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("rebuild", REBUILDS)
 def test_after_faults_a_warm_start_succeeds_and_trains_as_if_none_had_been(rebuild):
     failed, other = Subject(rebuild), Subject(rebuild)
@@ -284,6 +286,7 @@ def test_after_faults_a_warm_start_succeeds_and_trains_as_if_none_had_been(rebui
     assert results[0] == results[1]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("rebuild", REBUILDS)
 def test_a_fault_leaves_other_models_and_optimizers_as_they_were(rebuild):
     subject = Subject(rebuild, eager=True)

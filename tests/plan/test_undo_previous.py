@@ -51,6 +51,7 @@ def run(request, tmp_path_factory):
     return request.param, previous, new_model(request.param)
 
 
+@pytest.mark.faults
 def test_an_interrupt_before_any_line_leaves_all_as_it_was(run):
     _, previous, model = run
     plan = plan_warm_start(model, previous=previous, verbose=0)

@@ -17,6 +17,8 @@ from runs import BASE, KEY, NEW, Day, bits, build, lookup, rewritten, saved
 from warmstart_keras import Vocabulary, WarmStartEmbedding, WarmStartError, warm_start
 from warmstart_keras.previous import open_previous
 
+pytestmark = pytest.mark.files
+
 AWKWARD = ["a\nb", "\r\n", "a\u2028b", "a\x85b", "\x00", "\ud800", "", " ", "x" * 2**20]
 
 

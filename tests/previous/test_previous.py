@@ -38,6 +38,8 @@ from warmstart_keras import (
     warm_start,
 )
 
+pytestmark = pytest.mark.files
+
 TESTS = Path(__file__).parents[1]
 
 
