@@ -1,5 +1,7 @@
 """`fit` with the callback after a rebuild: what stays, what moves, what is made anew."""
 
+import functools
+
 import keras
 import models
 import numpy as np
@@ -70,7 +72,9 @@ def test_every_kept_row_and_slot_is_bit_for_bit_what_it_was(kind, place, new_tex
         "plain capacity": lambda: keras.layers.Embedding(20, WIDTH, name="words"),
     }[kind]()
     mapped = place == "mapped"
-    model = models.on_ids(embedding) if mapped else models.in_model(layer, embedding)
+    how = {"run_eagerly": models.EAGER and (mapped or "plain" in kind)}
+    make = models.on_ids if mapped else functools.partial(models.in_model, layer)
+    model = make(embedding, **how)
     prepare = layer if mapped else texts
     vocabularies = {"words": layer} if mapped and "plain" in kind else None
     fit(model, prepare(MONDAY), VocabularyWarmStart(vocabularies))

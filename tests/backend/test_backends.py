@@ -29,7 +29,11 @@ def build(vocabulary, make=keras.Model, words=None, **compile_args):
     )
     hidden = keras.layers.Flatten()(words(ids))
     model = make(ids, keras.layers.Dense(1, name="head")(hidden))
-    model.compile(keras.optimizers.Adam(0.01, name="adam"), "mse", **compile_args)
+    model.compile(
+        keras.optimizers.Adam(0.01, name="adam"),
+        "mse",
+        **{"jit_compile": JIT} | compile_args,
+    )
     return model
 
 

@@ -20,6 +20,7 @@ from warmstart_keras import Vocabulary, WarmStartEmbedding, warm_start
 from warmstart_keras.command_line import main
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.files
 PAGE = ROOT / "docs" / "command_line.md"
 
 

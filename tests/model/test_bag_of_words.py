@@ -101,10 +101,11 @@ def test_rows_of_a_kernel_follow_their_words(case, mode, tmp_path):
     between, first, axes = CASES[case]
     words = vectorizer(mode)
     model = classifier(8, *between(), first=first and first())
-    callback = VocabularyWarmStart({"bag": words}, verbose=0)
-    model.fit(vectors(words), LABELS, epochs=3, verbose=0, callbacks=[callback])
+    warm_start(model, {"bag": words}, base_vocabularies={"bag": words}, verbose=0)
+    for _ in range(3):
+        model.train_on_batch(vectors(words), LABELS)
     state = {v.path: array(v).copy() for v in all_variables(model)}
-    before = model.predict(vectors(words), verbose=0)
+    before = model.predict_on_batch(vectors(words))
     rebuild(words, mode, REBUILT)
     warm_start(model, {"bag": words}, verbose=0)
 
@@ -116,15 +117,13 @@ def test_rows_of_a_kernel_follow_their_words(case, mode, tmp_path):
         value = array(variable)
         wanted = expected(state[variable.path], axis, old, now, value)
         np.testing.assert_array_equal(value, wanted, variable.path, strict=True)
-    after = model.predict(vectors(words), verbose=0)
+    after = model.predict_on_batch(vectors(words))
     np.testing.assert_allclose(after, before, atol=1e-5)
-    model.fit(vectors(words), LABELS, verbose=0)
+    model.train_on_batch(vectors(words), LABELS)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    again = model.predict(vectors(words), verbose=0)
-    np.testing.assert_allclose(
-        loaded.predict(vectors(words), verbose=0), again, atol=1e-6
-    )
+    again = model.predict_on_batch(vectors(words))
+    np.testing.assert_allclose(loaded.predict_on_batch(vectors(words)), again, atol=1e-6)
 
 
 def all_variables(model):
@@ -137,10 +136,10 @@ def test_one_hot_ids_of_integers():
     )
     model = classifier(3, first=keras.layers.Dense(2, name="bag"))
     warm_start(model, {"bag": ids}, base_vocabularies={"bag": ids}, verbose=0)
-    before = model.predict(array(ids(np.array([10, 30]))), verbose=0)
+    before = model.predict_on_batch(array(ids(np.array([10, 30]))))
     ids.set_vocabulary([30, 40, 10])
     report = warm_start(model, {"bag": ids}, verbose=0)
-    after = model.predict(array(ids(np.array([10, 30]))), verbose=0)
+    after = model.predict_on_batch(array(ids(np.array([10, 30]))))
     np.testing.assert_allclose(after, before, atol=1e-6)
     assert (report.vocabularies[0].kept, report.vocabularies[0].new) == (2, 1)
 
@@ -149,12 +148,10 @@ def test_vectors_of_a_fixed_width_have_room():
     words = vectorizer("multi_hot", max_tokens=12, pad_to_max_tokens=True)
     model = classifier(12)
     warm_start(model, {"bag": words}, base_vocabularies={"bag": words}, verbose=0)
-    before = model.predict(vectors(words), verbose=0)
+    before = model.predict_on_batch(vectors(words))
     words.set_vocabulary(list("gfxedcyba"))
     warm_start(model, {"bag": words}, verbose=0)
-    np.testing.assert_allclose(
-        model.predict(vectors(words), verbose=0), before, atol=1e-5
-    )
+    np.testing.assert_allclose(model.predict_on_batch(vectors(words)), before, atol=1e-5)
 
 
 def test_another_width_needs_a_new_model(tmp_path):
@@ -162,7 +159,7 @@ def test_another_width_needs_a_new_model(tmp_path):
     model = classifier(8, keras.layers.BatchNormalization(name="between"))
     callback = VocabularyWarmStart({"bag": words}, verbose=0)
     model.fit(vectors(words), LABELS, verbose=0, callbacks=[callback])
-    before = model.predict(vectors(words), verbose=0)
+    before = model.predict_on_batch(vectors(words))
     kernel = array(model.get_layer("bag").kernel).copy()
     more = vectorizer("count", words=tuple("gfexdcbay"))
     with pytest.raises(WarmStartError, match=r"must stay 8 wide.*previous=this_model"):
@@ -179,7 +176,7 @@ def test_another_width_needs_a_new_model(tmp_path):
             base_vocabularies={"bag": words},
             verbose=0,
         )
-        after = new.predict(vectors(more), verbose=0)
+        after = new.predict_on_batch(vectors(more))
         np.testing.assert_allclose(after, before, atol=1e-5)
         assert new.optimizer.iterations == model.optimizer.iterations
 
@@ -190,14 +187,14 @@ def test_every_kernel_behind_the_same_vectors_moves():
     wide = keras.layers.Dense(2, name="wide")(inputs)
     deep = keras.layers.Dense(4, name="deep")(keras.layers.Dropout(0.5)(inputs))
     model = keras.Model(inputs, keras.layers.Concatenate()([wide, deep]))
-    before = model.predict(vectors(words), verbose=0)
+    before = model.predict_on_batch(vectors(words))
     old = vectorizer("multi_hot")
     rebuild(words, "multi_hot", REBUILT)
     report = warm_start(
         model, {"wide": words}, base_vocabularies={"wide": old}, verbose=0
     )
     assert [v.path for v in report.variables] == ["wide/kernel", "deep/kernel"]
-    after = model.predict(vectors(words), verbose=0)
+    after = model.predict_on_batch(vectors(words))
     np.testing.assert_allclose(after[:, :2], before[:, :2], atol=1e-6)
 
 
@@ -206,7 +203,7 @@ def test_words_in_and_labels_out_of_one_kernel():
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, name="all")])
     model.compile(keras.optimizers.Adam(name="adam"), "mse")
-    model.fit(vectors(words), np.eye(3), verbose=0)
+    model.train_on_batch(vectors(words), np.eye(3))
     state = {v.path: array(v).copy() for v in all_variables(model)}
     bindings = [Binding("all", "kernel", axis=axis) for axis in (0, 1)]
     bases = dict(zip(bindings, (vectorizer("count"), labels), strict=True))
@@ -245,7 +242,7 @@ def test_words_in_and_labels_out_of_one_kernel_from_a_file(tmp_path):
         return model
 
     model = linear(8, 3)
-    model.fit(vectors(old_words), np.eye(3), verbose=0)
+    model.train_on_batch(vectors(old_words), np.eye(3))
     model.save(tmp_path / "old.keras")
     bindings = [Binding("all", "kernel", axis=axis) for axis in (0, 1)]
     bases = dict(zip(bindings, (old_words, old_labels), strict=True))
@@ -264,7 +261,7 @@ def test_words_in_and_labels_out_of_one_kernel_from_a_file(tmp_path):
             elif before.shape == (3,):
                 wanted = expected(before, 0, old_labels, labels, after)
                 np.testing.assert_array_equal(after, wanted)
-        new.fit(vectors(words), np.eye(4)[:3], verbose=0)
+        new.train_on_batch(vectors(words), np.eye(4)[:3])
 
 
 @with_strings_in_model
@@ -313,11 +310,11 @@ def test_what_a_normalization_learned_follows_its_words():
     model, _ = normalised(words)
     callback = VocabularyWarmStart({"bag": words}, verbose=0)
     model.fit(vectors(words), LABELS, verbose=0, callbacks=[callback])
-    before = model.predict(vectors(words), verbose=0)
+    before = model.predict_on_batch(vectors(words))
     rebuild(words, "count", REBUILT)
     report = warm_start(model, {"bag": words}, verbose=0)
     assert "norm (features)" in [v.layer for v in report.vocabularies]
-    after = model.predict(vectors(words), verbose=0)
+    after = model.predict_on_batch(vectors(words))
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 

@@ -45,8 +45,10 @@ def trained(kind, source, steps=2, **kwargs):
     """A model of a kind that has learned something from the base's ids."""
     model = KINDS[kind].model(source, **kwargs)
     ids = ids_of(source, TEXTS)
-    callback = VocabularyWarmStart(KINDS[kind].vocabularies(source), verbose=0)
-    model.fit(ids, ids[:, ::-1], epochs=steps, verbose=0, callbacks=[callback])
+    named = KINDS[kind].vocabularies(source)
+    warm_start(model, named, base_vocabularies=named, verbose=0)
+    for _ in range(steps):
+        model.train_on_batch(ids, ids[:, ::-1])
     return model
 
 
@@ -57,7 +59,7 @@ def test_every_entry_of_a_kept_word_is_bit_for_bit_what_it_was(kind, rebuild, tm
     texts = [[t for t in text if t in new][:LENGTH] for text in TEXTS]
     texts = [(text * LENGTH)[:LENGTH] for text in texts]
     ids = ids_of(source, texts)
-    before, logits = state(model), model.predict(ids, verbose=0)
+    before, logits = state(model), model.predict_on_batch(ids)
     source.set_vocabulary(new)
     report = warm_start(model, KINDS[kind].vocabularies(source), verbose=0)
 
@@ -77,7 +79,7 @@ def test_every_entry_of_a_kept_word_is_bit_for_bit_what_it_was(kind, rebuild, tm
 
     kept = [t for t in old if t in now]
     ids = ids_of(source, texts)
-    again = model.predict(ids, verbose=0)
+    again = model.predict_on_batch(ids)
     if kind != "layer-normalised":  # which new words take part in
         np.testing.assert_allclose(
             again[..., [now.index(t) for t in kept]],
@@ -90,18 +92,18 @@ def test_every_entry_of_a_kept_word_is_bit_for_bit_what_it_was(kind, rebuild, tm
 def assert_goes_on(model, ids, tmp_path):
     """Training, saving, loading, cloning and summing up agree with the new shapes."""
     widths = {model.output_shape[-1], model.outputs[0].shape[-1]}
-    assert widths == {model.predict(ids, verbose=0).shape[-1]}
+    assert widths == {model.predict_on_batch(ids).shape[-1]}
     model.fit(ids, ids[:, ::-1], verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     # A file has LoRA factors merged into their kernels.
     np.testing.assert_allclose(
-        loaded.predict(ids, verbose=0), model.predict(ids, verbose=0), atol=1e-6
+        loaded.predict_on_batch(ids), model.predict_on_batch(ids), atol=1e-6
     )
     assert loaded.output_shape == model.output_shape
     if any(getattr(part, "lora_enabled", False) for part in model.layers):
         return  # a file has none, so another optimizer; and so has a clone
-    loaded.fit(ids, ids[:, ::-1], verbose=0)
+    loaded.train_on_batch(ids, ids[:, ::-1])
     clone = keras.models.clone_model(model)
     assert clone.output_shape == model.output_shape
     clone.set_weights(model.get_weights())
@@ -120,7 +122,7 @@ def test_an_exported_model_has_the_new_outputs(kind, tmp_path):
     ids = ids_of(source, TEXTS)
     loaded = tf.saved_model.load(str(tmp_path / "served"))
     served = loaded.serve(ids.astype("int32"))
-    np.testing.assert_allclose(array(served), model.predict(ids, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(array(served), model.predict_on_batch(ids), atol=1e-6)
 
 
 def assert_moved(model, kind, before, new):
@@ -171,7 +173,7 @@ def test_a_head_that_is_cut_into_shards(kind, new):
             mean = before[path][:, 1:].mean(axis=1)
             after = state(model)[path][:, 1 + new.index("x")]
             np.testing.assert_allclose(after, mean, rtol=1e-5, atol=1e-7)
-        model.fit(*pairs_of(source), verbose=0)
+        model.train_on_batch(*pairs_of(source))
 
 
 @pytest.mark.devices
@@ -190,14 +192,14 @@ def test_a_head_that_is_mirrored(kind, rebuild):
         model = KINDS[kind].model(source, eager=False)
     named = KINDS[kind].vocabularies(source)
     warm_start(model, named, base_vocabularies=dict.fromkeys(named, source), verbose=0)
-    model.fit(*map(twice, pairs_of(source)), verbose=0)
+    model.train_on_batch(*map(twice, pairs_of(source)))
     before = state(model)
     source.set_vocabulary(new)
     warm_start(model, KINDS[kind].vocabularies(source), verbose=0)
     assert_moved(model, kind, before, new)
     for variable in model.trainable_variables:
         np.testing.assert_array_equal(*[part.numpy() for part in variable.value.values])
-    model.fit(*map(twice, pairs_of(source)), verbose=0)
+    model.train_on_batch(*map(twice, pairs_of(source)))
 
 
 def twice(values):
@@ -248,7 +250,7 @@ def test_a_new_word_is_neither_certain_nor_impossible(kind):
     warm_start(model, KINDS[kind].vocabularies(source), verbose=0)
     loss_after = model.evaluate(*pairs_of(source), verbose=0)
     assert loss_before - 1e-5 <= loss_after <= loss_before + np.log(1 + 3 / 7) + 1e-5
-    logits = model.predict(pairs_of(source)[0], verbose=0)
+    logits = model.predict_on_batch(pairs_of(source)[0])
     probability = array(keras.ops.softmax(logits))[..., -3:]
     assert probability.min() > 1e-6
     assert probability.max() < 3 / 10
@@ -276,7 +278,7 @@ def test_slots_of_new_outputs_start_as_of_a_fresh_optimizer():
     source = lookup()
     model = KINDS["dense"].model(source, keras.optimizers.Adagrad(0.1, name="adam"))
     warm_start(model, {"head": source}, base_vocabularies={"head": source}, verbose=0)
-    model.fit(*pairs_of(source), verbose=0)
+    model.train_on_batch(*pairs_of(source))
     source.set_vocabulary([*BASE, "x"])
     warm_start(model, {"head": source}, verbose=0)
     slots = [v for v in model.optimizer.variables if "head" in v.path]
@@ -324,7 +326,7 @@ def test_a_head_starts_from_a_previous_run(kind, file, tmp_path):
     assert list(now) == list(wanted)
     for path, value in now.items():
         np.testing.assert_array_equal(value, wanted[path], path, strict=True)
-    fresh.fit(*pairs_of(source), verbose=0)
+    fresh.train_on_batch(*pairs_of(source))
 
 
 def test_labels_may_lack_the_special_rows_of_the_input():

@@ -255,14 +255,14 @@ def test_outputs_are_bit_for_bit_what_they_were_for_words_that_gained_rows(dtype
     )
     model = on_ids(words)
     texts = [["film", "twist", "plot", "film", "a"], ["zebra", "film", "twist", "b", "b"]]
-    model.fit(array(lookup(texts)), np.ones((2, 1)), verbose=0)
+    model.train_on_batch(array(lookup(texts)), np.ones((2, 1)))
     embedded = array(words(lookup(texts)))
-    predicted = model.predict(array(lookup(texts)), verbose=0)
+    predicted = model.predict_on_batch(array(lookup(texts)))
 
     lookup.set_vocabulary(["zebra", "plot", "twist", "film"])
     warm_start(model, verbose=0)
     assert array(words(lookup(texts))).tobytes() == embedded.tobytes()
-    after = model.predict(array(lookup(texts)), verbose=0)
+    after = model.predict_on_batch(array(lookup(texts)))
     np.testing.assert_allclose(after, predicted, atol=1e-6)
 
 
@@ -1003,7 +1003,7 @@ def test_slots_of_new_rows_start_as_a_fresh_optimizers(name, how, where):
 
     model = built(BASE)
     ids = np.random.default_rng(0).integers(0, len(BASE), (8, LENGTH))
-    model.fit(ids, np.ones((8, 1)), verbose=0)
+    model.train_on_batch(ids, np.ones((8, 1)))
     before, other = slots(model), built(NEW)
     other.optimizer.build(other.trainable_variables)
     fresh = slots(other)
@@ -1027,7 +1027,7 @@ def test_slots_of_new_rows_start_as_a_fresh_optimizers(name, how, where):
 def test_slots_start_as_fresh_ones_where_none_is_kept(how, name):
     words = WarmStartEmbedding(output_dim=3, vocabulary=BASE, name="words")
     model = on_ids(words, getattr(keras.optimizers, name)())
-    model.fit(np.ones((8, LENGTH)), np.ones((8, 1)), verbose=0)
+    model.train_on_batch(np.ones((8, LENGTH)), np.ones((8, 1)))
     new = ["", "[UNK]", "none", "of", "these", "stayed"] if "min_kept" in how else NEW
     warm_start(model, new, verbose=0, **how)
     for variable in model.optimizer.variables:
@@ -1038,7 +1038,7 @@ def test_slots_start_as_fresh_ones_where_none_is_kept(how, name):
 def test_gradients_that_wait_to_be_applied_stay_with_their_words():
     adam = keras.optimizers.Adam(gradient_accumulation_steps=3)
     model = on_ids(WarmStartEmbedding(output_dim=3, vocabulary=BASE, name="words"), adam)
-    model.fit(np.arange(10).reshape(2, LENGTH) % 6, np.ones((2, 1)), verbose=0)
+    model.train_on_batch(np.arange(10).reshape(2, LENGTH) % 6, np.ones((2, 1)))
     warm_start(model, NEW, verbose=0)
     pending = [v for v in adam.variables if "accumul" in v.path and v.shape == (7, 3)]
     assert pending

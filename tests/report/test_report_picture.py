@@ -16,7 +16,7 @@ import keras
 import matplotlib.pyplot
 import numpy as np
 import pytest
-from models import BACKEND, array, on_tensorflow
+from models import BACKEND, EAGER, JIT, array, on_tensorflow
 
 from warmstart_keras import (
     RowMap,
@@ -51,7 +51,9 @@ def build(source):
         ids, keras.layers.Dense(source.vocabulary_size(), name="head")(hidden)
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.1, name="adam"), loss)
+    model.compile(
+        keras.optimizers.Adam(0.1, name="adam"), loss, jit_compile=JIT, run_eagerly=EAGER
+    )
     return model
 
 
