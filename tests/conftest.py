@@ -52,6 +52,7 @@ SLOW_TIERS = {
     "faults": "injects a fault at each step or line of what it tests",
     "files": "writes and reads models, or fuzzes a file format",
     "processes": "starts other processes",
+    "training": "compares the training of two models, for each optimizer of Keras",
 }
 FAST = f"not ({' or '.join(SLOW_TIERS)})"
 

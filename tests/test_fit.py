@@ -225,6 +225,7 @@ def scorer(layer, embedding=None, **kwargs):
     return model
 
 
+@pytest.mark.compiling
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_subclassed_model_whose_first_fit_has_the_callback(plain, tmp_path):
     layer = models.vectorizer()
@@ -274,6 +275,7 @@ def test_a_table_too_small_for_its_vocabulary_is_told_when_training_has_built_it
         )
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("input_dim", [None, 20])
 def test_saved_and_loaded_after_a_warm_start_it_is_the_same_model(input_dim, tmp_path):
     layer = models.vectorizer()

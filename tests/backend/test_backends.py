@@ -8,6 +8,7 @@ import pytest
 from models import (
     BACKEND,
     BASE,
+    JIT,
     REBUILDS,
     WIDTH,
     array,

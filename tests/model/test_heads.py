@@ -303,6 +303,7 @@ def test_a_head_learns_in_fit_what_its_rows_stand_for(kind):
     assert callback.report.changed
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("kind", ["untied", "dense", "of the user's own"])
 @pytest.mark.parametrize("file", ["model.keras", "model.weights.h5", None])
 def test_a_head_starts_from_a_previous_run(kind, file, tmp_path):

@@ -271,6 +271,7 @@ def test_training_goes_on_as_that_of_a_control(optimizer):
     assert_trains_as_control(warm, control, new)
 
 
+@pytest.mark.training
 @pytest.mark.dealt
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_with_moving_averages_goes_on_as_that_of_a_control(optimizer):
@@ -283,6 +284,7 @@ def test_training_with_moving_averages_goes_on_as_that_of_a_control(optimizer):
     assert_trains_as_control(warm, control, new)
 
 
+@pytest.mark.training
 @pytest.mark.dealt
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_accumulated_training_on_a_schedule_goes_on_as_that_of_a_control(optimizer):
@@ -296,6 +298,7 @@ def test_accumulated_training_on_a_schedule_goes_on_as_that_of_a_control(optimiz
     assert_trains_as_control(warm, control, new)
 
 
+@pytest.mark.training
 @pytest.mark.dealt
 @pytest.mark.parametrize("optimizer", [n for n in OPTIMIZERS if "Scale" not in n])
 def test_training_with_a_scaled_loss_goes_on_as_that_of_a_control(optimizer):
@@ -308,6 +311,7 @@ def test_training_with_a_scaled_loss_goes_on_as_that_of_a_control(optimizer):
     assert_trains_as_control(warm, control, new)
 
 
+@pytest.mark.training
 @pytest.mark.dealt
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_in_float16_goes_on_as_that_of_a_control(optimizer):
@@ -328,6 +332,7 @@ def _mixed_float16():
     keras.config.set_dtype_policy(before)
 
 
+@pytest.mark.training
 @pytest.mark.usefixtures("_mixed_float16")
 @pytest.mark.parametrize("optimizer", ["Adam", "Adafactor", "Nadam", "SGD, momentum"])
 def test_training_in_mixed_float16_goes_on_as_that_of_a_control(optimizer):
@@ -337,6 +342,7 @@ def test_training_in_mixed_float16_goes_on_as_that_of_a_control(optimizer):
     assert_trains_as_control(warm, control, new, 1e-2, 1e-2)
 
 
+@pytest.mark.compiling
 @pytest.mark.parametrize("rebuild", REBUILDS)
 def test_compiled_training_goes_on_as_that_of_a_control(rebuild):
     new = REBUILDS[rebuild]
@@ -384,6 +390,7 @@ def test_training_compiled_by_xla_goes_on_as_that_of_a_control():
     assert_trains_as_control(warm, control, new)
 
 
+@pytest.mark.compiling
 def test_fit_with_the_callback_goes_on_as_that_of_a_control():
     def make(model):
         return OPTIMIZERS["Adam"](model, use_ema=True, ema_overwrite_frequency=2)

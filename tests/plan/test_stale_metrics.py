@@ -62,6 +62,7 @@ def test_metrics_are_right_for_the_new_labels(labels):
     assert len(array(f1.result())) == len(labels)  # the very object of the user's
 
 
+@pytest.mark.compiling
 @pytest.mark.parametrize("before", [False, True])
 def test_sparse_labels_in_fit_and_before_it(before):
     accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")

@@ -120,6 +120,7 @@ def source(request, tmp_path, large):
             yield file.create_dataset("table", data=large)
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("out", ["path", "memmap", "h5py"])
 def test_a_table_goes_from_file_to_file(source, out, large, tmp_path):
     expected = remap(large, ROW_MAP, seed=1)
