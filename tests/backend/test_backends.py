@@ -154,6 +154,7 @@ def test_a_train_step_of_ones_own_trains_the_moved_rows(rebuild):
         np.testing.assert_allclose(array(ours), array(theirs), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.compiling
 @pytest.mark.parametrize("rebuild", REBUILDS)
 @pytest.mark.parametrize("run_eagerly", [False, True])
 def test_two_models_over_one_table_are_both_right_with_also(rebuild, run_eagerly):
