@@ -1,5 +1,6 @@
 """Faults at the steps of a transaction, and interrupts at any line of the package."""
 
+import linecache
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,15 @@ COMMIT = "commit"
 def storage(variable):
     """What must be the same object; on JAX every assignment makes another."""
     return None if BACKEND == "jax" else id(variable.value)
+
+
+def scope():
+    """The scope in which TensorFlow names a new variable."""
+    if BACKEND != "tensorflow":
+        return ""
+    import tensorflow as tf
+
+    return tf.Variable(0.0, name="new").name
 
 
 @contextmanager
@@ -82,8 +92,10 @@ def interrupt(function, at=None):
         is_ours = frame.f_code.co_filename.startswith(str(PACKAGE))
         if not is_ours or COMMIT in steps:  # what follows takes changes back
             return None
-        if event == "line":
-            line = (frame.f_code.co_filename, frame.f_lineno)
+        line = (frame.f_code.co_filename, frame.f_lineno)
+        # At the end of its block, Python traces the line of a `with` once more before it
+        # leaves the context. It never looks for an interrupt there.
+        if event == "line" and not linecache.getline(*line).lstrip().startswith("with "):
             visits[line] = visits.pop(line, 0) + 1
             if at == (line, visits[line]):
                 raise KeyboardInterrupt

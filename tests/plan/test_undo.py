@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 from dealing import is_dealt_here
-from faults import COMMIT, PACKAGE, fault, interrupt, let_fail, storage
+from faults import COMMIT, PACKAGE, fault, interrupt, let_fail, scope, storage
 from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.utils.tracking import is_tracking_enabled
 from models import BACKEND, JIT, array
@@ -132,6 +132,7 @@ class Subject:
         state["get_vocabulary()"] = words.get_vocabulary()
         state["source"] = id(words.vocabulary_source)
         state["Keras tracks attributes"] = is_tracking_enabled()
+        state["scope"] = scope()
         for name in ("train_function", "test_function", "predict_function"):
             state[name] = id(getattr(model, name))
         for name, value in vars(model.optimizer).items():

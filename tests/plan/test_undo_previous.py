@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from faults import interrupt, storage
+from faults import interrupt, scope, storage
 from models import BACKEND, array
 from runs import NEW, Day, build, lookup, saved
 
@@ -33,6 +33,7 @@ def state(model):
         "input_dim": words.input_dim,
         "train_function": id(model.train_function),
         "keys": dict(optimizer._trainable_variables_indices),
+        "scope": scope(),
         "tracked": {k: set(v) for k, v in optimizer._tracker.stored_ids.items()},
     }
     for variable in [*model.variables, *optimizer.variables]:
