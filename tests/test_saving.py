@@ -5,7 +5,7 @@ import os
 import keras
 import numpy as np
 import pytest
-from models import array, benchmark, variables
+from models import EAGER, JIT, array, benchmark, variables
 
 from warmstart_keras import (
     WarmStartEmbedding,
@@ -29,7 +29,7 @@ def build():
             keras.layers.Dense(1, name="last"),
         ]
     )
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", jit_compile=JIT, run_eagerly=EAGER)
     return model
 
 

@@ -86,7 +86,7 @@ def test_optimizers_in_optimizers_and_averages_come_over(made, tmp_path):
                 0.01, gradient_accumulation_steps=2
             ),
         }[made]()
-        model.compile(chosen, "mse")
+        model.compile(chosen, "mse", jit_compile=JIT)
         return model
 
     keras.utils.set_random_seed(0)
@@ -299,7 +299,7 @@ def test_another_optimizer_starts_anew(tmp_path):
     report = warm_start(other, previous=previous, verbose=0)
     assert "is SGD, that of the previous run is Adam" in report.notes[0]
     monday = Day(made="SGD")
-    monday.model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")
+    monday.model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse", jit_compile=JIT)
     train(monday.model, 8)
     previous = saved(monday.model, "weights", tmp_path)
     report = warm_start(build(lookup(NEW), made="SGD"), previous=previous, verbose=0)
@@ -361,7 +361,7 @@ def test_a_table_that_the_run_has_not_follows_its_own_words_meanwhile(built, tmp
         hidden = keras.layers.GlobalMaxPooling1D()(joined)
         outputs = keras.layers.Dense(1, name=f"last_of_{len(rows)}")(hidden)
         model = keras.Model(ids, outputs)
-        model.compile(optimizer("Adam", 0.01), "mse")
+        model.compile(optimizer("Adam", 0.01), "mse", jit_compile=JIT)
         return model
 
     monday = made({"words": lookup()})
@@ -417,7 +417,7 @@ def automatic(units, *, first=None):
     for number in units:
         hidden = keras.layers.Dense(number)(hidden)
     model = keras.Model(ids, hidden)
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", jit_compile=JIT)
     return model
 
 
@@ -465,7 +465,7 @@ class Towers(keras.Model):
 
 def towers(source):
     model = Towers(source)
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", jit_compile=JIT)
     model(np.zeros((1, LENGTH), "int32"))
     return model
 
@@ -507,7 +507,7 @@ def test_a_subclassed_model_of_different_layers_starts_from_a_checkpoint(tmp_pat
     models = []
     for words in (BASE, NEW):
         model = Model(lookup(words))
-        model.compile("adam", "mse")
+        model.compile("adam", "mse", jit_compile=JIT)
         model(np.zeros((1, LENGTH), "int32"))
         models.append(model)
     monday, tuesday = models
@@ -555,7 +555,7 @@ def test_an_embedding_in_layers_of_ones_own_is_found(kind, tmp_path):
     models = []
     for given in (source, lookup(NEW)):
         models.append(Model(given))
-        models[-1].compile("adam", "mse")
+        models[-1].compile("adam", "mse", jit_compile=JIT)
         models[-1](np.zeros((1, LENGTH), "int32"))
     monday, tuesday = models
     monday.train_on_batch(np.ones((4, LENGTH), "int32"), np.ones((4, 2)))
@@ -590,7 +590,7 @@ def test_layers_inside_models_inside_models_are_found(tmp_path):
         )
         ids = keras.Input((LENGTH,), dtype="int32")
         model = keras.Model(ids, keras.layers.Dense(1)(tower(ids)))
-        model.compile("adam", "mse")
+        model.compile("adam", "mse", jit_compile=JIT)
         return model
 
     source = lookup()
@@ -781,7 +781,7 @@ def test_what_adapt_made_today_stays(tmp_path):
         parts = [layer(inputs[0]), scale(inputs[1]), cut(inputs[1])]
         joined = keras.layers.Concatenate()(parts)
         model = keras.Model(inputs, keras.layers.Dense(1, name="last")(joined))
-        model.compile("sgd", "mse")
+        model.compile("sgd", "mse", jit_compile=JIT)
         return model
 
     monday = made(["a film", "a plot"], np.array([1.0, 2.0, 3.0, 4.0]))
@@ -825,7 +825,7 @@ def test_a_normalization_that_was_adapted_today_stays(kind, tmp_path):
         scale.adapt(np.array(numbers))
         inputs = keras.Input((2,))
         model = keras.Model(inputs, keras.layers.Dense(1, name="last")(scale(inputs)))
-        model.compile("adam", "mse")
+        model.compile("adam", "mse", jit_compile=JIT)
         return model
 
     monday, tuesday = made([1.0, 2.0, 3.0]), made([10.0, 20.0, 40.0])

@@ -70,6 +70,7 @@ def agrees(rng, makers):
     return ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
 
 
+@pytest.mark.dealt
 @pytest.mark.parametrize("kind", KINDS)
 def test_300_random_pairs_of_vocabularies_give_what_the_old_function_gave(kind):
     rng = np.random.default_rng([300, *kind.encode()])
