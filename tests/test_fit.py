@@ -56,7 +56,13 @@ FOLLOWING += ["adam/words_embeddings_velocity"]
 
 @pytest.mark.parametrize("new_texts", [RESHUFFLED, MONDAY[:2], MONDAY + TUESDAY])
 @pytest.mark.parametrize(
-    "place", [pytest.param("in the model", marks=with_strings_in_model), "mapped"]
+    "place",
+    [
+        pytest.param(
+            "in the model", marks=[with_strings_in_model, pytest.mark.compiling]
+        ),
+        "mapped",
+    ],
 )
 @pytest.mark.parametrize("kind", ["following", "capacity", "plain", "plain capacity"])
 def test_every_kept_row_and_slot_is_bit_for_bit_what_it_was(kind, place, new_texts):

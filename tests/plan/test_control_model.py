@@ -264,6 +264,7 @@ def assert_trains_as_control(warm, control, new, rtol=1e-5, atol=1e-6):
 # --- the tests -------------------------------------------------------------------------
 
 
+@pytest.mark.training
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_goes_on_as_that_of_a_control(optimizer):
     new = REBUILDS["words-shrink"]
