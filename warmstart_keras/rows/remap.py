@@ -186,8 +186,10 @@ def remap(
                 "vocabulary that the array was trained with."
             )
         shape = (*values.shape[:axis], len(row_map), *values.shape[axis + 1 :])
+        path: Path | None = None
         if isinstance(out, str | os.PathLike):
-            check_path(Path(out))
+            path, out = Path(out), None
+            check_path(path)
         elif out is not None:
             check_out(out, shape, values, axis)
         initializer = initializers.get(new_embeddings_initializer)
@@ -200,10 +202,10 @@ def remap(
             seed=(seed, "", row_map.base.fingerprint, row_map.new.fingerprint),
             axis=axis,
         )
-        shows = isinstance(out, str | os.PathLike) if verbose == "auto" else bool(verbose)
+        shows = path is not None if verbose == "auto" else bool(verbose)
         bar = keras.utils.Progbar(shape[0], unit_name="row") if shows else None
         steps = Steps(after_block=bar.update if bar else None)
         start = initializer.start(rows)
-        if isinstance(out, str | os.PathLike):
-            return move_to_file(Path(out), values, row_map, start, axis, steps)
+        if path is not None:
+            return move_to_file(path, values, row_map, start, axis, steps)
         return move_rows(values, row_map, start, axis=axis, out=out, steps=steps)
